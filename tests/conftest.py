@@ -1,0 +1,90 @@
+"""What every test shares: eight simulated devices, strict shapes, a very small configuration."""
+
+import importlib
+import importlib.util
+import os
+import pathlib
+import sys
+
+# Before JAX is imported anywhere: the number of CPU devices is read once, at its start.
+_DEVICES = "--xla_force_host_platform_device_count"
+if _DEVICES not in os.environ.get("XLA_FLAGS", ""):
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_DEVICES}=8".strip()
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import jax  # noqa: E402
+import pytest  # noqa: E402
+
+# [B] + [B,C] broadcasts silently in NumPy and is a bug more often than a wish.
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
+
+
+def _load_config(name: str, *args):
+    """The ConfigDict of `configs/NAME.py`, which is a folder of files and no package."""
+    path = REPOSITORY / "configs" / f"{name}.py"
+    if str(REPOSITORY) not in sys.path:  # configs import each other from the clone
+        sys.path.insert(0, str(REPOSITORY))
+    spec = importlib.util.spec_from_file_location(f"configs_{name}", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config(*args)
+
+
+def _tiny_config():
+    """Every switch as in `configs/default.py`, sizes that compile in a second; no dropout."""
+    config = _load_config("default")
+    config.data.image_size = (32, 16)
+    config.data.max_length = 21
+    config.model.image.patch = (8, 8)
+    for part in (config.model.image, config.model.text):
+        part.width = 32
+        part.depth = 2
+        part.heads = 2
+        part.mlp_dim = 64
+    config.model.image.drop_path = 0.0
+    config.model.text.vocab_size = 200
+    config.model.text.max_positions = 32
+    config.model.text.dropout = 0.0
+    config.model.embed_dim = 16
+    config.model.tokens.dec = 198
+    config.model.tokens.enc = 199
+    config.train.batch_size = 8
+    return config
+
+
+@pytest.fixture
+def load_config():
+    """A function: `load_config("rstp", "released")` returns the ConfigDict of that file."""
+    return _load_config
+
+
+@pytest.fixture
+def tiny_config():
+    """A fresh, changeable ConfigDict: images 32x16 in 8x8 patches, width 32, two layers."""
+    return _tiny_config()
+
+
+@pytest.fixture
+def golden() -> pathlib.Path:
+    """The folder of numbers obtained from the released PyTorch code."""
+    return REPOSITORY / "tests" / "golden"
+
+
+def _required_in_ci(name: str):
+    if os.environ.get("CADA_CI"):
+        return importlib.import_module(name)
+    return pytest.importorskip(name, reason=f"{name} is not installed: pip install -e '.[torch]'")
+
+
+@pytest.fixture
+def torch():
+    """The module, for tests that compare with PyTorch: skipped without it, but not in CI."""
+    return _required_in_ci("torch")
+
+
+@pytest.fixture
+def transformers(torch):
+    """Hugging Face's module, under the same rule as `torch`."""
+    return _required_in_ci("transformers")
