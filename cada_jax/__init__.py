@@ -1,0 +1,1 @@
+"""CADA in JAX: find the images of a person from a description in words."""
