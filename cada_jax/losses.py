@@ -1,0 +1,136 @@
+"""CADA's losses. Arrays in, losses out: no model, no config, no state.
+
+B images and B texts, paired by row; pids int [B] say who is shown. Every mean is over
+the global batch, so under `jit` the result does not depend on how rows are sharded.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+
+def normalize(features: jax.Array) -> jax.Array:
+    """L2-normalises float [B,E] along E; a zero row stays zero."""
+    norm = jnp.sqrt(jnp.sum(jnp.square(features), axis=-1, keepdims=True))
+    return features / jnp.maximum(norm, 1e-12)
+
+
+def _distribution_fit(logits: jax.Array, targets: jax.Array) -> jax.Array:
+    """Symmetric divergence plus soft-label cross-entropy of one direction, a scalar."""
+    log_p = jax.nn.log_softmax(logits, axis=-1)
+    log_q = jnp.log(targets + 1e-8)
+    divergence = jnp.exp(log_p) * (log_p - log_q) + targets * (log_q - log_p)
+    cross_entropy = -jnp.sum(targets * log_p, axis=-1)
+    return jnp.mean(divergence) + jnp.mean(cross_entropy)
+
+
+def ndf(image_features, text_features, pids, scale: float = 50.0) -> jax.Array:
+    """Normalised distribution fitting, the global loss (paper, eq. for L_ndf).
+
+    The released code averages the divergence over all B*B entries and the cross-entropy
+    over rows; the two directions are averaged.
+
+    Args:
+      image_features: float32 [B,E], not normalised.
+      text_features: float32 [B,E], not normalised.
+      pids: int [B]; rows with equal pid are positives of each other.
+      scale: multiplies the cosine similarities, > 0.
+
+    Returns:
+      float32 scalar >= 0 up to the 1e-8 inside the logarithm.
+    """
+    similarity = scale * normalize(image_features) @ normalize(text_features).T
+    same = (pids[:, None] == pids[None, :]).astype(similarity.dtype)
+    targets = same / jnp.sum(same, axis=-1, keepdims=True)
+    # `same` is symmetric, so both directions share their targets.
+    return (_distribution_fit(similarity, targets) + _distribution_fit(similarity.T, targets)) / 2
+
+
+class Negatives(NamedTuple):
+    """Chosen negatives; rows without any other person in the batch have weight 0."""
+
+    image_for_text: jax.Array  # int32 [B]
+    text_for_image: jax.Array  # int32 [B]
+    weight: jax.Array  # float32 [B], 1 where another person exists; the same both ways
+
+
+def choose_negatives(
+    image_features,
+    text_features,
+    pids,
+    method: str = "hardest",
+    temperature: float = 0.07,
+    key: jax.Array | None = None,
+) -> Negatives:
+    """Chooses for each text an image, and for each image a text, of another person.
+
+    The choice is over the whole batch and carries no gradient. The released code takes the
+    argmax of a softmax that can underflow and then picks row 0, maybe the positive; here
+    the argmax is over masked logits, and a row without another person gets weight 0.
+
+    Args:
+      image_features: float32 [B,E], not normalised.
+      text_features: float32 [B,E], not normalised.
+      pids: int [B].
+      method: "hardest", the largest dot product of the un-normalised features; or
+        "sampled", drawn with probability softmax(cosine / temperature) as BLIP pretrains.
+      temperature: of "sampled", > 0.
+      key: PRNG key, needed by "sampled".
+
+    Raises:
+      ValueError: unknown method, or "sampled" without a key.
+    """
+    image_features = jax.lax.stop_gradient(image_features)
+    text_features = jax.lax.stop_gradient(text_features)
+    other = pids[:, None] != pids[None, :]
+    if method == "hardest":
+        scores = text_features @ image_features.T
+        pick_image = jnp.argmax(jnp.where(other, scores, -jnp.inf), axis=-1)
+        pick_text = jnp.argmax(jnp.where(other, scores.T, -jnp.inf), axis=-1)
+    elif method == "sampled":
+        if key is None:
+            raise ValueError("negatives 'sampled' need a PRNG key")
+        scores = normalize(text_features) @ normalize(image_features).T / temperature
+        key_image, key_text = jax.random.split(key)
+        # -1e9, not -inf: a row that is masked everywhere must still draw some index.
+        pick_image = jax.random.categorical(key_image, jnp.where(other, scores, -1e9))
+        pick_text = jax.random.categorical(key_text, jnp.where(other, scores.T, -1e9))
+    else:
+        raise ValueError(f"config.atp.negatives is {method!r}; allowed: 'hardest', 'sampled'")
+    weight = jnp.any(other, axis=-1).astype(jnp.float32)
+    return Negatives(pick_image.astype(jnp.int32), pick_text.astype(jnp.int32), weight)
+
+
+def weighted_mean(values: jax.Array, weights: jax.Array) -> jax.Array:
+    """Mean of `values` over entries of weight > 0 (same shape); 0 if there are none."""
+    return jnp.sum(values * weights) / jnp.maximum(jnp.sum(weights), 1.0)
+
+
+def match_loss(logits, is_match, weights) -> jax.Array:
+    """Cross-entropy of match logits, the mean over rows of weight 1.
+
+    Args:
+      logits: float32 [..., 2]; index 1 is "match".
+      is_match: int32, broadcastable to [...], 0 or 1.
+      weights: float32 [...], 0 or 1.
+    """
+    labels = jnp.broadcast_to(is_match, logits.shape[:-1])
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+    return weighted_mean(losses, weights)
+
+
+def masked_word_loss(logits, token_ids, masked) -> jax.Array:
+    """Cross-entropy of the true words at masked positions (ARA).
+
+    The mean is over the masked tokens of the global batch, whatever their spread over
+    devices; with no masked token the loss is 0 (the released code: NaN).
+
+    Args:
+      logits: float32 [B,L,V].
+      token_ids: int32 [B,L], the words before masking.
+      masked: bool [B,L].
+    """
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, token_ids)
+    return weighted_mean(losses, masked.astype(losses.dtype))

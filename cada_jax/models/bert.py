@@ -1,0 +1,161 @@
+"""The text side: one post-LN BERT that is text encoder and, given image tokens, decoder.
+
+Source: BERT (Devlin et al., 2019) without token types; cross-attention between
+self-attention and MLP as in BLIP (Li et al., 2022); the gate is CADA's ATP gate.
+LayerNorm epsilon 1e-12.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from cada_jax.models.layers import (
+    MASKED,
+    MLP,
+    Attention,
+    TokenGate,
+    dense,
+    gelu,
+    layer_norm,
+)
+
+EPSILON = 1e-12
+
+
+def attention_bias(valid: jax.Array, causal: bool) -> jax.Array:
+    """Additive self-attention bias [M, 1, T or 1, T] from real-token flags bool [M, T]."""
+    allowed = valid[:, None, None, :]
+    if causal:
+        steps = valid.shape[1]
+        lower = jnp.tril(jnp.ones((steps, steps), bool))
+        allowed = allowed & lower[None, None]
+    return jnp.where(allowed, 0.0, MASKED)
+
+
+class TextLayer(nn.Module):
+    """Self-attention, cross-attention to an image if one is given, MLP; each post-LN."""
+
+    heads: int
+    mlp_dim: int
+    dropout: float
+    gated: bool
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x, bias, image_tokens, image_index, deterministic):
+        """Returns (float [M,T,D], None), the pair `nn.scan` expects.
+
+        Args:
+          x: float [M,T,D].
+          bias: float [M,1,T or 1,T], added to the self-attention scores.
+          image_tokens: float [B,S,Dv], or None for text alone.
+          image_index: int32 [M], the image of each row, or None for row m = image m.
+          deterministic: no dropout.
+        """
+        drop = nn.Dropout(self.dropout, deterministic=deterministic)
+        attention = dict(heads=self.heads, dropout=self.dropout, dtype=self.dtype)
+        y = Attention(**attention, name="attn")(x, x, bias, deterministic=deterministic)
+        x = layer_norm("attn_norm", EPSILON, self.dtype)(x + drop(y))
+        if image_tokens is not None:
+            cross = Attention(**attention, name="cross", sow_as="cross_attention")
+            y = drop(cross(x, image_tokens, None, image_index, deterministic))
+            if self.gated:
+                y = TokenGate(self.dtype, name="gate")(x, y)
+            x = layer_norm("cross_norm", EPSILON, self.dtype)(x + y)
+        y = drop(MLP(self.mlp_dim, self.dtype, name="mlp")(x))
+        x = layer_norm("mlp_norm", EPSILON, self.dtype)(x + y)
+        self.sow("intermediates", "hidden", x)
+        return x, None
+
+
+class Bert(nn.Module):
+    """BERT over token ids, alone or attending image tokens with the same weights.
+
+    Attributes mirror `config.model.text`; `gated` adds the ATP gate to every layer, `remat`
+    recomputes layers in the backward pass.
+    """
+
+    vocab_size: int
+    width: int
+    depth: int
+    heads: int
+    mlp_dim: int
+    max_positions: int
+    dropout: float
+    gated: bool = False
+    dtype: jnp.dtype = jnp.float32
+    remat: bool = False
+
+    def setup(self):
+        init = nn.initializers.normal(0.02)
+        self.word_embed = nn.Embed(self.vocab_size, self.width, embedding_init=init)
+        self.pos_embed = nn.Embed(self.max_positions, self.width, embedding_init=init)
+        self.embed_norm = nn.LayerNorm(
+            epsilon=EPSILON, dtype=self.dtype, use_fast_variance=False
+        )
+        self.embed_dropout = nn.Dropout(self.dropout)
+        layer = TextLayer
+        if self.remat:
+            layer = nn.remat(TextLayer, prevent_cse=False, static_argnums=(5,))
+        self.layers = nn.scan(
+            layer,
+            variable_axes={"params": 0, "intermediates": 0},
+            split_rngs={"params": True, "dropout": True},
+            in_axes=nn.broadcast,
+            length=self.depth,
+        )(self.heads, self.mlp_dim, self.dropout, self.gated, self.dtype)
+
+    def __call__(
+        self, ids, valid, image_tokens=None, image_index=None, causal=False, deterministic=True
+    ):
+        """Encodes token ids, attending `image_tokens` when given.
+
+        Args:
+          ids: int32 [M,T] in [0, vocab_size), T <= max_positions.
+          valid: bool [M,T], False for padding.
+          image_tokens: float [B,S,Dv] or None.
+          image_index: int32 [M] in [0,B) or None (B = M, row m attends image m).
+          causal: token t attends tokens <= t only.
+          deterministic: no dropout.
+
+        Returns:
+          float [M,T,D].
+        """
+        positions = jnp.arange(ids.shape[1])
+        x = self.word_embed(ids) + self.pos_embed(positions)[None]
+        x = self.embed_norm(x)
+        x = self.embed_dropout(x, deterministic=deterministic)
+        bias = attention_bias(valid, causal)
+        x, _ = self.layers(x, bias, image_tokens, image_index, deterministic)
+        return x
+
+
+class AttributeDecoder(nn.Module):
+    """A Bert with a masked-word head whose output weight is its own word embedding."""
+
+    bert_kwargs: dict
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, ids, valid, image_tokens, causal, deterministic=True):
+        """Predicts words: ids int32 [B,T], valid bool [B,T] -> logits float32 [B,T,V]."""
+        bert = Bert(**self.bert_kwargs, dtype=self.dtype, name="bert")
+        x = bert(ids, valid, image_tokens, causal=causal, deterministic=deterministic)
+        self.sow("intermediates", "decoded", x)
+        return PredictionHead(self.dtype, name="head")(x, bert.word_embed.embedding)
+
+
+class PredictionHead(nn.Module):
+    """BERT's masked-word head: dense, GELU, LayerNorm, tied output weight, bias."""
+
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x, embedding):
+        """Maps float [B,T,D] and the word embedding [V,D] to logits float32 [B,T,V]."""
+        x = gelu(dense(x.shape[-1], "dense", self.dtype)(x))
+        x = layer_norm("norm", EPSILON, self.dtype)(x)
+        bias = self.param("bias", nn.initializers.zeros_init(), (embedding.shape[0],))
+        rows = x.reshape(-1, x.shape[-1])
+        logits = jnp.matmul(rows, embedding.T.astype(self.dtype)).astype(jnp.float32)
+        return (logits + bias[None]).reshape(*x.shape[:-1], -1)

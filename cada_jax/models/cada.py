@@ -1,0 +1,195 @@
+"""The whole CADA model: both encoders, the association decoder, the attribute decoder.
+
+Source: CADA (Lin, Peng, Meng, Zheng, IEEE TMM 26, 2024), sections on ATP and ARA; sizes
+and details of the released code as METHOD states them. Every method is called as
+`model.apply({"params": params}, ..., method="encode_image")`.
+"""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict, FrozenConfigDict
+
+from cada_jax.models.bert import AttributeDecoder, Bert
+from cada_jax.models.layers import dense
+from cada_jax.models.vit import ImageEncoder
+
+GATES = ("token", "off")
+GROUP_POOLS = ("all", "valid")
+STEMS = ("patch", "conv")
+
+
+def _choice(field: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ValueError(f"config.{field} is {value!r}; allowed: {', '.join(map(repr, allowed))}")
+
+
+def from_config(config: ConfigDict) -> "CADA":
+    """Builds the model that a full config describes.
+
+    Raises:
+      ValueError: a field holds a value that is not allowed; the message names the field.
+    """
+    image, text = config.model.image, config.model.text
+    _choice("atp.gate", config.atp.gate, GATES)
+    _choice("atp.group_pool", config.atp.group_pool, GROUP_POOLS)
+    _choice("model.image.stem", image.stem, STEMS)
+    _choice("model.dtype", config.model.dtype, ("float32", "bfloat16"))
+    for axis, size, patch in zip(("height", "width"), image.size, image.patch, strict=True):
+        if size % patch or (image.stem == "conv" and patch % 4):
+            raise ValueError(
+                f"config.model.image.patch {tuple(image.patch)} does not divide the image "
+                f"{axis} {size}" + (" in multiples of 4" if image.stem == "conv" else "")
+            )
+    for side, part in (("image", image), ("text", text)):
+        if part.width % part.heads:
+            raise ValueError(
+                f"config.model.{side}.heads = {part.heads} does not divide "
+                f"config.model.{side}.width = {part.width}"
+            )
+    if (config.data.max_length - 1) % config.atp.groups:
+        raise ValueError(
+            f"config.atp.groups = {config.atp.groups} does not divide the "
+            f"{config.data.max_length - 1} positions after [CLS] (config.data.max_length - 1)"
+        )
+    if config.data.max_length > text.max_positions:
+        raise ValueError(
+            f"config.data.max_length = {config.data.max_length} exceeds "
+            f"config.model.text.max_positions = {text.max_positions}"
+        )
+    return CADA(
+        config=FrozenConfigDict(config.model.to_dict()),
+        gate=config.atp.gate,
+        groups=config.atp.groups,
+        group_pool=config.atp.group_pool,
+        causal=config.ara.causal,
+    )
+
+
+class CADA(nn.Module):
+    """Cross-modal adaptive dual association; build it by `from_config`.
+
+    B images, M texts, T tokens of a text, S = 1 + patches, Dv / D image and text width,
+    E the shared embedding's width.
+    """
+
+    config: Any  # FrozenConfigDict of config.model
+    gate: str = "token"
+    groups: int = 2
+    group_pool: str = "valid"
+    causal: bool = True
+
+    def setup(self):
+        c = self.config
+        dtype = jnp.dtype(c.dtype)
+        common = dict(dtype=dtype, remat=c.remat)
+        self.image_encoder = ImageEncoder(**c.image.to_dict(), **common)
+        text = c.text.to_dict()
+        self.text_encoder = Bert(**text, **common, gated=self.gate == "token")
+        self.attribute_decoder = AttributeDecoder(dict(**text, remat=c.remat), dtype)
+        self.vision_proj = dense(c.embed_dim, "vision_proj", dtype)
+        self.text_proj = dense(c.embed_dim, "text_proj", dtype)
+        self.itm_head = dense(2, "itm_head", dtype)
+        self.itm_local_head = dense(2, "itm_local_head", dtype)
+
+    def __call__(self, images, token_ids):
+        """Runs every part once (images [B,H,W,3], token_ids [B,T]); used to initialise."""
+        image_tokens = self.encode_image(images)
+        decoded = self.decode(token_ids, image_tokens)
+        return (
+            self.match(decoded),
+            self.match_groups(decoded, token_ids),
+            self.project_image(image_tokens),
+            self.project_text(self.encode_text(token_ids)),
+            self.predict_masked(token_ids, token_ids != self.config.tokens.pad, image_tokens),
+        )
+
+    def encode_image(self, images, *, deterministic=True):
+        """Normalised images float32 [B,H,W,3] -> image tokens [B,S,Dv], [CLS] first."""
+        return self.image_encoder(images.astype(jnp.dtype(self.config.dtype)), deterministic)
+
+    def encode_text(self, token_ids, *, deterministic=True):
+        """Token ids int32 [M,T] -> text tokens [M,T,D], without any image."""
+        valid = token_ids != self.config.tokens.pad
+        return self.text_encoder(token_ids, valid, deterministic=deterministic)
+
+    def project_image(self, image_tokens):
+        """Image tokens [B,S,Dv] -> embedding float32 [B,E] of [CLS], not normalised."""
+        return self.vision_proj(image_tokens[:, 0]).astype(jnp.float32)
+
+    def project_text(self, text_tokens):
+        """Text tokens [M,T,D] -> embedding float32 [M,E] of [CLS], not normalised."""
+        return self.text_proj(text_tokens[:, 0]).astype(jnp.float32)
+
+    def decode(self, token_ids, image_tokens, image_index=None, *, deterministic=True):
+        """Lets text tokens associate with image patches (ATP), [CLS] read as [ENC].
+
+        Args:
+          token_ids: int32 [M,T], [CLS] first.
+          image_tokens: float [B,S,Dv].
+          image_index: int32 [M] in [0,B), the image of each text; None: row m, image m.
+            Keys and values are computed once per image however many texts use it.
+          deterministic: no dropout.
+
+        Returns:
+          float [M,T,D].
+        """
+        valid = token_ids != self.config.tokens.pad
+        ids = token_ids.at[:, 0].set(self.config.tokens.enc)
+        return self.text_encoder(
+            ids, valid, image_tokens, image_index, deterministic=deterministic
+        )
+
+    def match(self, decoded):
+        """Decoded tokens [M,T,D] -> match logits float32 [M,2] of [ENC]; 1 is "match"."""
+        return self.itm_head(decoded[:, 0]).astype(jnp.float32)
+
+    def match_groups(self, decoded, token_ids):
+        """Match logits of consecutive token groups.
+
+        Args:
+          decoded: float [M,T,D].
+          token_ids: int32 [M,T], as given to `decode`.
+
+        Returns:
+          logits float32 [M,n,2] and weights float32 [M,n]: 0 for a group without a real
+          token under group_pool="valid", else 1. "all" averages every position of a
+          group, [SEP] and padding too, as the released code does.
+        """
+        tokens = self.config.tokens
+        used = jnp.ones_like(token_ids, bool)
+        if self.group_pool == "valid":
+            used = (token_ids != tokens.pad) & (token_ids != tokens.sep)
+        batch, _, width = decoded.shape
+        used = used[:, 1:].reshape(batch, self.groups, -1, 1).astype(jnp.float32)
+        grouped = decoded[:, 1:].reshape(batch, self.groups, -1, width).astype(jnp.float32)
+        count = used.sum(axis=2)
+        mean = (grouped * used).sum(axis=2) / jnp.maximum(count, 1.0)
+        logits = self.itm_local_head(mean.astype(decoded.dtype)).astype(jnp.float32)
+        return logits, (count[..., 0] > 0).astype(jnp.float32)
+
+    def predict_masked(self, token_ids, valid, image_tokens, *, deterministic=True):
+        """Predicts masked words from their image (ARA).
+
+        Args:
+          token_ids: int32 [B,T] with [MASK] already in place; [CLS] stays [CLS].
+          valid: bool [B,T], False for padding.
+          image_tokens: float [B,S,Dv].
+          deterministic: no dropout.
+
+        Returns:
+          logits float32 [B,T,V]; position t predicts token t (no shift).
+        """
+        return self.attribute_decoder(
+            token_ids, valid, image_tokens, self.causal, deterministic
+        )
+
+
+def init_params(model: CADA, config: ConfigDict, key: jax.Array) -> dict:
+    """Random float32 parameters; pure, so `jax.eval_shape` gives their shapes alone."""
+    height, width = config.model.image.size
+    images = jnp.zeros((1, height, width, 3), jnp.float32)
+    token_ids = jnp.ones((1, config.data.max_length), jnp.int32)
+    return model.init(key, images, token_ids)["params"]

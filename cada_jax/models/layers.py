@@ -1,0 +1,148 @@
+"""Building blocks of the encoders and decoders: dense maps, attention, MLP, the ATP gate.
+
+Shapes: B images, M texts (M may exceed B: several texts may attend one image),
+T text or image tokens, S tokens attended to, D width, N heads.
+"""
+
+import math
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from einops import rearrange
+
+# BERT's value for "do not attend". exp(-10000) is exactly 0 in float32, so nothing leaks.
+MASKED = -10000.0
+
+
+def flat_dot_general(lhs, rhs, dimension_numbers, precision=None, preferred_element_type=None):
+    """`lax.dot_general` of [..., D] x [D, F] as one two-dimensional product.
+
+    XLA's CPU backend hands only rank-2 products to its fast matrix routine; the same
+    product on [B, T, D] measured 1.5 to 2.7 times slower. Elsewhere it changes nothing.
+    """
+    rows = lhs.reshape(-1, lhs.shape[-1])
+    flat = jax.lax.dot_general(
+        rows,
+        rhs,
+        (((1,), (0,)), ((), ())),
+        precision=precision,
+        preferred_element_type=preferred_element_type,
+    )
+    return flat.reshape(*lhs.shape[:-1], rhs.shape[-1])
+
+
+def dense(features: int, name: str, dtype, init_std: float = 0.02) -> nn.Dense:
+    """A Dense layer [..., D] -> [..., features] initialised as in BERT and ViT."""
+    return nn.Dense(
+        features,
+        name=name,
+        dtype=dtype,
+        kernel_init=nn.initializers.normal(init_std),
+        dot_general=flat_dot_general,
+    )
+
+
+def layer_norm(name: str, epsilon: float, dtype) -> nn.LayerNorm:
+    """LayerNorm with statistics in float32; the two-pass variance loses no digits."""
+    return nn.LayerNorm(name=name, epsilon=epsilon, dtype=dtype, use_fast_variance=False)
+
+
+def gelu(x: jax.Array) -> jax.Array:
+    """The exact GELU (with erf), which both BERT and ViT use."""
+    return nn.gelu(x, approximate=False)
+
+
+class Attention(nn.Module):
+    """Multi-head attention; keys and values are computed once per image or text.
+
+    Attributes:
+      heads: number of heads; must divide the width of the queries.
+      dropout: probability that an attention weight is dropped.
+      dtype: of the activations. Softmax is computed in float32 in any case.
+      sow_as: name under which the weights [M, N, T, S] are sown into "intermediates".
+    """
+
+    heads: int
+    dropout: float = 0.0
+    dtype: jnp.dtype = jnp.float32
+    sow_as: str | None = None
+
+    @nn.compact
+    def __call__(self, queries, keys_values, bias=None, kv_index=None, deterministic=True):
+        """Attends from queries [M, T, D] to keys_values [B, S, Dk].
+
+        Args:
+          queries: float [M, T, D].
+          keys_values: float [B, S, Dk]; B = M unless `kv_index` is given.
+          bias: float, broadcastable to [M, N, T, S], added to the scaled products.
+          kv_index: int32 [M] in [0, B): row m attends keys_values[kv_index[m]].
+          deterministic: no dropout.
+
+        Returns:
+          float [M, T, D].
+        """
+        width = queries.shape[-1]
+        split = lambda x: rearrange(x, "b t (n d) -> b n t d", n=self.heads)  # noqa: E731
+        q = split(dense(width, "query", self.dtype)(queries))
+        k = split(dense(width, "key", self.dtype)(keys_values))
+        v = split(dense(width, "value", self.dtype)(keys_values))
+        if kv_index is not None:
+            k, v = k[kv_index], v[kv_index]
+        # Heads-first matrix products ran faster on CPU than the "bqhd,bkhd->bhqk" einsum.
+        scores = jnp.matmul(q / math.sqrt(q.shape[-1]), k.swapaxes(-1, -2))
+        scores = scores.astype(jnp.float32)
+        if bias is not None:
+            scores = scores + bias
+        weights = nn.softmax(scores, axis=-1)
+        if self.sow_as:
+            self.sow("intermediates", self.sow_as, weights)
+        weights = nn.Dropout(self.dropout)(weights.astype(self.dtype), deterministic=deterministic)
+        mixed = rearrange(jnp.matmul(weights, v), "b n t d -> b t (n d)")
+        return dense(width, "out", self.dtype)(mixed)
+
+
+class MLP(nn.Module):
+    """Two dense layers with an exact GELU between them, [..., D] -> [..., D]."""
+
+    hidden: int
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x):
+        """Maps float [..., D] to float [..., D]."""
+        hidden = gelu(dense(self.hidden, "fc1", self.dtype)(x))
+        return dense(x.shape[-1], "fc2", self.dtype)(hidden)
+
+
+class TokenGate(nn.Module):
+    """The ATP gate: how far a text token lets its associated patches in.
+
+    g_t = 2 sigmoid(w . [h_t; c_t] + b) in (0, 2) with w = b = 0 at the start, so that
+    g is exactly 1 and a model without gates computes the same numbers.
+    """
+
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, token, associated):
+        """Scales `associated` [M, T, D] by the gate of each `token` [M, T, D]."""
+        zeros = nn.initializers.zeros_init()
+        joint = jnp.concatenate([token, associated], axis=-1)
+        width = joint.shape[-1]
+        kernel = self.param("kernel", zeros, (width, 1))
+        bias = self.param("bias", zeros, (1,))
+        # float32: near its start the gate's changes are smaller than bfloat16 can hold.
+        logit = jnp.einsum("mtd,do->mto", joint.astype(jnp.float32), kernel) + bias[None, None]
+        gate = 2.0 * nn.sigmoid(logit)
+        self.sow("intermediates", "gate", gate)
+        return gate.astype(self.dtype) * associated
+
+
+def drop_path(x: jax.Array, rate, key: jax.Array) -> jax.Array:
+    """Drops the whole residual branch of a sample, x [B, T, D], with probability `rate`.
+
+    Kept branches are scaled by 1 / (1 - rate). `rate` may be traced (it differs per layer).
+    """
+    keep = jax.random.bernoulli(key, 1.0 - rate, (x.shape[0], 1, 1))
+    return jnp.where(keep, x / (1.0 - rate).astype(x.dtype), jnp.zeros((), x.dtype))

@@ -1,0 +1,143 @@
+"""The image encoder: a pre-LN Vision Transformer that keeps every patch token.
+
+Source: ViT (Dosovitskiy et al., 2021) as BLIP and CADA use it: learned absolute
+positions, a [CLS] token, a final LayerNorm, epsilon 1e-6, no dropout; the large size
+has drop path.
+"""
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+from einops import rearrange
+
+from cada_jax.models.layers import MLP, Attention, drop_path, flat_dot_general, gelu, layer_norm
+
+EPSILON = 1e-6
+
+
+class PatchEmbed(nn.Module):
+    """Cuts an image into patches and maps each linearly, [B,H,W,C] -> [B,N,D].
+
+    The same numbers as a convolution whose stride is its kernel, as one matrix product.
+    Patches are in row-major order.
+    """
+
+    patch: tuple[int, int]
+    width: int
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, images):
+        """Maps float [B,H,W,C] to float [B,(H/ph)*(W/pw),D]."""
+        ph, pw = self.patch
+        kernel = self.param(
+            "kernel",
+            nn.initializers.truncated_normal(0.02),
+            (ph, pw, images.shape[-1], self.width),
+        )
+        bias = self.param("bias", nn.initializers.zeros_init(), (self.width,))
+        patches = rearrange(images, "b (h p) (w q) c -> b (h w) (p q c)", p=ph, q=pw)
+        kernel = kernel.reshape(-1, self.width).astype(self.dtype)
+        dims = (((2,), (0,)), ((), ()))
+        out = flat_dot_general(patches.astype(self.dtype), kernel, dims)
+        return out + bias.astype(self.dtype)[None, None]
+
+
+class ConvStem(nn.Module):
+    """Two strided 3x3 convolutions, [B,H,W,3] -> [B,H/4,W/4,C].
+
+    For small models trained on little data: a linear map of raw patches learns colour and
+    shape much later. The full-size model does not use it.
+    """
+
+    features: tuple[int, int]
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, images):
+        """Maps float [B,H,W,3] to float [B,H/4,W/4,features[-1]]."""
+        x = images
+        for i, features in enumerate(self.features):
+            x = nn.Conv(features, (3, 3), strides=2, name=f"conv{i}", dtype=self.dtype)(x)
+            x = gelu(layer_norm(f"norm{i}", EPSILON, self.dtype)(x))
+        return x
+
+
+class Block(nn.Module):
+    """One pre-LN transformer layer with drop path, [B,T,D] -> [B,T,D]."""
+
+    heads: int
+    mlp_dim: int
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x, drop_rate, deterministic):
+        """Returns (float [B,T,D], None), the pair `nn.scan` expects; drop_rate: scalar."""
+
+        def branch(y):
+            return y if deterministic else drop_path(y, drop_rate, self.make_rng("dropout"))
+
+        y = layer_norm("norm1", EPSILON, self.dtype)(x)
+        x = x + branch(Attention(self.heads, dtype=self.dtype, name="attn")(y, y))
+        y = layer_norm("norm2", EPSILON, self.dtype)(x)
+        x = x + branch(MLP(self.mlp_dim, self.dtype, name="mlp")(y))
+        self.sow("intermediates", "hidden", x)
+        return x, None
+
+
+class ImageEncoder(nn.Module):
+    """ViT over normalised images; position 0 of the output is [CLS].
+
+    Attributes mirror `config.model.image`; `remat` recomputes blocks in the backward pass.
+    """
+
+    size: tuple[int, int]
+    patch: tuple[int, int]
+    stem: str
+    width: int
+    depth: int
+    heads: int
+    mlp_dim: int
+    drop_path: float = 0.0
+    dtype: jnp.dtype = jnp.float32
+    remat: bool = False
+
+    @nn.compact
+    def __call__(self, images, deterministic=True):
+        """Encodes float [B,H,W,3] to float [B,1+N,D], N patches in row-major order.
+
+        Raises:
+          ValueError: the images are not of the size the positions were made for.
+        """
+        if images.shape[1:3] != tuple(self.size):
+            raise ValueError(
+                f"images are {images.shape[1]}x{images.shape[2]}, the model expects "
+                f"{self.size[0]}x{self.size[1]} (config.data.image_size)"
+            )
+        ph, pw = self.patch
+        if self.stem == "conv":
+            stem = ConvStem((self.width // 4, self.width // 2), self.dtype, name="stem")
+            x = PatchEmbed((ph // 4, pw // 4), self.width, self.dtype, name="patch_embed")(
+                stem(images)
+            )
+        else:
+            x = PatchEmbed((ph, pw), self.width, self.dtype, name="patch_embed")(images)
+        self.sow("intermediates", "patch_embed", x)
+        init = nn.initializers.truncated_normal(0.02)
+        cls = self.param("cls_token", init, (1, 1, self.width)).astype(self.dtype)
+        positions = self.param("pos_embed", init, (1, x.shape[1] + 1, self.width))
+        x = jnp.concatenate([jnp.broadcast_to(cls, (x.shape[0], 1, self.width)), x], axis=1)
+        x = x + positions.astype(self.dtype)
+        block = Block
+        if self.remat:
+            block = nn.remat(Block, prevent_cse=False, static_argnums=(3,))
+        rates = jnp.asarray(np.linspace(0.0, self.drop_path, self.depth), jnp.float32)
+        blocks = nn.scan(
+            block,
+            variable_axes={"params": 0, "intermediates": 0},
+            split_rngs={"params": True, "dropout": True},
+            in_axes=(0, nn.broadcast),
+            length=self.depth,
+        )(self.heads, self.mlp_dim, self.dtype, name="blocks")
+        x, _ = blocks(x, rates, deterministic or self.drop_path == 0.0)
+        return layer_norm("norm", EPSILON, self.dtype)(x)
