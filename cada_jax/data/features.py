@@ -1,0 +1,202 @@
+"""What every builder stores for an image, and the checks every builder makes.
+
+One example is one image with its captions, cleaned, tokenized and tagged once:
+
+  image: the original encoded JPEG or PNG file, never re-encoded
+  image_path: where it lay below the source folder
+  pid: int64, person number
+  captions: sequence of text (cleaned), token_ids int32 [L], phrase_ids int32 [L],
+    attribute_mask bool [L]; see `cada_jax.text.attributes.annotate`
+"""
+
+import dataclasses
+import hashlib
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from cada_jax.text.attributes import TAG_UNITS, TAGGERS, Tagger, annotate, make_tagger
+from cada_jax.text.tokenizer import Tokenizer, clean_caption, load_tokenizer
+
+VOCABULARY_FILE = "vocab.txt"
+BERT_VOCABULARY = "bert-base-uncased"
+# SHA-256 of the vocabulary published as bert-base-uncased, the one real data sets use.
+BERT_DIGEST = "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3"
+
+
+def caption_features(max_length: int) -> tfds.features.FeaturesDict:
+    """Returns the features of one image; L = max_length tokens a caption."""
+    tokens = tfds.features.Tensor(shape=(max_length,), dtype=np.int32)
+    return tfds.features.FeaturesDict(
+        {
+            "image": tfds.features.Image(shape=(None, None, 3)),
+            "image_path": tfds.features.Text(),
+            "pid": np.int64,
+            "captions": tfds.features.Sequence(
+                {
+                    "text": tfds.features.Text(),
+                    "token_ids": tokens,
+                    "phrase_ids": tokens,
+                    "attribute_mask": tfds.features.Tensor(shape=(max_length,), dtype=np.bool_),
+                }
+            ),
+        }
+    )
+
+
+class CaptionEncoder:
+    """Cleans, tokenizes and tags captions, the same way for every data set.
+
+    Attributes:
+      tokenizer: the vocabulary in use; `tokenizer.path` is its file.
+    """
+
+    def __init__(
+        self, tokenizer: Tokenizer, max_length: int, tagger: str = "pattern", tag_unit: str = "word"
+    ):
+        """Keeps the settings (fields max_length, tagger and tag_unit of config.data)."""
+        if tag_unit not in TAG_UNITS:
+            raise ValueError(f"unknown data.tag_unit {tag_unit!r}: expected one of {TAG_UNITS}")
+        self.tokenizer = tokenizer
+        self.max_length = max_length
+        self.tag_unit = tag_unit
+        self.tagger: Tagger = make_tagger(tagger)
+
+    def encode(self, captions: Sequence[str], image_path: str) -> list[dict[str, Any]]:
+        """Returns the "captions" feature of one image, given its captions as published.
+
+        Raises:
+          ValueError: a caption is not a string or has no word; the image is named.
+        """
+        return [self._encode_one(caption, image_path) for caption in captions]
+
+    def _encode_one(self, caption: str, image_path: str) -> dict[str, Any]:
+        problem = caption_problem(caption)
+        if problem:
+            raise ValueError(f"image {image_path}: {problem}")
+        text = clean_caption(caption)
+        arrays = annotate(text, self.tokenizer, self.max_length, self.tagger, self.tag_unit)
+        return {"text": text, **arrays}
+
+
+def encode_captions(
+    captions: Sequence[str],
+    image_path: str,
+    tokenizer: Tokenizer,
+    max_length: int,
+    tagger: str = "pattern",
+    tag_unit: str = "word",
+) -> list[dict[str, Any]]:
+    """Returns the "captions" feature of one image; `CaptionEncoder` is cheaper for many."""
+    return CaptionEncoder(tokenizer, max_length, tagger, tag_unit).encode(captions, image_path)
+
+
+def caption_problem(caption: Any) -> str | None:
+    """Returns what is wrong with a caption as published, None if nothing is."""
+    if not isinstance(caption, str):
+        return f"a caption is not a string but {type(caption).__name__}: {caption!r}"
+    if not any(char.isalnum() for char in clean_caption(caption)):
+        return f"empty caption {caption!r}: expected at least one word"
+    return None
+
+
+def shared_persons(split_pids: dict[str, Iterable[int]]) -> dict[int, tuple[str, ...]]:
+    """Returns the persons that are in more than one split, with the splits' names."""
+    splits_of: dict[int, list[str]] = {}
+    for split, pids in split_pids.items():
+        for pid in set(pids):
+            splits_of.setdefault(pid, []).append(split)
+    return {pid: tuple(splits) for pid, splits in splits_of.items() if len(splits) > 1}
+
+
+def check_disjoint_persons(split_pids: dict[str, Iterable[int]], source: str) -> None:
+    """Checks that no person is in two splits.
+
+    Args:
+      split_pids: for each split the person of every image.
+      source: the annotation file, for the message.
+
+    Raises:
+      ValueError: names a person, both splits and how many persons are shared in all.
+    """
+    shared = shared_persons(split_pids)
+    if shared:
+        pid, splits = min(shared.items())
+        raise ValueError(
+            f"{source}: person {pid} is in the splits {' and '.join(splits)}; splits must not "
+            f"share persons ({len(shared)} persons are shared in all)"
+        )
+
+
+def vocabulary_digest(path: str | Path) -> str:
+    """Returns the SHA-256 of a vocabulary file, in hexadecimal."""
+    text = Path(path).read_bytes().replace(b"\r\n", b"\n").rstrip(b"\n") + b"\n"
+    return hashlib.sha256(text).hexdigest()
+
+
+def store_vocabulary(tokenizer: Tokenizer, folder: str | Path) -> None:
+    """Copies the vocabulary file beside the prepared records."""
+    shutil.copyfile(tokenizer.path, Path(folder) / VOCABULARY_FILE)
+
+
+@dataclasses.dataclass(eq=False)
+class CaptionConfig(tfds.core.BuilderConfig):
+    """Settings that change what is stored. They make the name, so prepared sets never collide.
+
+    Attributes:
+      vocab: vocabulary as a file or a hub name.
+      max_length: L, tokens of a caption, [CLS] and [SEP] included.
+      tagger: "pattern" or "nltk".
+      tag_unit: "word" or "wordpiece".
+    """
+
+    vocab: str = BERT_VOCABULARY
+    max_length: int = 73
+    tagger: str = "pattern"
+    tag_unit: str = "word"
+
+    def encoder(self) -> CaptionEncoder:
+        """Loads the vocabulary and the tagger.
+
+        Raises:
+          FileNotFoundError: the vocabulary or the tagger's data is missing.
+        """
+        return CaptionEncoder(
+            load_tokenizer(self.vocab), self.max_length, self.tagger, self.tag_unit
+        )
+
+
+def caption_config(
+    vocab: str | None = None,
+    max_length: int = 73,
+    tagger: str = "pattern",
+    tag_unit: str = "word",
+) -> CaptionConfig:
+    """Returns the builder config of these settings (fields of config.data).
+
+    The name is such as "pattern-word-73", and ends in the beginning of the vocabulary's digest
+    where that is not BERT's: "pattern-word-73-0a1b2c3d".
+
+    Raises:
+      ValueError: unknown tagger or tag unit.
+      FileNotFoundError: no such vocabulary.
+    """
+    if tagger not in TAGGERS:
+        raise ValueError(f"unknown data.tagger {tagger!r}: expected one of {TAGGERS}")
+    if tag_unit not in TAG_UNITS:
+        raise ValueError(f"unknown data.tag_unit {tag_unit!r}: expected one of {TAG_UNITS}")
+    name = f"{tagger}-{tag_unit}-{max_length}"
+    if vocab and vocab != BERT_VOCABULARY:
+        digest = vocabulary_digest(load_tokenizer(vocab).path)
+        name += "" if digest == BERT_DIGEST else f"-{digest[:8]}"
+    return CaptionConfig(
+        name=name,
+        vocab=vocab or BERT_VOCABULARY,
+        max_length=max_length,
+        tagger=tagger,
+        tag_unit=tag_unit,
+    )

@@ -1,0 +1,1 @@
+"""Captions: cleaning, WordPiece and attribute phrases."""

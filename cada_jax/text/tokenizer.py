@@ -1,0 +1,170 @@
+"""Captions to BERT WordPiece ids, with the word every piece belongs to.
+
+Cleaning follows the released CADA code, the pieces are those of BERT uncased.
+"""
+
+import re
+from pathlib import Path
+
+import numpy as np
+from tokenizers import Tokenizer as PieceTokenizer
+from tokenizers import models, normalizers, pre_tokenizers
+
+# Name in our code -> entry of the vocabulary file.
+SPECIAL_TOKENS = {
+    "pad": "[PAD]",
+    "cls": "[CLS]",
+    "sep": "[SEP]",
+    "mask": "[MASK]",
+    "dec": "[DEC]",
+    "enc": "[ENC]",
+}
+UNKNOWN_TOKEN = "[UNK]"
+# BERT's own file has none of these: they follow its last entry, as in BLIP.
+APPENDED = ("[DEC]", "[ENC]")
+
+_REMOVED = str.maketrans(dict.fromkeys('.!"()*#:;~', " "))
+# A hyphenated compound is one word ("knee-length"), so that a tagger sees one attribute in it.
+_WORD = re.compile(r"\w+(?:-\w+)*|[^\w\s]")
+
+
+def clean_caption(text: str, max_words: int = 72) -> str:
+    """Returns a caption in lower case, without . ! " ( ) * # : ; ~ and with single blanks.
+
+    Args:
+      text: the caption as published.
+      max_words: blank-separated words kept, counted after cleaning.
+    """
+    return " ".join(text.lower().translate(_REMOVED).split()[:max_words])
+
+
+def find_words(text: str) -> list[tuple[int, int]]:
+    """Returns the (start, end) characters of each word, and of each lone punctuation mark."""
+    return [match.span() for match in _WORD.finditer(text)]
+
+
+class Tokenizer:
+    """WordPiece over one vocabulary file, one entry per line, line number = id.
+
+    Attributes:
+      path: the vocabulary file.
+      special: id of each of "pad", "cls", "sep", "mask", "dec", "enc". [DEC] and [ENC] get
+        the ids after the file's last entry where the file lacks them.
+      vocab_size: number of ids, appended ones included.
+    """
+
+    def __init__(self, path: str | Path):
+        """Reads the file.
+
+        Raises:
+          FileNotFoundError: there is no such file.
+          ValueError: the file is no WordPiece vocabulary, or has an entry twice.
+        """
+        self.path = Path(path)
+        self.vocabulary = _read_vocabulary(self.path)
+        self._entries = list(self.vocabulary)
+        self.vocab_size = len(self.vocabulary)
+        self.special = {name: self.vocabulary[token] for name, token in SPECIAL_TOKENS.items()}
+        self._pieces = PieceTokenizer(models.WordPiece(self.vocabulary, unk_token=UNKNOWN_TOKEN))
+        self._pieces.normalizer = normalizers.BertNormalizer(lowercase=True)
+        self._pieces.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+
+    def split(self, text: str) -> tuple[list[str], np.ndarray, np.ndarray]:
+        """Splits a cleaned caption, without special tokens and without truncation.
+
+        Returns:
+          The n pieces as strings ("sleeve", "##d"), their ids (int32 [n]) and the index in
+          `find_words(text)` of the word each piece begins in (int32 [n]).
+        """
+        encoding = self._pieces.encode(text, add_special_tokens=False)
+        ends = np.array([end for _, end in find_words(text)], np.int32)
+        starts = np.array([start for start, _ in encoding.offsets], np.int32)
+        words = np.searchsorted(ends, starts, side="right").astype(np.int32)
+        return encoding.tokens, np.array(encoding.ids, np.int32), words
+
+    def encode(self, text: str, max_length: int) -> tuple[np.ndarray, np.ndarray]:
+        """Encodes a cleaned caption.
+
+        Args:
+          text: a caption, see `clean_caption`.
+          max_length: L, with [CLS] and [SEP]; pieces that do not fit are cut off.
+
+        Returns:
+          ids: int32 [L], [CLS] pieces [SEP] [PAD]...
+          word_index: int32 [L], the word of each piece, -1 at special tokens and padding.
+        """
+        _, piece_ids, words = self.split(text)
+        ids = np.full(max_length, self.special["pad"], np.int32)
+        word_index = np.full(max_length, -1, np.int32)
+        n = min(len(piece_ids), max_length - 2)
+        ids[0] = self.special["cls"]
+        ids[1 : n + 1] = piece_ids[:n]
+        ids[n + 1] = self.special["sep"]
+        word_index[1 : n + 1] = words[:n]
+        return ids, word_index
+
+    def tokens(self, ids: np.ndarray) -> list[str]:
+        """Returns the vocabulary entries of ids ([n], any integers below vocab_size)."""
+        return [self._entries[int(i)] for i in ids]
+
+
+def load_tokenizer(path_or_hub_name: str | Path) -> Tokenizer:
+    """Loads a vocabulary from a file, a folder holding vocab.txt, or a Hugging Face hub name.
+
+    A hub name ("bert-base-uncased") is looked for in the local cache first.
+
+    Raises:
+      FileNotFoundError: it is none of these, or the hub cannot be reached.
+      ValueError: the file found is no WordPiece vocabulary.
+    """
+    path = Path(path_or_hub_name).expanduser()
+    if path.is_file():
+        return Tokenizer(path)
+    if path.is_dir():
+        return Tokenizer(path / "vocab.txt")
+    return Tokenizer(_hub_file(str(path_or_hub_name)))
+
+
+def _read_vocabulary(path: Path) -> dict[str, int]:
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"vocabulary file {path} does not exist: expected a text file with one WordPiece "
+            "per line (BERT's vocab.txt)"
+        )
+    try:
+        lines = path.read_text(encoding="utf-8").rstrip("\n").split("\n")
+    except UnicodeDecodeError as err:
+        raise ValueError(f"vocabulary file {path} is not UTF-8 text: {err}") from err
+    entries = [line.rstrip("\r") for line in lines]
+    entries += [token for token in APPENDED if token not in entries]
+    vocabulary = {entry: i for i, entry in enumerate(entries)}
+    if len(vocabulary) != len(entries):
+        twice = next(entry for i, entry in enumerate(entries) if vocabulary[entry] != i)
+        raise ValueError(f"vocabulary file {path} has the entry {twice!r} more than once")
+    needed = [*SPECIAL_TOKENS.values(), UNKNOWN_TOKEN]
+    missing = [token for token in needed if token not in vocabulary]
+    if missing:
+        raise ValueError(
+            f"vocabulary file {path} lacks {', '.join(missing)}: expected a WordPiece "
+            "vocabulary such as BERT's vocab.txt, one entry per line"
+        )
+    return vocabulary
+
+
+def _hub_file(name: str) -> Path:
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+
+    problem: Exception | None = None
+    try:
+        cached = try_to_load_from_cache(name, "vocab.txt")
+        if isinstance(cached, str):
+            return Path(cached)
+        return Path(hf_hub_download(name, "vocab.txt"))
+    except Exception as err:  # the hub client's errors have no common base
+        problem = err
+    raise FileNotFoundError(
+        f"no vocabulary {name!r}: it is neither a file, nor a folder holding vocab.txt, nor could "
+        f"it be fetched from the Hugging Face hub ({type(problem).__name__}). For BERT's "
+        "vocabulary download https://huggingface.co/bert-base-uncased/resolve/main/vocab.txt "
+        "and give that file's path instead (--vocab of tools/prepare_data.py)"
+    ) from problem
