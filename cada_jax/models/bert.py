@@ -122,7 +122,10 @@ class Bert(nn.Module):
           float [M,T,D].
         """
         positions = jnp.arange(ids.shape[1])
-        x = self.word_embed(ids) + self.pos_embed(positions)[None]
+        words = self.word_embed(ids)
+        # As torch's padding_idx: the [PAD] row is an input like any other and is never trained.
+        words = jnp.where(valid[:, :, None], words, jax.lax.stop_gradient(words))
+        x = words + self.pos_embed(positions)[None]
         x = self.embed_norm(x)
         x = self.embed_dropout(x, deterministic=deterministic)
         bias = attention_bias(valid, causal)

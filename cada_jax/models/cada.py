@@ -137,7 +137,7 @@ class CADA(nn.Module):
           float [M,T,D].
         """
         valid = token_ids != self.config.tokens.pad
-        ids = token_ids.at[:, 0].set(self.config.tokens.enc)
+        ids = jnp.asarray(token_ids).at[:, 0].set(self.config.tokens.enc)
         return self.text_encoder(
             ids, valid, image_tokens, image_index, deterministic=deterministic
         )
