@@ -1,0 +1,181 @@
+"""What every parameter is called here and in PyTorch: one table, used in both directions.
+
+It knows three sets of names: ours, those of the authors' CADA (which are BLIP's), and those of
+Hugging Face's BLIP classes. It is data; `torch_convert` does the work.
+"""
+
+import itertools
+import re
+from collections.abc import Iterator, Mapping
+from typing import Literal, NamedTuple
+
+Dialect = Literal["cada", "hf"]
+
+
+class Rule(NamedTuple):
+    """One tensor of PyTorch and what it is here; "{i}" stands for the layer.
+
+    Attributes:
+      ours: leaf paths; several when PyTorch concatenates them along its first axis. Where the
+        PyTorch name has a "{i}", ours are stacked over layers along a new first axis.
+      kind: "same", "dense" ([out,in] there, [in,out] here) or
+        "conv" ([out,in,h,w] there, [h,w,in,out] here).
+      cada: the name in the authors' and BLIP's checkpoints.
+      hf: the name in Hugging Face's BLIP.
+    """
+
+    ours: tuple[str, ...]
+    kind: str
+    cada: str
+    hf: str
+
+
+_IMAGE = (
+    # ours, parameters, CADA, Hugging Face
+    ("cls_token", "value", "cls_token", "embeddings.class_embedding"),
+    ("pos_embed", "value", "pos_embed", "embeddings.position_embedding"),
+    ("patch_embed", "conv", "patch_embed.proj", "embeddings.patch_embedding"),
+    ("blocks/norm1", "norm", "blocks.{i}.norm1", "encoder.layers.{i}.layer_norm1"),
+    ("blocks/attn/query+key+value", "dense", "blocks.{i}.attn.qkv",
+     "encoder.layers.{i}.self_attn.qkv"),
+    ("blocks/attn/out", "dense", "blocks.{i}.attn.proj", "encoder.layers.{i}.self_attn.projection"),
+    ("blocks/norm2", "norm", "blocks.{i}.norm2", "encoder.layers.{i}.layer_norm2"),
+    ("blocks/mlp/fc1", "dense", "blocks.{i}.mlp.fc1", "encoder.layers.{i}.mlp.fc1"),
+    ("blocks/mlp/fc2", "dense", "blocks.{i}.mlp.fc2", "encoder.layers.{i}.mlp.fc2"),
+    ("norm", "norm", "norm", "post_layernorm"),
+)  # fmt: skip
+
+_BERT = (
+    # ours, parameters, CADA and Hugging Face alike
+    ("word_embed", "embedding", "embeddings.word_embeddings"),
+    ("pos_embed", "embedding", "embeddings.position_embeddings"),
+    ("embed_norm", "norm", "embeddings.LayerNorm"),
+    ("layers/attn/query", "dense", "encoder.layer.{i}.attention.self.query"),
+    ("layers/attn/key", "dense", "encoder.layer.{i}.attention.self.key"),
+    ("layers/attn/value", "dense", "encoder.layer.{i}.attention.self.value"),
+    ("layers/attn/out", "dense", "encoder.layer.{i}.attention.output.dense"),
+    ("layers/attn_norm", "norm", "encoder.layer.{i}.attention.output.LayerNorm"),
+    ("layers/cross/query", "dense", "encoder.layer.{i}.crossattention.self.query"),
+    ("layers/cross/key", "dense", "encoder.layer.{i}.crossattention.self.key"),
+    ("layers/cross/value", "dense", "encoder.layer.{i}.crossattention.self.value"),
+    ("layers/cross/out", "dense", "encoder.layer.{i}.crossattention.output.dense"),
+    ("layers/cross_norm", "norm", "encoder.layer.{i}.crossattention.output.LayerNorm"),
+    ("layers/mlp/fc1", "dense", "encoder.layer.{i}.intermediate.dense"),
+    ("layers/mlp/fc2", "dense", "encoder.layer.{i}.output.dense"),
+    ("layers/mlp_norm", "norm", "encoder.layer.{i}.output.LayerNorm"),
+)
+
+_HEADS = (
+    ("attribute_decoder/head", "bias", "text_decoder.cls.predictions"),
+    ("attribute_decoder/head/dense", "dense", "text_decoder.cls.predictions.transform.dense"),
+    ("attribute_decoder/head/norm", "norm", "text_decoder.cls.predictions.transform.LayerNorm"),
+    ("vision_proj", "dense", "vision_proj"),
+    ("text_proj", "dense", "text_proj"),
+    ("itm_head", "dense", "itm_head"),
+    ("itm_local_head", "dense", "itm_local_head"),
+)
+
+# Ours alone. They travel under these names when asked for; the authors' code refuses them.
+_OURS_ONLY = (
+    ("text_encoder/layers/gate", "dense", "text_encoder.encoder.layer.{i}.crossattention.gate"),
+    ("image_encoder/stem/conv0", "conv", "visual_encoder.stem.conv0"),
+    ("image_encoder/stem/conv1", "conv", "visual_encoder.stem.conv1"),
+    ("image_encoder/stem/norm0", "norm", "visual_encoder.stem.norm0"),
+    ("image_encoder/stem/norm1", "norm", "visual_encoder.stem.norm1"),
+)
+
+# Kind of module -> its parameters: (ours, theirs, how the array differs).
+_PARAMETERS = {
+    "dense": (("kernel", "weight", "dense"), ("bias", "bias", "same")),
+    "conv": (("kernel", "weight", "conv"), ("bias", "bias", "same")),
+    "norm": (("scale", "weight", "same"), ("bias", "bias", "same")),
+    "embedding": (("embedding", "weight", "same"),),
+    "bias": (("bias", "bias", "same"),),
+}
+
+
+def _rules(ours: str, parameters: str, cada: str, hf: str) -> Iterator[Rule]:
+    if parameters == "value":  # the module is itself the parameter
+        yield Rule((ours,), "same", cada, hf)
+        return
+    parent, _, last = ours.rpartition("/")
+    modules = [f"{parent}/{name}".lstrip("/") for name in last.split("+")]
+    for mine, theirs, kind in _PARAMETERS[parameters]:
+        leaves = tuple(f"{module}/{mine}" for module in modules)
+        yield Rule(leaves, kind, f"{cada}.{theirs}", f"{hf}.{theirs}")
+
+
+def _table() -> tuple[Rule, ...]:
+    rows = [
+        (f"image_encoder/{ours}", kind, f"visual_encoder.{cada}", f"vision_model.{hf}")
+        for ours, kind, cada, hf in _IMAGE
+    ]
+    for mine, theirs in (
+        ("text_encoder", "text_encoder"),
+        ("attribute_decoder/bert", "text_decoder.bert"),
+    ):
+        names = [(f"{mine}/{ours}", kind, f"{theirs}.{name}") for ours, kind, name in _BERT]
+        rows += [(ours, kind, name, name) for ours, kind, name in names]
+    rows += [(ours, kind, name, name) for ours, kind, name in (*_HEADS, *_OURS_ONLY)]
+    return tuple(itertools.chain.from_iterable(_rules(*row) for row in rows))
+
+
+TABLE: tuple[Rule, ...] = _table()
+
+# PyTorch stores a tied parameter under both names: copy -> original.
+TIED = {
+    "text_decoder.cls.predictions.decoder.weight": (
+        "text_decoder.bert.embeddings.word_embeddings.weight"
+    ),
+    "text_decoder.cls.predictions.decoder.bias": "text_decoder.cls.predictions.bias",
+}
+# Buffers with 0, 1, 2 ...: older PyTorch code stores them, newer does not.
+POSITION_IDS = {
+    "text_encoder.embeddings.position_ids": "text_encoder/pos_embed/embedding",
+    "text_decoder.bert.embeddings.position_ids": "attribute_decoder/bert/pos_embed/embedding",
+}
+# Only pretraining uses these: momentum copies, queues of negatives, learned temperatures.
+LEFT_OUT = (
+    (re.compile(r"^\w+_m\."), "momentum copy"),
+    (re.compile(r"^(image|text|idx|ptr)_queue$|^queue_ptr$"), "queue"),
+    (re.compile(r"^(temp|logit_scale)$"), "temperature"),
+    (re.compile(r"(^|\.)position_ids$"), "buffer"),
+)
+# Leaves that make one part: all of them come from a checkpoint, or none does.
+PARTS = (
+    "image_encoder",
+    "text_encoder",
+    "attribute_decoder",
+    "vision_proj",
+    "text_proj",
+    "itm_head",
+    "itm_local_head",
+)
+GATE = "text_encoder/layers/gate/"
+OURS_ONLY = (GATE, "image_encoder/stem/")
+
+_LAYER = re.compile(r"\.(\d+)\.")
+
+
+def dialect_of(names: Iterator[str] | Mapping) -> Dialect:
+    """Hugging Face's BLIP calls the image encoder `vision_model`, everybody else does not."""
+    return "hf" if any(name.startswith("vision_model.") for name in names) else "cada"
+
+
+def rules_by_name(dialect: Dialect) -> dict[str, Rule]:
+    """The table by PyTorch's names, with "{i}" for the layer: see `template_of`."""
+    return {getattr(rule, dialect): rule for rule in TABLE}
+
+
+def template_of(name: str) -> str:
+    """A tensor's name with its layer number replaced by "{i}"."""
+    return _LAYER.sub(".{i}.", name)
+
+
+def translate(name: str, source: Dialect, target: Dialect) -> str | None:
+    """The name of the tensor `name` in another set of names, None if the table lacks it."""
+    rule = rules_by_name(source).get(template_of(name))
+    if rule is None:
+        return None
+    layer = _LAYER.search(name)
+    return getattr(rule, target).replace("{i}", layer.group(1) if layer else "")
