@@ -1,0 +1,339 @@
+"""Two-stage retrieval, shared by evaluation and search.
+
+Stage one ranks the gallery by the cosine of the projected embeddings; stage two lets the decoder
+score the top k images of every query. Everything on the device has fixed shapes: the last batch
+is padded and the padding dropped again, so each function compiles once.
+
+Image tokens stay on the host (20,000 images of the full model are 12 GB in float32) and reach
+the device image by image, sorted, when their pairs are scored.
+
+Q queries, G gallery images, k re-ranked images per query, L token ids, S image tokens, E
+embedding width.
+"""
+
+import functools
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh
+
+from cada_jax.augment import normalize
+from cada_jax.pairing import PairPlan, plan_pairs
+from cada_jax.sharding import batch_divisor, data_sharding, replicated
+
+# progress(iterable, total, text) yields what the iterable yields; see evaluate.progress_bar.
+Progress = Callable[[Iterable, int, str], Iterable]
+QUERY_BLOCK = 1024  # queries compared with the whole gallery at once
+
+
+class Gallery(NamedTuple):
+    """Encoded images, on the host.
+
+    embeddings: float32 [G,E] of length 1; tokens: [G,S,Dv] in the model's dtype; pids: int [G].
+    """
+
+    embeddings: np.ndarray
+    tokens: np.ndarray
+    pids: np.ndarray
+
+
+class Queries(NamedTuple):
+    """Encoded texts, on the host.
+
+    embeddings: float32 [Q,E] of length 1; token_ids: int32 [Q,L]; pids: int [Q].
+    """
+
+    embeddings: np.ndarray
+    token_ids: np.ndarray
+    pids: np.ndarray
+
+
+class Retrieved(NamedTuple):
+    """The k nearest images of every query, nearest first by similarity.
+
+    indices: int32 [Q,k] into the gallery; similarity: float32 [Q,k], cosine in [-1,1];
+    match_logit: float32 [Q,k], the decoder's logit of "match" (no softmax).
+    """
+
+    indices: np.ndarray
+    similarity: np.ndarray
+    match_logit: np.ndarray
+
+    @property
+    def score(self) -> np.ndarray:
+        """What the top k are re-ranked by: match logit + similarity, float32 [Q,k]."""
+        return self.match_logit + self.similarity
+
+
+def embed_gallery(
+    model: nn.Module, params: Any, batches: Iterable[dict], size: int, mesh: Mesh
+) -> Gallery:
+    """Encodes images batch by batch.
+
+    Args:
+      model: from `models.cada.from_config`.
+      params: its parameters, on `mesh`.
+      batches: dicts of image uint8 [b,H,W,3], pid int [b], valid bool [b] (False: padding).
+        Every process passes the same batches.
+      size: number of valid rows in all batches.
+      mesh: from `sharding.make_mesh`.
+
+    Raises:
+      ValueError: the batches hold more or fewer than `size` valid rows, or none.
+    """
+
+    def launch(batch):
+        return _encode_images(model, params, _put_rows(batch["image"], mesh))
+
+    def valid_rows():
+        for batch, (embeddings, tokens) in _one_behind(batches, launch):
+            valid = np.flatnonzero(batch["valid"])
+            yield embeddings[valid], tokens[valid], batch["pid"][valid]
+
+    return Gallery(*_collect(valid_rows(), size, "gallery"))
+
+
+def embed_queries(
+    model: nn.Module, params: Any, batches: Iterable[dict], size: int, mesh: Mesh
+) -> Queries:
+    """Encodes texts batch by batch: dicts of token_ids int32 [b,L], pid [b], valid bool [b].
+
+    Arguments and errors otherwise as in `embed_gallery`.
+    """
+
+    def launch(batch):
+        return _encode_texts(model, params, _put_rows(batch["token_ids"], mesh))
+
+    def valid_rows():
+        for batch, (embeddings,) in _one_behind(batches, launch):
+            valid = np.flatnonzero(batch["valid"])
+            yield embeddings[valid], batch["token_ids"][valid], batch["pid"][valid]
+
+    return Queries(*_collect(valid_rows(), size, "query"))
+
+
+def global_topk(
+    queries: np.ndarray, gallery: np.ndarray, k: int, mesh: Mesh
+) -> tuple[np.ndarray, np.ndarray]:
+    """Finds the k most similar images of every query; the full matrix never leaves the device.
+
+    Args:
+      queries: float32 [Q,E] of length 1.
+      gallery: float32 [G,E] of length 1.
+      k: from 0 to G.
+      mesh: the queries are split over its data axes.
+
+    Returns:
+      (indices int32 [Q,k], similarity float32 [Q,k]), most similar first, the smaller index
+      first among equals.
+
+    Raises:
+      ValueError: k is not in [0, G].
+    """
+    if not 0 <= k <= len(gallery):
+        raise ValueError(f"k = {k} images were asked of a gallery of {len(gallery)}.")
+    indices = np.empty((len(queries), k), np.int32)
+    similarity = np.empty((len(queries), k), np.float32)
+    for rows, matrix in _compare(queries, gallery, mesh):
+        count = rows.stop - rows.start
+        for out, value in zip((similarity, indices), _top_k(matrix, k), strict=True):
+            out[rows] = _to_host(value)[:count]
+    return indices, similarity
+
+
+def similarity_blocks(
+    queries: np.ndarray, gallery: np.ndarray, mesh: Mesh
+) -> Iterator[tuple[slice, np.ndarray]]:
+    """Yields (rows, similarity float32 [rows,G]) for blocks of queries, in order.
+
+    They are the numbers that `global_topk` chose by; arguments as there.
+    """
+    for rows, matrix in _compare(queries, gallery, mesh):
+        yield rows, _to_host(matrix)[: rows.stop - rows.start]
+
+
+def rerank(
+    model: nn.Module,
+    params: Any,
+    token_ids: np.ndarray,
+    image_tokens: np.ndarray,
+    indices: np.ndarray,
+    mesh: Mesh,
+    batch: int,
+    progress: Progress | None = None,
+) -> np.ndarray:
+    """Match logits of every query with its own k images: float32 [Q,k].
+
+    Args:
+      model: from `models.cada.from_config`.
+      params: its parameters, on `mesh`.
+      token_ids: int32 [Q,L].
+      image_tokens: float [G,S,Dv] on the host, or anything such indexing works on.
+      indices: int [Q,k] into the gallery.
+      mesh: the pairs are split over its data axes.
+      batch: text-image pairs decoded at once over all devices.
+      progress: wraps the loop over batches.
+    """
+    queries, k = indices.shape
+    text = np.repeat(np.arange(queries), k)
+    logits = score_pairs(
+        model, params, token_ids, image_tokens, text, indices.reshape(-1), mesh, batch, progress
+    )
+    return logits.reshape(queries, k)
+
+
+def score_pairs(
+    model: nn.Module,
+    params: Any,
+    token_ids: np.ndarray,
+    image_tokens: np.ndarray,
+    text_index: np.ndarray,
+    image_index: np.ndarray,
+    mesh: Mesh,
+    batch: int,
+    progress: Progress | None = None,
+) -> np.ndarray:
+    """Match logits of P text-image pairs in any order: float32 [P].
+
+    Pairs are sorted by image and packed into batches that touch few distinct images, so that
+    the decoder computes an image's keys and values once for all its texts in the batch. Every
+    device gets its own pairs and their images and asks no other one for anything.
+
+    Args:
+      model: from `models.cada.from_config`.
+      params: its parameters, on `mesh`.
+      token_ids: int32 [Q,L].
+      image_tokens: float [G,S,Dv].
+      text_index: int [P] in [0,Q).
+      image_index: int [P] in [0,G).
+      mesh: the pairs are split over its data axes.
+      batch: pairs decoded at once over all devices.
+      progress: wraps the loop over batches.
+    """
+    logits = np.empty(len(text_index), np.float32)
+    if not len(logits):
+        return logits
+    shards = batch_divisor(mesh)
+    relative_cost = image_tokens.shape[1] / (7 * token_ids.shape[1])
+    rows = -(-min(batch, len(logits)) // shards)
+    order = np.argsort(image_index, kind="stable")
+    plan = plan_pairs(image_index[order], rows, relative_cost)
+    parts = [PairPlan(*(x[i : i + shards] for x in plan)) for i in range(0, len(plan.pair), shards)]
+
+    def launch(part):
+        ids = token_ids[text_index[order[part.pair]]]
+        local = (ids, image_tokens[part.image], part.local)
+        return (_match_logits(model, params, *(_put_rows(x, mesh) for x in local)),)
+
+    wrapped = parts if progress is None else progress(parts, len(parts), "re-rank")
+    for part, (values,) in _one_behind(wrapped, launch):
+        used = part.used
+        logits[order[part.pair[used]]] = values[: len(used)][used]
+    return logits
+
+
+@functools.partial(jax.jit, static_argnames="model")
+def _encode_images(model, params, images):
+    apply = functools.partial(model.apply, {"params": params})
+    tokens = apply(normalize(images), method="encode_image")
+    return _unit(apply(tokens, method="project_image")), tokens
+
+
+@functools.partial(jax.jit, static_argnames="model")
+def _encode_texts(model, params, token_ids):
+    apply = functools.partial(model.apply, {"params": params})
+    return (_unit(apply(apply(token_ids, method="encode_text"), method="project_text")),)
+
+
+@functools.partial(jax.jit, static_argnames="model")
+def _match_logits(model, params, token_ids, image_tokens, image_index):
+    """token_ids [N,m,L], image_tokens [N,b,S,Dv], image_index [N,m] -> match logits [N,m]."""
+    apply = functools.partial(model.apply, {"params": params})
+
+    def score(ids, tokens, index):
+        return apply(apply(ids, tokens, index, method="decode"), method="match")[:, 1]
+
+    if len(token_ids) == 1:  # a leading axis would cost the plain matrix products their speed
+        return score(token_ids[0], image_tokens[0], image_index[0])[None]
+    return jax.vmap(score)(token_ids, image_tokens, image_index)
+
+
+def _unit(x: jax.Array) -> jax.Array:
+    """Scales float [B,E] to length 1 in float32; a zero vector stays zero."""
+    x = x.astype(jnp.float32)
+    return x / jnp.maximum(jnp.linalg.norm(x, axis=-1, keepdims=True), 1e-12)
+
+
+def _compare(queries, gallery, mesh: Mesh) -> Iterator[tuple[slice, jax.Array]]:
+    """Yields (rows, similarity [>= rows,G] on the device, padded) per block of queries."""
+    block = max(1, min(QUERY_BLOCK, len(queries)))
+    gallery = jax.device_put(gallery, replicated(mesh))
+    for begin in range(0, len(queries), block):
+        part = queries[begin : begin + block]
+        rows = slice(begin, begin + len(part))
+        padding = np.zeros((block - len(part), part.shape[1]), part.dtype)
+        yield rows, _similarity(_put_rows(np.concatenate([part, padding]), mesh), gallery)
+
+
+@jax.jit
+def _similarity(queries, gallery):
+    # "highest": accelerators would otherwise round the factors to bfloat16 or TF32.
+    return jnp.matmul(queries, gallery.T, precision="highest")
+
+
+@functools.partial(jax.jit, static_argnames="k")
+def _top_k(similarity, k):
+    return jax.lax.top_k(similarity, k)
+
+
+def _put_rows(x: np.ndarray, mesh: Mesh) -> jax.Array:
+    """Splits host rows over the mesh, after padding them with zeros until they divide evenly.
+
+    Every process holds all rows, as evaluation reads the same batches everywhere.
+    """
+    missing = -len(x) % batch_divisor(mesh)
+    if missing:
+        x = np.concatenate([x, np.zeros((missing, *x.shape[1:]), x.dtype)])
+    return jax.device_put(x, data_sharding(mesh))
+
+
+def _to_host(x: jax.Array) -> np.ndarray:
+    if x.is_fully_addressable:
+        return np.asarray(x)
+    return multihost_utils.process_allgather(x, tiled=True)
+
+
+def _one_behind(items: Iterable, launch: Callable) -> Iterator[tuple[Any, tuple]]:
+    """Yields (item, launch(item) on the host), one item late: the device never waits."""
+    waiting = None
+    for item in items:
+        started = item, launch(item)
+        if waiting is not None:
+            yield waiting[0], tuple(_to_host(x) for x in waiting[1])
+        waiting = started
+    if waiting is not None:
+        yield waiting[0], tuple(_to_host(x) for x in waiting[1])
+
+
+def _collect(rows: Iterable[tuple], size: int, what: str) -> list[np.ndarray]:
+    """Writes tuples of arrays into arrays of `size` rows, allocated once."""
+    arrays, filled = None, 0
+    for parts in rows:
+        if arrays is None:
+            arrays = [np.empty((size, *x.shape[1:]), x.dtype) for x in parts]
+        count = len(parts[0])
+        if filled + count <= size:
+            for array, part in zip(arrays, parts, strict=True):
+                array[filled : filled + count] = part
+        filled += count
+    if arrays is None or filled != size:
+        raise ValueError(
+            f"The {what} batches hold {filled} valid rows, {size} were announced; "
+            "the split and its batches do not belong together."
+        )
+    return arrays
