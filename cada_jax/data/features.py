@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
+from cada_jax.errors import UsageError
 from cada_jax.text.attributes import TAG_UNITS, TAGGERS, Tagger, annotate, make_tagger
 from cada_jax.text.tokenizer import Tokenizer, clean_caption, load_tokenizer
 
@@ -60,7 +61,7 @@ class CaptionEncoder:
     ):
         """Keeps the settings (fields max_length, tagger and tag_unit of config.data)."""
         if tag_unit not in TAG_UNITS:
-            raise ValueError(f"unknown data.tag_unit {tag_unit!r}: expected one of {TAG_UNITS}")
+            raise UsageError(f"unknown data.tag_unit {tag_unit!r}: expected one of {TAG_UNITS}")
         self.tokenizer = tokenizer
         self.max_length = max_length
         self.tag_unit = tag_unit
@@ -70,14 +71,14 @@ class CaptionEncoder:
         """Returns the "captions" feature of one image, given its captions as published.
 
         Raises:
-          ValueError: a caption is not a string or has no word; the image is named.
+          UsageError: a caption is not a string or has no word; the image is named.
         """
         return [self._encode_one(caption, image_path) for caption in captions]
 
     def _encode_one(self, caption: str, image_path: str) -> dict[str, Any]:
         problem = caption_problem(caption)
         if problem:
-            raise ValueError(f"image {image_path}: {problem}")
+            raise UsageError(f"image {image_path}: {problem}")
         text = clean_caption(caption)
         arrays = annotate(text, self.tokenizer, self.max_length, self.tagger, self.tag_unit)
         return {"text": text, **arrays}
@@ -121,12 +122,12 @@ def check_disjoint_persons(split_pids: dict[str, Iterable[int]], source: str) ->
       source: the annotation file, for the message.
 
     Raises:
-      ValueError: names a person, both splits and how many persons are shared in all.
+      UsageError: names a person, both splits and how many persons are shared in all.
     """
     shared = shared_persons(split_pids)
     if shared:
         pid, splits = min(shared.items())
-        raise ValueError(
+        raise UsageError(
             f"{source}: person {pid} is in the splits {' and '.join(splits)}; splits must not "
             f"share persons ({len(shared)} persons are shared in all)"
         )
@@ -163,7 +164,7 @@ class CaptionConfig(tfds.core.BuilderConfig):
         """Loads the vocabulary and the tagger.
 
         Raises:
-          FileNotFoundError: the vocabulary or the tagger's data is missing.
+          MissingFileError: the vocabulary or the tagger's data is missing.
         """
         return CaptionEncoder(
             load_tokenizer(self.vocab), self.max_length, self.tagger, self.tag_unit
@@ -182,13 +183,13 @@ def caption_config(
     where that is not BERT's: "pattern-word-73-0a1b2c3d".
 
     Raises:
-      ValueError: unknown tagger or tag unit.
-      FileNotFoundError: no such vocabulary.
+      UsageError: unknown tagger or tag unit.
+      MissingFileError: no such vocabulary.
     """
     if tagger not in TAGGERS:
-        raise ValueError(f"unknown data.tagger {tagger!r}: expected one of {TAGGERS}")
+        raise UsageError(f"unknown data.tagger {tagger!r}: expected one of {TAGGERS}")
     if tag_unit not in TAG_UNITS:
-        raise ValueError(f"unknown data.tag_unit {tag_unit!r}: expected one of {TAG_UNITS}")
+        raise UsageError(f"unknown data.tag_unit {tag_unit!r}: expected one of {TAG_UNITS}")
     name = f"{tagger}-{tag_unit}-{max_length}"
     if vocab and vocab != BERT_VOCABULARY:
         digest = vocabulary_digest(load_tokenizer(vocab).path)

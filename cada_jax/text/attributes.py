@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from cada_jax.errors import MissingFileError, UsageError
 from cada_jax.text.tokenizer import Tokenizer, find_words
 
 # Penn Treebank tags.
@@ -30,15 +31,15 @@ def make_tagger(name: str) -> Tagger:
         clothes, or "nltk", NLTK's averaged perceptron, which needs its data on the machine.
 
     Raises:
-      ValueError: another name.
-      FileNotFoundError: NLTK's data is absent.
+      UsageError: another name.
+      MissingFileError: NLTK's data is absent.
     """
     if name == "pattern":
         return _pattern_tags
     if name == "nltk":
         perceptron = _load_perceptron()
         return lambda words: [tag for _, tag in perceptron.tag(list(words))]
-    raise ValueError(f"unknown tagger {name!r} (data.tagger): expected one of {TAGGERS}")
+    raise UsageError(f"unknown tagger {name!r} (data.tagger): expected one of {TAGGERS}")
 
 
 def _pattern_tags(words: Sequence[str]) -> list[str]:
@@ -61,7 +62,7 @@ def _load_perceptron():
     try:
         return nltk.PerceptronTagger(lang="eng")
     except LookupError as err:
-        raise FileNotFoundError(
+        raise MissingFileError(
             "data.tagger=nltk needs NLTK's resource averaged_perceptron_tagger_eng, found in none "
             f"of {nltk.data.path}. Run `python -m nltk.downloader averaged_perceptron_tagger_eng`, "
             "or set NLTK_DATA to the folder that holds taggers/averaged_perceptron_tagger_eng, or "
@@ -125,7 +126,7 @@ def annotate(
       attribute_mask: bool [L], tokens tagged JJ, NN, NNS, NNP or NNPS.
     """
     if tag_unit not in TAG_UNITS:
-        raise ValueError(f"unknown data.tag_unit {tag_unit!r}: expected one of {TAG_UNITS}")
+        raise UsageError(f"unknown data.tag_unit {tag_unit!r}: expected one of {TAG_UNITS}")
     token_ids, word_index = tokenizer.encode(text, max_length)
     pieces, _, _ = tokenizer.split(text)
     n = min(len(pieces), max_length - 2)
@@ -143,4 +144,6 @@ def annotate(
         attribute_mask[1 : n + 1] = attribute[unit]
     if tag_unit == "wordpiece":
         attribute_mask[n + 1] = True
+    # A word the tokenizer drops (a control character) leaves no gap: numbers stay below L.
+    phrase_ids = np.unique(phrase_ids, return_inverse=True)[1].astype(np.int32)
     return {"token_ids": token_ids, "phrase_ids": phrase_ids, "attribute_mask": attribute_mask}

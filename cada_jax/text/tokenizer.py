@@ -10,6 +10,8 @@ import numpy as np
 from tokenizers import Tokenizer as PieceTokenizer
 from tokenizers import models, normalizers, pre_tokenizers
 
+from cada_jax.errors import MissingFileError, UsageError
+
 # Name in our code -> entry of the vocabulary file.
 SPECIAL_TOKENS = {
     "pad": "[PAD]",
@@ -57,8 +59,8 @@ class Tokenizer:
         """Reads the file.
 
         Raises:
-          FileNotFoundError: there is no such file.
-          ValueError: the file is no WordPiece vocabulary, or has an entry twice.
+          MissingFileError: there is no such file.
+          UsageError: the file is no WordPiece vocabulary, or has an entry twice.
         """
         self.path = Path(path)
         self.vocabulary = _read_vocabulary(self.path)
@@ -114,8 +116,8 @@ def load_tokenizer(path_or_hub_name: str | Path) -> Tokenizer:
     A hub name ("bert-base-uncased") is looked for in the local cache first.
 
     Raises:
-      FileNotFoundError: it is none of these, or the hub cannot be reached.
-      ValueError: the file found is no WordPiece vocabulary.
+      MissingFileError: it is none of these, or the hub cannot be reached.
+      UsageError: the file found is no WordPiece vocabulary.
     """
     path = Path(path_or_hub_name).expanduser()
     if path.is_file():
@@ -127,24 +129,24 @@ def load_tokenizer(path_or_hub_name: str | Path) -> Tokenizer:
 
 def _read_vocabulary(path: Path) -> dict[str, int]:
     if not path.is_file():
-        raise FileNotFoundError(
+        raise MissingFileError(
             f"vocabulary file {path} does not exist: expected a text file with one WordPiece "
             "per line (BERT's vocab.txt)"
         )
     try:
         lines = path.read_text(encoding="utf-8").rstrip("\n").split("\n")
     except UnicodeDecodeError as err:
-        raise ValueError(f"vocabulary file {path} is not UTF-8 text: {err}") from err
+        raise UsageError(f"vocabulary file {path} is not UTF-8 text: {err}") from err
     entries = [line.rstrip("\r") for line in lines]
     entries += [token for token in APPENDED if token not in entries]
     vocabulary = {entry: i for i, entry in enumerate(entries)}
     if len(vocabulary) != len(entries):
         twice = next(entry for i, entry in enumerate(entries) if vocabulary[entry] != i)
-        raise ValueError(f"vocabulary file {path} has the entry {twice!r} more than once")
+        raise UsageError(f"vocabulary file {path} has the entry {twice!r} more than once")
     needed = [*SPECIAL_TOKENS.values(), UNKNOWN_TOKEN]
     missing = [token for token in needed if token not in vocabulary]
     if missing:
-        raise ValueError(
+        raise UsageError(
             f"vocabulary file {path} lacks {', '.join(missing)}: expected a WordPiece "
             "vocabulary such as BERT's vocab.txt, one entry per line"
         )
@@ -162,7 +164,7 @@ def _hub_file(name: str) -> Path:
         return Path(hf_hub_download(name, "vocab.txt"))
     except Exception as err:  # the hub client's errors have no common base
         problem = err
-    raise FileNotFoundError(
+    raise MissingFileError(
         f"no vocabulary {name!r}: it is neither a file, nor a folder holding vocab.txt, nor could "
         f"it be fetched from the Hugging Face hub ({type(problem).__name__}). For BERT's "
         "vocabulary download https://huggingface.co/bert-base-uncased/resolve/main/vocab.txt "
