@@ -14,9 +14,8 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read when TensorFlow is imported below
 
 from ml_collections import ConfigDict  # noqa: E402
-from tqdm import tqdm
+from tqdm import tqdm  # noqa: E402
 
-# noqa: E402
 from cada_jax.data.datasets.published import (  # noqa: E402
     Layout,
     Source,
@@ -34,9 +33,8 @@ from cada_jax.data.prepare import (  # noqa: E402
     write_records,
 )
 from cada_jax.errors import UsageError  # noqa: E402
-from cada_jax.text.attributes import TAG_UNITS, TAGGERS
+from cada_jax.text.attributes import TAG_UNITS, TAGGERS  # noqa: E402
 
-# noqa: E402
 COLOURS = (31, 32, 33, 34, 35, 36)  # of an ANSI terminal, in turn
 
 
