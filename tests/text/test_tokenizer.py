@@ -1,0 +1,161 @@
+import json
+
+import numpy as np
+import pytest
+
+from cada_jax.errors import MissingFileError, UsageError
+from cada_jax.text.tokenizer import Tokenizer, clean_caption, find_words, load_tokenizer
+
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+
+
+def write_vocabulary(path, entries):
+    path.write_text("\n".join(entries) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def tokenizer(tmp_path):
+    words = ["a", "red", "t", "-", "shirt", "sleeve", "##d", "##less", ",", "cafe"]
+    return Tokenizer(write_vocabulary(tmp_path / "vocab.txt", SPECIAL + words))
+
+
+def golden_captions(golden):
+    return json.loads((golden / "e_attr_captions.json").read_text())["captions"]
+
+
+def golden_tokenizer(golden, folder):
+    """BERT's tokenizer as far as the golden captions need it: their pieces at BERT's ids.
+
+    Longest-match splitting cannot differ: the full vocabulary's choice is here, and nothing
+    longer than it.
+    """
+    entries = [f"[unused{i}]" for i in range(30522)]
+    for token, index in zip(SPECIAL, (0, 100, 101, 102, 103), strict=True):
+        entries[index] = token
+    beyond = 1
+    for record in golden_captions(golden):
+        for token, index in zip(record["tokens"], record["ids"][1:-1], strict=False):
+            entries[index] = token if index not in (0, 102) else entries[index]
+    for record in golden_captions(golden):  # pieces cut off have no id there
+        for token in record["tokens"]:
+            if token not in entries:
+                entries[beyond] = token
+                beyond += 1
+    return Tokenizer(write_vocabulary(folder / "bert.txt", entries))
+
+
+def test_cleaning_and_ids_are_those_of_the_released_code(golden, tmp_path):
+    tokenizer = golden_tokenizer(golden, tmp_path)
+    assert tokenizer.vocab_size == 30524
+    assert tokenizer.special == {
+        "pad": 0,
+        "cls": 101,
+        "sep": 102,
+        "mask": 103,
+        "dec": 30522,
+        "enc": 30523,
+    }
+    for record in golden_captions(golden):
+        text = clean_caption(record["caption"])
+        assert text == record["pre_caption"]
+        assert tokenizer.split(text)[0] == record["tokens"]
+        assert tokenizer.encode(text, 73)[0].tolist() == record["ids"]
+
+
+@pytest.mark.parametrize(
+    ("caption", "cleaned"),
+    [
+        ("A MAN\tin   Black.", "a man in black"),
+        ('("red") *coat*: #1; ~!', "red coat 1"),
+        (" \n ", ""),
+        ("what? it's - ok, yes", "what? it's - ok, yes"),
+        ("a.b", "a b"),
+    ],
+)
+def test_cleaning(caption, cleaned):
+    assert clean_caption(caption) == cleaned
+    assert clean_caption(cleaned) == cleaned
+
+
+def test_long_captions_lose_words_at_the_end():
+    text = " ".join(str(i) for i in range(100))
+    assert clean_caption(text).split() == text.split()[:72]
+    assert clean_caption(text, max_words=3) == "0 1 2"
+
+
+def test_every_piece_knows_its_word(tokenizer):
+    text = "a sleeved t-shirt, café"
+    pieces, ids, words = tokenizer.split(text)
+    assert pieces == ["a", "sleeve", "##d", "t", "-", "shirt", ",", "cafe"]
+    spans = find_words(text)
+    assert [text[s:e] for s, e in spans] == ["a", "sleeved", "t-shirt", ",", "café"]
+    assert words.tolist() == [0, 1, 1, 2, 2, 2, 3, 4]
+    assert tokenizer.tokens(ids) == pieces
+
+
+def test_encoding_has_static_shape_and_marks_no_word_at_special_tokens(tokenizer):
+    ids, words = tokenizer.encode("a red sleeveless t-shirt", 8)
+    special = tokenizer.special
+    assert ids.dtype == words.dtype == np.int32 and ids.shape == words.shape == (8,)
+    assert tokenizer.tokens(ids) == ["[CLS]", "a", "red", "sleeve", "##less", "t", "-", "[SEP]"]
+    assert words.tolist() == [-1, 0, 1, 2, 2, 3, 3, -1]
+    ids, words = tokenizer.encode("a", 5)
+    assert ids.tolist() == [special["cls"], 5, special["sep"], special["pad"], special["pad"]]
+    assert words.tolist() == [-1, 0, -1, -1, -1]
+
+
+def test_a_caption_cannot_name_special_tokens(tokenizer):
+    ids, _ = tokenizer.encode(clean_caption("[SEP] [MASK] a"), 20)
+    assert (ids == tokenizer.special["sep"]).sum() == 1
+    assert tokenizer.special["mask"] not in ids
+
+
+def test_dec_and_enc_keep_their_place_where_the_file_has_them(tmp_path):
+    path = write_vocabulary(tmp_path / "v.txt", ["[PAD]", "[ENC]", *SPECIAL[1:], "a"])
+    tokenizer = Tokenizer(path)
+    assert tokenizer.special["enc"] == 1
+    assert tokenizer.special["dec"] == 7 == tokenizer.vocab_size - 1
+
+
+@pytest.mark.parametrize(
+    ("entries", "named"),
+    [
+        (SPECIAL[:-1], r"\[MASK\]"),
+        ([*SPECIAL, "red", "red"], "'red'"),
+        (["just", "words"], r"\[PAD\]"),
+    ],
+)
+def test_a_file_that_is_no_vocabulary_is_named(tmp_path, entries, named):
+    path = write_vocabulary(tmp_path / "odd.txt", entries)
+    with pytest.raises(UsageError, match=rf"odd\.txt.*{named}"):
+        Tokenizer(path)
+
+
+def test_binary_vocabulary_is_named(tmp_path):
+    (tmp_path / "weights.bin").write_bytes(bytes(range(128, 256)))
+    with pytest.raises(UsageError, match="weights.bin is not UTF-8"):
+        Tokenizer(tmp_path / "weights.bin")
+
+
+def test_a_folder_stands_for_its_vocabulary(tmp_path):
+    write_vocabulary(tmp_path / "vocab.txt", SPECIAL)
+    assert load_tokenizer(tmp_path).path == tmp_path / "vocab.txt"
+    with pytest.raises(MissingFileError, match=r"nothing.vocab\.txt"):
+        (tmp_path / "nothing").mkdir()
+        load_tokenizer(tmp_path / "nothing")
+
+
+def test_without_a_network_the_error_says_what_to_download(monkeypatch, tmp_path):
+    import huggingface_hub
+
+    def offline(*_, **__):
+        raise ConnectionError("no network")
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", offline)
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_: None)
+    with pytest.raises(MissingFileError, match=r"'some/name'.*vocab\.txt.*--vocab"):
+        load_tokenizer("some/name")
+    cached = write_vocabulary(tmp_path / "cached.txt", SPECIAL)
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_: str(cached))
+    assert load_tokenizer("some/name").path == cached
