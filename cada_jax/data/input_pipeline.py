@@ -84,7 +84,8 @@ def load_split(config: ConfigDict, split: str) -> Split:
         raise UsageError(
             f"unknown data.captions {config.data.captions!r}: expected one of {CAPTIONS}"
         )
-    builder = prepared_builder(config)
+    # Read by what is stored, not by what the settings say should be: they are compared below.
+    builder = tfds.builder_from_directory(prepared_builder(config).data_dir)
     if split not in builder.info.splits:
         there = sorted(builder.info.splits)
         raise UsageError(
@@ -123,7 +124,9 @@ def load_split(config: ConfigDict, split: str) -> Split:
     )
 
 
-def _check_settings(config: ConfigDict, builder, vocab_path: Path) -> None:
+def _check_settings(
+    config: ConfigDict, builder: tfds.core.DatasetBuilder, vocab_path: Path
+) -> None:
     stored = builder.info.features["captions"]["token_ids"].shape[-1]
     if stored != config.data.max_length:
         raise UsageError(
@@ -146,13 +149,13 @@ def steps_per_epoch(split: Split, config: ConfigDict) -> int:
     Raises:
       UsageError: train.batch_size is larger than the number of pairs.
     """
-    steps = split.num_captions // config.train.batch_size
-    if config.train.batch_size < 1 or steps == 0:
+    batch = config.train.batch_size
+    if not 1 <= batch <= split.num_captions:
         raise UsageError(
-            f"config.train.batch_size is {config.train.batch_size}, expected 1 to "
-            f"{split.num_captions}, the image-caption pairs of {split.dataset} {split.name}"
+            f"config.train.batch_size is {batch}, expected 1 to {split.num_captions}, the "
+            f"image-caption pairs of {split.dataset} {split.name}"
         )
-    return steps
+    return split.num_captions // batch
 
 
 def epoch_order(num_pairs: int, seed: int, epoch: int) -> np.ndarray:
