@@ -1,0 +1,97 @@
+"""Draws an identity under a shot: layers from back to front.
+
+Proportions are those of a drawing, not of anatomy: at 96x48 pixels a head of an
+eighth of the height could not carry glasses, nor a thin strap its colour.
+"""
+
+import io
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from cada_jax.data.datasets.synthetic import body, carried, head
+from cada_jax.data.datasets.synthetic.camera import FRONT, Shot
+from cada_jax.data.datasets.synthetic.figure import Figure
+from cada_jax.data.datasets.synthetic.identity import COLORS, HAIR_COLORS, NONE, SKINS, Identity
+from cada_jax.data.datasets.synthetic.painter import Painter, shade
+from cada_jax.data.datasets.synthetic.scene import develop, draw_background, draw_occluder
+
+HEIGHT, WIDTH = 96, 48
+_SUPERSAMPLING = 3
+
+
+def draw_person(identity: Identity, shot: Shot, rng: np.random.Generator) -> Image.Image:
+    """Returns the RGB image, `HEIGHT` x `WIDTH`, of a person under a shot."""
+    width, height = WIDTH * _SUPERSAMPLING, HEIGHT * _SUPERSAMPLING
+    image = Image.new("RGB", (width, height))
+    draw = ImageDraw.Draw(image)
+    ground = draw_background(draw, width, height, shot.scene)
+    scale = shot.scale * height
+    x, y = width * (0.5 + shot.offset), shot.top * height
+    mirror = 1 if shot.view == FRONT or shot.facing > 0 else -1
+    if shot.view != "side":
+        mirror = 1
+    figure = _figure(identity, shot, Painter(draw, scale, x, y, shot.lean, mirror), rng)
+    figure.painter.disc(0.0, 0.99, 0.2, 0.022, shade(ground, 0.78))
+    if shot.view == "side":
+        _draw_side(figure)
+    else:
+        _draw_front_or_back(figure)
+    draw_occluder(draw, width, height, shot, y + scale)
+    return develop(image.reduce(_SUPERSAMPLING), shot, rng)
+
+
+def encode_jpeg(image: Image.Image, quality: int) -> bytes:
+    """Returns the JPEG file; chroma is kept whole, as two pixels are a strap's width."""
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=quality, subsampling=0)
+    return buffer.getvalue()
+
+
+def _figure(identity: Identity, shot: Shot, painter: Painter, rng: np.random.Generator) -> Figure:
+    jitter = iter((0.93 + 0.12 * rng.random(10)).tolist())
+    paint = {}
+    for field in ("headwear", "scarf", "top", "outer", "bottom", "shoes", "bag", "item"):
+        name = getattr(identity, field + "_color")
+        paint[field] = None if name == NONE else shade(COLORS[name], min(1.06, next(jitter)))
+    hair = HAIR_COLORS.get(identity.hair_color, HAIR_COLORS["brown"])
+    paint["hair"] = shade(hair, min(1.0, next(jitter)))
+    paint["skin"] = shade(SKINS[identity.skin], min(1.0, next(jitter)))
+    return Figure(identity, shot, painter, paint)
+
+
+def _draw_front_or_back(f: Figure) -> None:
+    front = f.shot.view == FRONT
+    if front:
+        carried.bag_behind(f)
+        head.hair_behind(f)
+    body.legs(f)
+    body.bottom(f)
+    body.arms(f)
+    head.neck(f)
+    body.torso(f)
+    body.outer(f)
+    head.head(f)
+    carried.bag(f)
+    if not front:
+        head.long_hair_back(f)
+    head.scarf(f)
+    head.headwear(f)
+    carried.item(f)
+
+
+def _draw_side(f: Figure) -> None:
+    near_bag = f.shot.bag_is_near
+    body.side_arm(f, near=False)
+    (carried.side_item if near_bag else carried.side_bag)(f, near=False)
+    carried.bag_behind(f)
+    body.side_legs(f)
+    head.neck(f)
+    body.torso(f)
+    body.outer(f)
+    head.head(f)
+    head.scarf(f)
+    head.headwear(f)
+    body.side_arm(f, near=True)
+    carried.side_straps(f)
+    (carried.side_bag if near_bag else carried.side_item)(f, near=True)

@@ -1,0 +1,153 @@
+"""Settings of the generated sets, and persons, images and captions in any order."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from cada_jax.data.datasets.synthetic.camera import Shot, sample_shot
+from cada_jax.data.datasets.synthetic.captions import Caption, write_caption
+from cada_jax.data.datasets.synthetic.drawing import draw_person, encode_jpeg
+from cada_jax.data.datasets.synthetic.identity import (
+    Identity,
+    bucket,
+    sample_identity,
+    sample_twin,
+)
+
+SPLITS = ("train", "val", "test")
+_BUCKETS = 16
+_IDENTITY, _SHOT, _DRAW, _CAPTION = range(4)  # streams of random numbers
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One variant of the generated set."""
+
+    name: str
+    description: str
+    seed: int
+    train_persons: int
+    val_persons: int
+    test_persons: int
+    images_per_person: int
+    buckets: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]  # of identities, by split
+    captions_per_image: int = 2
+    twins: float = 0.15  # share of persons that are near-twins of an earlier person
+
+    def persons(self, split: str) -> int:
+        """Number of persons of a split."""
+        return dict(
+            zip(SPLITS, (self.train_persons, self.val_persons, self.test_persons), strict=True)
+        )[split]
+
+
+# Which identities a split may use is decided by a hash of the attributes (see `bucket`), so
+# that no person of `pretrain` is in `demo`, or of one split in another. `tiny` serves
+# tests and shares the buckets of `demo`.
+_DEMO_BUCKETS = ((0, 1), (2,), (3,))
+DEMO = Settings("demo", "the demo of the README", 0, 600, 100, 200, 5, _DEMO_BUCKETS)
+VARIANTS = {
+    s.name: s
+    for s in (
+        DEMO,
+        Settings(
+            "pretrain",
+            "other and more persons, to pretrain the small shipped model",
+            1,
+            8000,
+            100,
+            100,
+            4,
+            (tuple(range(4, 14)), (14,), (15,)),
+        ),
+        replace(
+            DEMO,
+            name="tiny",
+            description="a handful of persons, for tests",
+            seed=2,
+            train_persons=24,
+            val_persons=8,
+            test_persons=8,
+            images_per_person=3,
+        ),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Example:
+    """One image: JPEG bytes, the person's number in the split and the captions."""
+
+    person: int
+    image: int
+    identity: Identity
+    shot: Shot
+    jpeg: bytes
+    captions: tuple[Caption, ...]
+
+
+def _rng(settings: Settings, split: str, stream: int, *numbers: int) -> np.random.Generator:
+    seed = (settings.seed, SPLITS.index(split), stream, *numbers)
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed)))
+
+
+def make_identities(settings: Settings, split: str) -> list[Identity]:
+    """Returns the distinct persons of a split, near-twins among them; about 0.1 ms each."""
+    allowed = frozenset(settings.buckets[SPLITS.index(split)])
+    persons: list[Identity] = []
+    taken: set[Identity] = set()
+    for number in range(settings.persons(split)):
+        rng = _rng(settings, split, _IDENTITY, number)
+        twin = bool(persons) and rng.random() < settings.twins
+        while True:
+            if twin:  # another base each time: some have no twin in the allowed buckets
+                person = sample_twin(rng, persons[int(rng.integers(len(persons)))])
+            else:
+                person = sample_identity(rng)
+            if person not in taken and bucket(person, _BUCKETS) in allowed:
+                break
+        persons.append(person)
+        taken.add(person)
+    return persons
+
+
+def make_captions(
+    settings: Settings, split: str, identity: Identity, person: int, image: int
+) -> tuple[Shot, tuple[Caption, ...]]:
+    """Returns the shot of one image and its captions, without drawing it."""
+    shot = sample_shot(_rng(settings, split, _SHOT, person, image))
+    captions = tuple(
+        write_caption(identity, shot, _rng(settings, split, _CAPTION, person, image, number))
+        for number in range(settings.captions_per_image)
+    )
+    return shot, captions
+
+
+def make_example(
+    settings: Settings, split: str, identity: Identity, person: int, image: int
+) -> Example:
+    """Returns one image and its captions: a function of seed, split, person and image only."""
+    shot, captions = make_captions(settings, split, identity, person, image)
+    picture = draw_person(identity, shot, _rng(settings, split, _DRAW, person, image))
+    return Example(person, image, identity, shot, encode_jpeg(picture, shot.quality), captions)
+
+
+def generate(settings: Settings, split: str) -> Iterator[Example]:
+    """Yields the examples of a split, person by person.
+
+    Args:
+        settings: one of `VARIANTS`, or changed by `dataclasses.replace`.
+        split: "train", "val" or "test".
+    """
+    for person, identity in enumerate(make_identities(settings, split)):
+        for image in range(settings.images_per_person):
+            yield make_example(settings, split, identity, person, image)
+
+
+def caption_texts(settings: Settings, split: str) -> Iterator[str]:
+    """Yields the texts that `generate` would give, without drawing."""
+    for person, identity in enumerate(make_identities(settings, split)):
+        for image in range(settings.images_per_person):
+            for caption in make_captions(settings, split, identity, person, image)[1]:
+                yield caption.text
