@@ -70,6 +70,7 @@ def run(tiny_config, split, made_once):
     params = made_once["params"]
 
     def evaluate_it(edit=lambda params: params, **options):
+        model = from_config(tiny_config)
         mesh = make_mesh(tiny_config.mesh, jax.devices()[:1])
         options = {"quiet": True} | options
         return evaluate.evaluate(model, edit(params), split, tiny_config, mesh, **options)
@@ -139,6 +140,13 @@ def test_batch_sizes_do_not_change_the_results(run, tiny_config):
     large = run()
     for stage in ("global", "reranked", "match_only"):
         assert large[stage] == pytest.approx(small[stage])
+
+
+def test_a_second_evaluation_compiles_nothing(run):
+    run()
+    compiled = evaluate.retrieval._match_logits._cache_size()
+    run(lambda params: jax.tree.map(lambda x: 1.1 * x, params))  # and builds the model anew
+    assert evaluate.retrieval._match_logits._cache_size() == compiled > 0
 
 
 def test_nan_parameters_are_named(run):
