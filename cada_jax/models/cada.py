@@ -89,10 +89,11 @@ class CADA(nn.Module):
         text = c.text.to_dict()
         self.text_encoder = Bert(**text, **common, gated=self.gate == "token")
         self.attribute_decoder = AttributeDecoder(dict(**text, remat=c.remat), dtype)
-        self.vision_proj = dense(c.embed_dim, "vision_proj", dtype)
-        self.text_proj = dense(c.embed_dim, "text_proj", dtype)
-        self.itm_head = dense(2, "itm_head", dtype)
-        self.itm_local_head = dense(2, "itm_local_head", dtype)
+        # float32: rounded to bfloat16, many pairs would share a score and the ranking suffer.
+        self.vision_proj = dense(c.embed_dim, "vision_proj", jnp.float32)
+        self.text_proj = dense(c.embed_dim, "text_proj", jnp.float32)
+        self.itm_head = dense(2, "itm_head", jnp.float32)
+        self.itm_local_head = dense(2, "itm_local_head", jnp.float32)
 
     def __call__(self, images, token_ids):
         """Runs every part once (images [B,H,W,3], token_ids [B,T]); used to initialise."""
@@ -117,11 +118,11 @@ class CADA(nn.Module):
 
     def project_image(self, image_tokens):
         """Image tokens [B,S,Dv] -> embedding float32 [B,E] of [CLS], not normalised."""
-        return self.vision_proj(image_tokens[:, 0]).astype(jnp.float32)
+        return self.vision_proj(image_tokens[:, 0])
 
     def project_text(self, text_tokens):
         """Text tokens [M,T,D] -> embedding float32 [M,E] of [CLS], not normalised."""
-        return self.text_proj(text_tokens[:, 0]).astype(jnp.float32)
+        return self.text_proj(text_tokens[:, 0])
 
     def decode(self, token_ids, image_tokens, image_index=None, *, deterministic=True):
         """Lets text tokens associate with image patches (ATP), [CLS] read as [ENC].
@@ -144,7 +145,7 @@ class CADA(nn.Module):
 
     def match(self, decoded):
         """Decoded tokens [M,T,D] -> match logits float32 [M,2] of [ENC]; 1 is "match"."""
-        return self.itm_head(decoded[:, 0]).astype(jnp.float32)
+        return self.itm_head(decoded[:, 0])
 
     def match_groups(self, decoded, token_ids):
         """Match logits of consecutive token groups.
@@ -167,8 +168,7 @@ class CADA(nn.Module):
         grouped = decoded[:, 1:].reshape(batch, self.groups, -1, width).astype(jnp.float32)
         count = used.sum(axis=2)
         mean = (grouped * used).sum(axis=2) / jnp.maximum(count, 1.0)
-        logits = self.itm_local_head(mean.astype(decoded.dtype)).astype(jnp.float32)
-        return logits, (count[..., 0] > 0).astype(jnp.float32)
+        return self.itm_local_head(mean), (count[..., 0] > 0).astype(jnp.float32)
 
     def predict_masked(self, token_ids, valid, image_tokens, *, deterministic=True):
         """Predicts masked words from their image (ARA).
