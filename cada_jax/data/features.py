@@ -84,18 +84,6 @@ class CaptionEncoder:
         return {"text": text, **arrays}
 
 
-def encode_captions(
-    captions: Sequence[str],
-    image_path: str,
-    tokenizer: Tokenizer,
-    max_length: int,
-    tagger: str = "pattern",
-    tag_unit: str = "word",
-) -> list[dict[str, Any]]:
-    """Returns the "captions" feature of one image; `CaptionEncoder` is cheaper for many."""
-    return CaptionEncoder(tokenizer, max_length, tagger, tag_unit).encode(captions, image_path)
-
-
 def caption_problem(caption: Any) -> str | None:
     """Returns what is wrong with a caption as published, None if nothing is."""
     if not isinstance(caption, str):

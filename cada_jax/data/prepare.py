@@ -14,6 +14,7 @@ from cada_jax.data.datasets.cuhk.builder import Cuhk
 from cada_jax.data.datasets.icfg.builder import Icfg
 from cada_jax.data.datasets.published import FolderBuilder
 from cada_jax.data.datasets.rstp.builder import Rstp
+from cada_jax.data.datasets.synthetic.builder import Synthetic
 from cada_jax.data.features import VOCABULARY_FILE, CaptionConfig, caption_config
 from cada_jax.errors import MissingFileError, UsageError
 from cada_jax.text.tokenizer import Tokenizer
@@ -43,14 +44,7 @@ def make_builder(config: ConfigDict) -> tfds.core.GeneratorBasedBuilder:
     """
     data, folder = config.data, str(data_folder(config))
     if data.name == "synthetic":
-        from cada_jax.data.datasets.synthetic.builder import Synthetic
-
-        names = list(Synthetic.builder_configs)
-        if data.variant is not None and data.variant not in names:
-            raise UsageError(
-                f"unknown data.variant {data.variant!r} of synthetic: expected one of {names}"
-            )
-        return Synthetic(data_dir=folder, config=data.variant)
+        return Synthetic(data_dir=folder, config=_synthetic_variant(data))
     if data.name not in PUBLISHED:
         known = ["synthetic", *PUBLISHED]
         raise UsageError(f"unknown data set {data.name!r} (data.name): expected one of {known}")
@@ -59,6 +53,20 @@ def make_builder(config: ConfigDict) -> tfds.core.GeneratorBasedBuilder:
     else:
         settings = caption_config(data.vocab, data.max_length, data.tagger, data.tag_unit)
     return PUBLISHED[data.name](data_dir=folder, config=settings)
+
+
+def _synthetic_variant(data: ConfigDict) -> str | None:
+    names = list(Synthetic.builder_configs)
+    if data.variant is not None and data.variant not in names:
+        raise UsageError(
+            f"unknown data.variant {data.variant!r} of synthetic: expected one of {names}"
+        )
+    if (data.tagger, data.tag_unit) != ("pattern", "word"):
+        raise UsageError(
+            f"data.tagger is {data.tagger!r} and data.tag_unit {data.tag_unit!r}, but the "
+            "generated people are always tagged by 'pattern' and 'word': leave both as they are"
+        )
+    return data.variant
 
 
 def is_prepared(builder: tfds.core.DatasetBuilder) -> bool:

@@ -268,6 +268,37 @@ def test_data_prepared_under_other_settings_is_offered(cuhk_config):
     assert pipeline.load_split(cuhk_config, "test").num_images == 1
 
 
+@pytest.fixture
+def people(config):
+    config.data.name, config.data.variant, config.data.max_length = "synthetic", "tiny", 49
+    return config
+
+
+def test_generated_people_prepare_themselves_once(people, capsys):
+    first = pipeline.load_split(people, "train")
+    assert "Preparing synthetic/tiny" in capsys.readouterr().out
+    again = pipeline.load_split(people, "train")
+    assert capsys.readouterr().out == ""
+    assert again.image_paths == first.image_paths and again.texts == first.texts
+    assert (again.images == first.images).all()
+    held_out = pipeline.load_split(people, "test")
+    assert not set(held_out.image_pids) & set(first.image_pids)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "match"),
+    [
+        ("variant", "dmeo", r"'dmeo' of synthetic.*tiny"),
+        ("tagger", "nltk", r"data\.tagger is 'nltk'.*always"),
+        ("tag_unit", "wordpiece", r"data\.tag_unit 'wordpiece'.*always"),
+    ],
+)
+def test_generated_people_have_settings_of_their_own(people, field, value, match):
+    people.data[field] = value
+    with pytest.raises(UsageError, match=match):
+        pipeline.load_split(people, "train")
+
+
 def test_settings_that_contradict_the_records_are_named(cuhk_config, tmp_path):
     cuhk_config.data.variant = next((Path(cuhk_config.data.data_dir) / "cuhk").iterdir()).name
     cuhk_config.data.max_length = 40
