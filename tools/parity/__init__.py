@@ -1,0 +1,1 @@
+"""Comparisons with PyTorch behind tools/check_parity.py."""

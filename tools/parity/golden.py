@@ -1,0 +1,170 @@
+"""Reads a folder of numbers obtained from the released PyTorch code, whatever its sizes."""
+
+import importlib.util
+import json
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from cada_jax.augment import MEAN, STD
+from cada_jax.errors import MissingFileError, UsageError
+from cada_jax.models.cada import from_config, init_params
+from cada_jax.torch_convert import from_torch, infer_sizes, to_torch
+
+REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+FORMAT = "expected weights_tiny.npz and weights_tiny.json, and a_forward.npz ... f_world2.npz"
+
+
+def load_config(argument: str = "default"):
+    """The ConfigDict of `configs/NAME.py` of this clone, or of a path; "NAME:VARIANT" too."""
+    name, _, variant = argument.partition(":")
+    path = pathlib.Path(name) if name.endswith(".py") else REPOSITORY / "configs" / f"{name}.py"
+    if not path.is_file():
+        raise MissingFileError(f"config {argument}: {path} does not exist")
+    spec = importlib.util.spec_from_file_location(f"config_{path.stem}", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config(variant) if variant else module.get_config()
+
+
+def as_released(config):
+    """Sets, in place, every switch to what the released code computes."""
+    config.atp.gate = "off"
+    config.atp.negatives = "hardest"
+    config.atp.group_pool = "all"
+    config.ara.masking = "token"
+    config.ara.token_rate = 1.0  # the folder says which tokens are masked: mask all of those
+    config.ara.causal = True
+    config.model.text.dropout = 0.0
+    config.model.image.drop_path = 0.0
+    config.augment.flip = config.augment.erase = 0.0
+    config.augment.pad = 0
+    config.optimizer.schedule = "epoch"
+    config.optimizer.decay = "all"
+    return config
+
+
+class Golden:
+    """One folder: its weights, its config, its cases.
+
+    Attributes:
+      weights: PyTorch names -> arrays.
+      config: full ConfigDict with the folder's sizes and the released code's switches.
+      params: the weights as our parameters.
+    """
+
+    def __init__(self, folder: str, dtype: str = "float32"):
+        """Reads the weights; cases are read when asked for.
+
+        Raises:
+          MissingFileError: there are no weights.
+          UsageError: a file cannot be read, or the weights are no CADA model.
+        """
+        self.folder = pathlib.Path(folder)
+        self.weights = self.arrays("weights_tiny")
+        if self.weights is None:
+            raise MissingFileError(f"--golden={folder} holds no weights_tiny.npz: {FORMAT}")
+        self.config = self._config(dtype)
+        self.model = from_config(self.config)
+        self.params = self.convert(self.weights)
+
+    def has(self, case: str) -> bool:
+        """Whether the folder has the numbers of `case`."""
+        return (self.folder / f"{case}.npz").is_file()
+
+    def arrays(self, case: str) -> dict[str, np.ndarray] | None:
+        """Every array of a case by name, None if the folder lacks it."""
+        if not self.has(case):
+            return None
+        try:
+            with np.load(self.folder / f"{case}.npz") as file:
+                return {name: file[name] for name in file.files}
+        except (OSError, ValueError) as err:
+            raise UsageError(f"{self.folder / case}.npz cannot be read: {err}") from err
+
+    def extra(self, case: str) -> dict:
+        """What `case`.json says besides its arrays; {} if it says nothing."""
+        path = self.folder / f"{case}.json"
+        if not path.is_file():
+            return {}
+        try:
+            return json.loads(path.read_text()).get("extra") or {}
+        except ValueError as err:
+            raise UsageError(f"{path} is no JSON: {err}") from err
+
+    def _config(self, dtype: str):
+        config = as_released(load_config())
+        extra = self.extra("weights_tiny")
+        infer_sizes(self.weights, config)
+        image, text = config.model.image, config.model.text
+        try:
+            image.heads = extra["tiny"]["heads"]
+            text.heads = extra["text"]["num_attention_heads"]
+            size, tokens = extra["tiny"]["image_size"], extra["tokens"]
+            names = {"dec": "dec_bos"}
+            for name in config.model.tokens:
+                config.model.tokens[name] = tokens[names.get(name, name)]
+        except KeyError as err:
+            raise UsageError(
+                f"{self.folder / 'weights_tiny.json'} lacks extra/.../{err.args[0]}: {FORMAT}"
+            ) from err
+        config.data.image_size = tuple(size) if isinstance(size, list) else (size, size)
+        image.patch = self.weights["visual_encoder.patch_embed.proj.weight"].shape[2:]
+        words = self.weights["text_encoder.embeddings.word_embeddings.weight"]
+        positions = self.weights["text_encoder.embeddings.position_embeddings.weight"]
+        text.vocab_size, text.max_positions = len(words), len(positions)
+        for case in ("a_forward", "b_losses", "d_eval"):
+            if self.has(case):
+                config.data.max_length = self.arrays(case)["input_ids"].shape[1]
+                break
+        config.model.dtype = dtype
+        return config
+
+    def convert(self, tensors: dict[str, np.ndarray]) -> dict:
+        """PyTorch tensors -> our nested parameters."""
+        key = jax.random.key(0)
+        shapes = jax.eval_shape(lambda k: init_params(self.model, self.config, k), key)
+        shapes = {path: leaf.shape for path, leaf in flatten_dict(shapes, sep="/").items()}
+        image = self.config.model.image
+        grid = tuple(s // p for s, p in zip(image.size, image.patch, strict=True))
+        leaves, _ = from_torch(tensors, shapes, grid, origin=str(self.folder))
+        return unflatten_dict(leaves, sep="/")
+
+    @staticmethod
+    def back(tree: dict) -> dict[str, np.ndarray]:
+        """Nested parameters, or gradients shaped like them, -> PyTorch names."""
+        return to_torch(flatten_dict(jax.device_get(tree), sep="/"))
+
+    @staticmethod
+    def batch(arrays: dict[str, np.ndarray], mask: np.ndarray) -> dict[str, jax.Array]:
+        """A train batch of already normalised images, in which exactly `mask` gets masked."""
+        token_ids = arrays["input_ids"].astype(np.int32)
+        batch = {
+            "image": channels_last(arrays["images"]),
+            "token_ids": token_ids,
+            "phrase_ids": np.zeros_like(token_ids),
+            "attribute_mask": mask,
+            "pid": arrays["pids"].astype(np.int32),
+        }
+        return {name: jnp.asarray(array) for name, array in batch.items()}
+
+    def effective(self, mask_raw: np.ndarray, input_ids: np.ndarray) -> np.ndarray:
+        """The released code's rule: [CLS] and padding are never masked, [SEP] may be."""
+        tokens = self.config.model.tokens
+        return mask_raw & (input_ids != tokens.pad) & (input_ids != tokens.cls)
+
+
+def channels_last(images: np.ndarray) -> np.ndarray:
+    """[..., C,H,W] -> [..., H,W,C]."""
+    return np.moveaxis(images, -3, -1)
+
+
+def before_normalising(images: np.ndarray) -> np.ndarray:
+    """Float images [...,H,W,3] in [0,255] that `augment.normalize` maps to `images`.
+
+    The public entry points take what a camera gives; the golden images are normalised ones.
+    """
+    return ((images.astype(np.float64) * STD + MEAN) * 255).astype(np.float32)

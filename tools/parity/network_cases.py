@@ -1,0 +1,268 @@
+"""Golden cases of the network: outputs, losses, gradients, negatives, training, positions."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cada_jax import losses
+from cada_jax.models.cada import from_config
+from cada_jax.optimizer import make_optimizer, make_schedule
+from cada_jax.posembed import resize_positions
+from cada_jax.sharding import make_mesh, to_global
+from cada_jax.train_step import TrainState, association_losses, loss_terms, make_train_step
+from parity.golden import Golden, before_normalising, channels_last
+from parity.table import Table
+
+UNDERFLOW = "released: where all weights are 0 it takes row 0, even the row's own person"
+
+
+def forward(golden: Golden, table: Table):
+    """Every output of the model, and its hidden states layer by layer."""
+    case, arrays = "a_forward", golden.arrays("a_forward")
+    model, variables = golden.model, {"params": golden.params}
+    captured = ("embed_norm", "patch_embed")
+    images = jnp.asarray(channels_last(arrays["images"]))
+    token_ids = jnp.asarray(arrays["input_ids"], jnp.int32)
+
+    def run(method, *args):
+        """Returns the output and what the modules on its way sowed."""
+
+        def apply(*args):
+            return model.apply(
+                variables,
+                *args,
+                method=method,
+                mutable=["intermediates"],
+                capture_intermediates=lambda module, _: module.name in captured,
+            )
+
+        return jax.jit(apply)(*args)
+
+    def compare(name, got):
+        if name in arrays:
+            table.compare(case, name, got, arrays[name])
+
+    def compare_layers(prefix, first, layers):
+        for i, hidden in enumerate(itertools.chain(first, layers)):
+            compare(f"dbg/{prefix}{i}", hidden)
+
+    image_tokens, seen = run("encode_image", images)
+    seen = seen["intermediates"]["image_encoder"]
+    compare("dbg/patch_embed", seen["patch_embed"]["__call__"][0])
+    compare_layers("vit_block", [], seen["blocks"]["hidden"][0])
+    compare("image_embeds", image_tokens)
+    text_tokens, seen = run("encode_text", token_ids)
+    seen = seen["intermediates"]["text_encoder"]
+    compare_layers("text_hidden", seen["embed_norm"]["__call__"], seen["layers"]["hidden"][0])
+    compare("text_embeds", text_tokens)
+    compare("image_feats", run("project_image", image_tokens)[0])
+    compare("text_feats", run("project_text", text_tokens)[0])
+    decoded, seen = run("decode", token_ids, image_tokens)
+    seen = seen["intermediates"]["text_encoder"]
+    compare_layers("fused_hidden", seen["embed_norm"]["__call__"], seen["layers"]["hidden"][0])
+    compare("fused", decoded)
+    compare("itm_logits", run("match", decoded)[0])
+    groups, _ = run("match_groups", decoded, token_ids)[0]
+    # The released code stacks all first groups, then all second ones.
+    compare("local_logits", np.concatenate(list(np.moveaxis(np.asarray(groups), 1, 0))))
+    masked_ids = jnp.asarray(arrays["mlm_input_ids"], jnp.int32)
+    valid = token_ids != golden.config.model.tokens.pad
+    logits, seen = run("predict_masked", masked_ids, valid, image_tokens)
+    compare("mlm_hidden", seen["intermediates"]["attribute_decoder"]["decoded"][0])
+    compare("mlm_logits", logits)
+    _gate_at_its_start(golden, table, token_ids, image_tokens, decoded)
+
+
+def _gate_at_its_start(golden, table, token_ids, image_tokens, decoded):
+    """The gate begins at exactly 1: the gated decoder gives the very same bits."""
+    config = golden.config.copy_and_resolve_references()
+    config.atp.gate = "token"
+    width, depth = config.model.text.width, config.model.text.depth
+    gate = {"kernel": np.zeros((depth, 2 * width, 1)), "bias": np.zeros((depth, 1))}
+    text = golden.params["text_encoder"]
+    params = golden.params | {"text_encoder": text | {"layers": text["layers"] | {"gate": gate}}}
+    gated = from_config(config).apply(
+        {"params": jax.tree.map(jnp.float32, params)}, token_ids, image_tokens, method="decode"
+    )
+    table.compare("a_forward", "fused, with an untrained gate", gated, decoded, "exact", "ours")
+
+
+def compare_losses(table, case, terms, arrays, prefix="", names=None):
+    """Compares our terms with the released code's scalars of the same meaning."""
+    pairs = {"ndf": "global", "match": "match", "local": "group", "ara": "ara", "total": "total"}
+    for theirs, ours in pairs.items():
+        if f"{prefix}{theirs}" in arrays and (names is None or theirs in names):
+            table.compare(case, prefix + theirs, terms[ours], arrays[prefix + theirs], "loss")
+
+
+def _negatives(golden):
+    """A compiled function of (params, batch) to the negatives chosen among a batch."""
+
+    @jax.jit
+    def choose(params, batch):
+        def embed(inputs, encode, project):
+            tokens = golden.model.apply({"params": params}, inputs, method=encode)
+            return golden.model.apply({"params": params}, tokens, method=project)
+
+        images = embed(batch["image"], "encode_image", "project_image")
+        texts = embed(batch["token_ids"], "encode_text", "project_text")
+        return losses.choose_negatives(images, texts, batch["pid"])
+
+    return choose
+
+
+def _loss(golden):
+    """A function of (params, batch) to (total, terms)."""
+    return lambda params, batch: loss_terms(
+        golden.model, golden.config, params, batch, jax.random.key(0)
+    )
+
+
+def loss_values(golden: Golden, table: Table):
+    """Losses, chosen negatives and the gradient of the total for every parameter."""
+    case, arrays = "b_losses", golden.arrays("b_losses")
+    batch = golden.batch(arrays, arrays["mask_effective"])
+    (_, terms), grads = jax.jit(jax.value_and_grad(_loss(golden), has_aux=True))(
+        golden.params, batch
+    )
+    compare_losses(table, case, terms, arrays)
+    chosen = _negatives(golden)(golden.params, batch)
+    for name, index in (
+        ("neg_image_for_text", chosen.image_for_text),
+        ("neg_text_for_image", chosen.text_for_image),
+    ):
+        table.compare(case, name, index, arrays[name], "exact")
+    compare_gradients(table, case, golden.back(grads), arrays)
+
+
+def compare_gradients(table, case, ours: dict, arrays: dict):
+    """One row per parameter; key biases, zero in theory, relative to their query bias."""
+    for name in (name.removeprefix("grad/") for name in arrays if name.startswith("grad/")):
+        got, wanted = ours[name], arrays[f"grad/{name}"]
+        if name.endswith("qkv.bias"):
+            got, keys, wanted, wanted_keys = *_split_keys(got), *_split_keys(wanted)
+            _compare_zero(table, case, f"{name} (keys)", keys, wanted_keys, np.linalg.norm(wanted))
+        if name.endswith("self.key.bias"):
+            scale = np.linalg.norm(arrays[f"grad/{name.replace('.key.', '.query.')}"])
+            _compare_zero(table, case, f"grad {name}", got, wanted, scale)
+        else:
+            table.compare_norm(case, f"grad {name}", got, wanted)
+
+
+def _split_keys(bias):
+    query, key, value = np.split(bias, 3)
+    return np.concatenate([query, value]), key
+
+
+def _compare_zero(table, case, name, got, wanted, scale):
+    note = "zero in theory: relative to the query bias"
+    table.compare_norm(case, name, got, wanted, scale=scale, note=note)
+
+
+def degenerate(golden: Golden, table: Table):
+    """Saturated similarities, and batches in which everybody is the same person."""
+    case, arrays = "b_degenerate", golden.arrays("b_degenerate")
+    mask = golden.effective(arrays["mask_raw"], arrays["input_ids"])
+    choose = _negatives(golden)
+    run = jax.jit(_loss(golden))
+    for kind in sorted({name.split("/")[0] for name in arrays if "/" in name}):
+        source = "saturated" if kind.startswith("saturated") else kind
+        changed = {n: arrays[f"{source}/{n}"] for n in golden.weights if f"{source}/{n}" in arrays}
+        params = golden.convert(golden.weights | changed)
+        batch = golden.batch(arrays | {"pids": arrays[f"{kind}/pids"]}, mask)
+        _, terms = run(params, batch)
+        compare_losses(table, case, terms, arrays, f"{kind}/", ("ndf", "ara"))
+        chosen = choose(params, batch)
+        _compare_association(table, case, kind, arrays, chosen, terms, np.asarray(batch["pid"]))
+
+
+def hard_negatives(golden: Golden, table: Table):
+    """The choice of negatives and the match losses, given the features of a trained model."""
+    case, arrays = "b_hardneg", golden.arrays("b_hardneg")
+    batch = golden.batch(arrays, np.zeros(arrays["input_ids"].shape, bool))
+    image_tokens = jnp.asarray(arrays["image_embeds"])
+    for kind in sorted({name.split("/")[0] for name in arrays if "/" in name}):
+        features = [jnp.asarray(arrays[f"{kind}/{side}_feat"]) for side in ("image", "text")]
+        terms = association_losses(
+            golden.model, golden.params, golden.config, batch, image_tokens, features, None, None
+        )
+        chosen = losses.choose_negatives(*features, batch["pid"])
+        _compare_association(table, case, kind, arrays, chosen, terms, arrays["pids"])
+
+
+def _compare_association(table, case, kind, arrays, chosen, terms, pids):
+    """Negatives of rows where the released code had a choice; elsewhere the difference."""
+    usable = True
+    for name, weights, index in (
+        ("neg_image_for_text", "w_t2i", chosen.image_for_text),
+        ("neg_text_for_image", "w_i2t", chosen.text_for_image),
+    ):
+        wanted = arrays[f"{kind}/{name}"]
+        right = (arrays[f"{kind}/{weights}"].max(axis=1) > 0) & (pids[wanted] != pids)
+        got = np.asarray(index)
+        if right.any():
+            table.compare(case, f"{kind}/{name}", got[right], wanted[right], "exact")
+        if not right.all():
+            usable = False
+            table.differs(case, f"{kind}/{name}", got[~right], wanted[~right], UNDERFLOW)
+    if usable:
+        compare_losses(table, case, terms, arrays, f"{kind}/", ("match", "local", "total"))
+    else:
+        table.differs(case, f"{kind}/match", terms["match"], arrays[f"{kind}/match"], UNDERFLOW)
+        table.differs(case, f"{kind}/local", terms["group"], arrays[f"{kind}/local"], UNDERFLOW)
+
+
+def training(golden: Golden, table: Table):
+    """Five AdamW steps through the compiled train step."""
+    case, arrays, extra = "c_train", golden.arrays("c_train"), golden.extra("c_train")
+    recipe, steps_per_epoch = extra["config"], extra["steps_per_epoch"][0]
+    config = golden.config.copy_and_resolve_references()
+    config.optimizer.learning_rate = recipe["init_lr"]
+    config.optimizer.min_learning_rate = recipe["min_lr"]
+    config.optimizer.weight_decay = recipe["weight_decay"]
+    config.train.epochs = recipe["max_epoch"]
+    tx = make_optimizer(config, steps_per_epoch)
+    mesh = make_mesh(config.mesh, jax.devices()[:1])
+    step = make_train_step(golden.model, tx, config, mesh)
+    params = jax.tree.map(jnp.array, golden.params)
+    state = TrainState(jnp.zeros((), jnp.int32), params, tx.init(params))
+    schedule, choose = make_schedule(config, steps_per_epoch), _negatives(golden)
+    for i in range(len(arrays["losses"])):
+        step_arrays = {name: arrays[name][i] for name in ("images", "input_ids", "pids")}
+        mask = golden.effective(arrays["mask_raw"][i], step_arrays["input_ids"])
+        batch = golden.batch(step_arrays, mask)
+        chosen = np.concatenate(choose(state.params, batch)[:2])
+        table.compare(case, f"step {i} negatives", chosen, arrays["negatives"][i], "exact")
+        table.compare(case, f"step {i} learning rate", schedule(i), arrays["lr"][i], "loss")
+        host = {name: np.asarray(x) for name, x in batch.items()}
+        host["image"] = before_normalising(host["image"])
+        state, terms = step(state, to_global(mesh, host), jax.random.key(0))
+        ours = terms["global"], terms["match"] + terms["group"], terms["ara"]
+        for name, got, wanted in zip(("ndf", "itm", "ara"), ours, arrays["losses"][i], strict=True):
+            table.compare(case, f"step {i} {name}", got, wanted, "trajectory")
+        table.compare(case, f"step {i} total", terms["total"], arrays["total"][i], "trajectory")
+    final = golden.back(state.params)
+    travelled = float(np.sum(arrays["lr"]))  # the farthest Adam can move a parameter
+    for name in (name for name in arrays if name.startswith("final/")):
+        got, wanted = final[name.removeprefix("final/")], arrays[name]
+        if name.endswith("key.bias"):
+            note = "gradient zero in theory: rounding moves it, relative to the sum of rates"
+            table.compare(case, name, got, wanted, "within", note, scale=travelled)
+            continue
+        if name.endswith("qkv.bias"):
+            got, wanted = _split_keys(got)[0], _split_keys(wanted)[0]
+        table.compare(case, name, got, wanted, "trajectory")
+
+
+def positions(golden: Golden, table: Table):
+    """Position embeddings resized from one grid to another."""
+    arrays = golden.arrays("a_posembed")
+    for name in (name for name in arrays if name.endswith("/in")):
+        wanted = arrays[name.removesuffix("in") + "out"]
+        # "14to24", or "7x4to14x14" for grids that are not square.
+        grids = [tuple(map(int, g.split("x"))) for g in name.removesuffix("/in").split("to")]
+        grids = [grid if len(grid) == 2 else (*grid, *grid) for grid in grids]
+        got = resize_positions(arrays[name], *grids)
+        table.compare("a_posembed", name.removesuffix("/in"), got, wanted)
