@@ -32,13 +32,18 @@ def flat_dot_general(lhs, rhs, dimension_numbers, precision=None, preferred_elem
     return flat.reshape(*lhs.shape[:-1], rhs.shape[-1])
 
 
-def dense(features: int, name: str, dtype, init_std: float = 0.02) -> nn.Dense:
-    """A Dense layer [..., D] -> [..., features] initialised as in BERT and ViT."""
+# The variance that BERT and ViT initialise with, 0.02 ** 2 at width 768, for any width: with
+# 0.02 itself a model of width 96 barely attends to anything for its first thousand steps.
+KERNEL_INIT = nn.initializers.variance_scaling(768 * 0.02**2, "fan_in", "normal")
+
+
+def dense(features: int, name: str, dtype) -> nn.Dense:
+    """A Dense layer [..., D] -> [..., features] with the project's initialisation."""
     return nn.Dense(
         features,
         name=name,
         dtype=dtype,
-        kernel_init=nn.initializers.normal(init_std),
+        kernel_init=KERNEL_INIT,
         dot_general=flat_dot_general,
     )
 

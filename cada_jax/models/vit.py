@@ -13,6 +13,10 @@ from einops import rearrange
 from cada_jax.models.layers import MLP, Attention, drop_path, flat_dot_general, gelu, layer_norm
 
 EPSILON = 1e-6
+# 0.02 for the 16 x 16 x 3 values of a full-size patch, the same variance for other sizes.
+PATCH_INIT = nn.initializers.variance_scaling(
+    768 * 0.02**2, "fan_in", "normal", in_axis=(0, 1, 2), out_axis=3
+)
 
 
 class PatchEmbed(nn.Module):
@@ -32,7 +36,7 @@ class PatchEmbed(nn.Module):
         ph, pw = self.patch
         kernel = self.param(
             "kernel",
-            nn.initializers.truncated_normal(0.02),
+            PATCH_INIT,
             (ph, pw, images.shape[-1], self.width),
         )
         bias = self.param("bias", nn.initializers.zeros_init(), (self.width,))
@@ -122,7 +126,6 @@ class ImageEncoder(nn.Module):
             )
         else:
             x = PatchEmbed((ph, pw), self.width, self.dtype, name="patch_embed")(images)
-        self.sow("intermediates", "patch_embed", x)
         init = nn.initializers.truncated_normal(0.02)
         cls = self.param("cls_token", init, (1, 1, self.width)).astype(self.dtype)
         positions = self.param("pos_embed", init, (1, x.shape[1] + 1, self.width))
