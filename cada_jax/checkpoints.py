@@ -38,8 +38,7 @@ def _manager(folder: pathlib.Path, item: str, keep: int | None, read_only: bool)
         folder,
         item_handlers={item: ocp.StandardCheckpointHandler(), "info": ocp.JsonCheckpointHandler()},
         options=ocp.CheckpointManagerOptions(
-            max_to_keep=keep,
-            read_only=read_only,
+            max_to_keep=None if read_only else keep,  # its own read_only warns at every start
             create=False,
             # What a killed run left half written. Never while reading: another process may be
             # writing it right now.
@@ -99,6 +98,8 @@ class Checkpoints:
 
     def save(self, step: int, state: Any) -> None:
         """Saves a training state under `step`, unless one is there. Old ones beyond `keep` go."""
+        # So that whoever continues from this step finds every best parameters chosen before it.
+        self._best.wait_until_finished()
         if step not in self._states.all_steps():
             args = ocp.args.Composite(state=ocp.args.StandardSave(state))
             self._states.save(step, args=args, force=True)

@@ -1,9 +1,11 @@
 """What the program says to its user, as opposed to what it says about its own mistakes.
 
 `cada_jax.main` prints the message of these alone, without a traceback; everything else that is
-raised is a bug and keeps its traceback. The two also are built-in exceptions, so that a library
-user may catch `ValueError` or `FileNotFoundError` without knowing this module.
+raised is a bug and keeps its traceback. The first three also are built-in exceptions, so that a
+library user may catch `ValueError` or `FileNotFoundError` without knowing this module.
 """
+
+import signal
 
 
 class UsageError(ValueError):
@@ -23,3 +25,18 @@ class MissingFileError(UsageError, FileNotFoundError):
 
 class DivergedError(ArithmeticError):
     """The loss or its gradient is no longer a finite number."""
+
+
+class StoppedError(Exception):
+    """A signal asked the run to end, and its state is saved.
+
+    Attributes:
+      signum: the signal.
+    """
+
+    def __init__(self, signum: int, step: int):
+        super().__init__(
+            f"Stopped by {signal.Signals(signum).name} after step {step}, which is saved. "
+            "The same command continues."
+        )
+        self.signum = signum
