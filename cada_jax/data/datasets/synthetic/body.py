@@ -57,17 +57,15 @@ def _leg(f: Figure, points: tuple[Point, Point, Point], tone: float) -> None:
 
 
 def _shoe(f: Figure, u: float, dv: float, toe: float) -> None:
+    """Draws the shoe of a foot at `u`, lifted by -dv; `toe` is how far it points, by sign."""
     p, color, kind = f.painter, f.paint["shoes"], f.who.shoes
-    heel, tip = u - 0.04 + min(toe, 0) * 0.6, u + 0.04 + max(toe, 0)
-    outline = ((heel, 0.93 + dv), (u + 0.036, 0.93 + dv), (tip, 0.965 + dv), (tip, 1.0 + dv))
-    if toe < 0:
-        outline = ((u + 0.04, 0.93 + dv), (u - 0.036, 0.93 + dv), (heel, 0.965 + dv))
-        outline = (*outline, (heel, 1.0 + dv), (u + 0.04, 1.0 + dv))
-    else:
-        outline = (*outline, (heel, 1.0 + dv))
+    s = -1 if toe < 0 else 1
+    heel, tip, ankle = u - s * 0.04, u + s * (0.04 + abs(toe)), u + s * 0.036
+    corners = ((heel, 0.93), (ankle, 0.93), (tip, 0.965), (tip, 1.0), (heel, 1.0))
+    outline = [(x, v + dv) for x, v in corners]
     if kind == "sandals":
         p.poly(outline, f.paint["skin"])
-        p.band(heel, 0.932 + dv, tip - 0.02, 0.953 + dv, color)
+        p.band(heel, 0.932 + dv, tip - s * 0.02, 0.953 + dv, color)
         p.band(heel, 0.968 + dv, tip, 1.0 + dv, color)
         return
     if kind == "boots":
@@ -139,18 +137,17 @@ def _arm(f: Figure, points: tuple[Point, Point, Point], tone: float) -> None:
 
 def torso(f: Figure) -> None:
     """Draws top or dress with its pattern, collar and pockets."""
-    p, who, color = f.painter, f.who, f.paint["top"]
+    who, color = f.who, f.paint["top"]
     profile = f.profile(0.2, _HEMS[who.top])
     if who.top == "dress":
         profile = f.profile(0.2, 0.46) + [(0.118 if f.side else 0.145, _HEMS["dress"])]
     neck = (0.045, 0.19)
     if who.top == "tank top":
         _trunk(f, (neck, *profile), f.paint["skin"])
-        strap = (profile[0][0] * 0.62, 0.205)
-        profile = [strap, (profile[0][0] * 0.7, 0.26), *profile[1:]]
-    outline = (neck, *profile)
-    _trunk(f, outline, color)
-    _pattern(f, [strap_or for strap_or in profile if strap_or[1] > 0.2], color)
+        chest = profile[0][0]
+        profile = [(0.62 * chest, 0.205), (0.7 * chest, 0.26), *profile[1:]]
+    _trunk(f, (neck, *profile), color)
+    _pattern(f, profile, color)
     _fold(f, profile, color)
     _details(f, profile, color)
 

@@ -43,6 +43,7 @@ class Shot:
 
     @property
     def walking(self) -> bool:
+        """Whether the legs are far enough apart for it."""
         return abs(self.stride) > 0.45
 
 
@@ -55,7 +56,7 @@ def sample_shot(rng: np.random.Generator, view: str | None = None) -> Shot:
     occluder = NONE
     if not cropped and u[2] < 0.22:
         occluder = "low" if u[2] < 0.13 else "pole"
-    scale = 1.16 + 0.08 * u[3] if cropped else 0.84 + 0.09 * u[3]
+    scale = 1.2 + 0.06 * u[3] if cropped else 0.81 + 0.09 * u[3]
     gain = 0.84 + 0.3 * u[4]
     warm = 0.06 * (2 * u[5] - 1)
     return Shot(
@@ -65,7 +66,7 @@ def sample_shot(rng: np.random.Generator, view: str | None = None) -> Shot:
         swing=2 * u[8] - 1,
         scale=scale,
         offset=0.05 * (u[9] - 0.5),
-        top=0.035 if cropped else (0.97 - scale) * (0.35 + 0.65 * u[10]),
+        top=0.05 if cropped else 0.045 + (0.945 - scale) * u[10],
         lean=0.05 * (u[11] - 0.5),
         cropped=cropped,
         occluder=occluder,

@@ -145,8 +145,9 @@ def _item(f: Figure, hand: tuple[float, float], side: int) -> None:
         p.band(u - 0.04, v - 0.075, u + 0.025, v - 0.045, contrast(color))
     elif kind == "ball":
         p.disc(u, v - 0.045, 0.064, 0.064, color)
-        p.ring(u - 0.05, v - 0.045, 0.07, 0.08, dark, 0.012)
-        p.line(((u - 0.06, v - 0.045), (u + 0.06, v - 0.045)), dark, 0.011)
+        seam = contrast(color)
+        p.line(((u - 0.06, v - 0.06), (u, v - 0.035), (u + 0.06, v - 0.06)), seam, 0.011)
+        p.line(((u - 0.02, v - 0.1), (u + 0.005, v - 0.045), (u - 0.012, v + 0.014)), seam, 0.011)
     else:  # shopping bag
         p.ring(u, v + 0.03, 0.03, 0.04, dark, 0.012)
         p.band(u - 0.07, v + 0.05, u + 0.07, v + 0.22, color)

@@ -19,11 +19,18 @@ class Figure:
     paint: dict[str, Color | None]  # by garment, "hair" and "skin"; None where absent
 
     @property
+    def head_painter(self) -> Painter:
+        """Draws heads, hair and headwear larger than life: they carry many attributes."""
+        return self.painter.enlarged(1.16, 0.19)
+
+    @property
     def front(self) -> bool:
+        """Whether the person faces the camera."""
         return self.shot.view == FRONT
 
     @property
     def side(self) -> bool:
+        """Whether the person is seen from the side."""
         return self.shot.view == SIDE
 
     @property

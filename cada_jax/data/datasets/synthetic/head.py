@@ -14,7 +14,7 @@ def neck(f: Figure) -> None:
 
 def hair_behind(f: Figure) -> None:
     """Draws the hair that falls behind the face and shoulders of a front view."""
-    p, style, color = f.painter, f.who.hair_style, shade(f.paint["hair"], 0.85)
+    p, style, color = f.head_painter, f.who.hair_style, shade(f.paint["hair"], 0.85)
     if style == "long":
         p.limb(((0.0, 0.09), (0.0, 0.2), (0.0, 0.25)), (0.09, 0.105, 0.1), color)
     elif style == "medium":
@@ -32,7 +32,7 @@ def head(f: Figure) -> None:
 
 
 def _front_head(f: Figure) -> None:
-    p, who, skin, hair = f.painter, f.who, f.paint["skin"], f.paint["hair"]
+    p, who, skin, hair = f.head_painter, f.who, f.paint["skin"], f.paint["hair"]
     for side in (-1, 1):
         p.disc(side * 0.078, 0.108, 0.016, 0.022, shade(skin, 0.9))
     p.disc(0.0, 0.093, 0.078, 0.093, skin)
@@ -62,7 +62,7 @@ def _front_head(f: Figure) -> None:
 
 
 def _glasses(f: Figure, lenses: tuple[tuple[float, float], ...]) -> None:
-    kind, p = f.who.eyewear, f.painter
+    kind, p = f.who.eyewear, f.head_painter
     if kind == NONE:
         return
     for u, v in lenses:
@@ -75,7 +75,7 @@ def _glasses(f: Figure, lenses: tuple[tuple[float, float], ...]) -> None:
 
 
 def _side_head(f: Figure) -> None:
-    p, who, skin, hair = f.painter, f.who, f.paint["skin"], f.paint["hair"]
+    p, who, skin, hair = f.head_painter, f.who, f.paint["skin"], f.paint["hair"]
     style = who.hair_style
     if style == "bun":
         p.disc(-0.085, 0.045, 0.045, 0.043, hair)
@@ -105,7 +105,7 @@ def _side_head(f: Figure) -> None:
 
 
 def _back_head(f: Figure) -> None:
-    p, who, skin, hair = f.painter, f.who, f.paint["skin"], f.paint["hair"]
+    p, who, skin, hair = f.head_painter, f.who, f.paint["skin"], f.paint["hair"]
     for side in (-1, 1):
         p.disc(side * 0.078, 0.108, 0.016, 0.022, shade(skin, 0.9))
     p.disc(0.0, 0.093, 0.078, 0.093, skin)
@@ -123,7 +123,7 @@ def _back_head(f: Figure) -> None:
 
 def long_hair_back(f: Figure) -> None:
     """Draws hair that falls over the back."""
-    p, hair = f.painter, f.paint["hair"]
+    p, hair = f.head_painter, f.paint["hair"]
     if f.who.hair_style == "long":
         p.limb(((0.0, 0.12), (0.0, 0.25), (0.0, 0.31)), (0.08, 0.08, 0.07), hair)
         for u in (-0.035, 0.0, 0.035):
@@ -135,7 +135,7 @@ def long_hair_back(f: Figure) -> None:
 
 def headwear(f: Figure) -> None:
     """Draws cap, beanie or brimmed hat."""
-    p, color, kind = f.painter, f.paint["headwear"], f.who.headwear
+    p, color, kind = f.head_painter, f.paint["headwear"], f.who.headwear
     if color is None:
         return
     dark = shade(color, 0.7)
@@ -150,9 +150,9 @@ def headwear(f: Figure) -> None:
             p.line(((-0.09, 0.07), (0.09, 0.07)), dark, 0.012)
         p.disc(0.0, -0.01, 0.012, 0.009, dark)
     elif kind == "beanie":
-        p.disc(0.0, -0.012, 0.03, 0.026, shade(color, 1.25))
-        p.dome(0.0, 0.07, 0.09, 0.088, color)
-        p.band(-0.093, 0.046, 0.093, 0.084, dark)
+        p.dome(0.0, 0.07, 0.09, 0.084, color)
+        p.disc(0.0, -0.012, 0.034, 0.028, shade(color, 1.3))
+        p.band(-0.094, 0.044, 0.094, 0.084, dark)
     else:
         p.poly(((-0.06, -0.012), (0.06, -0.012), (0.078, 0.06), (-0.078, 0.06)), color)
         p.band(-0.076, 0.032, 0.076, 0.05, dark)

@@ -13,7 +13,7 @@ COLOR_WORDS = {
     "green": ("green", "green", "emerald"),
     "blue": ("blue", "blue", "navy", "royal blue"),
     "turquoise": ("turquoise", "teal", "cyan", "turquoise"),
-    "pink": ("pink", "pink", "rose"),
+    "pink": ("pink", "pink", "hot pink"),
     "purple": ("purple", "purple", "violet"),
     "brown": ("brown", "brown", "chocolate"),
 }
@@ -89,7 +89,11 @@ KIND_WORDS = {
     },
     "bag": {
         "backpack": ("a {c} backpack", "a {c} rucksack", "a {c} backpack on the back"),
-        "backpack straps": ("{c} backpack straps", "the {c} straps of a backpack"),
+        "backpack straps": (  # what shows of it from the front
+            "a {c} backpack with both straps in front",
+            "a {c} backpack on both shoulders",
+            "a {c} rucksack with two straps",
+        ),
         "handbag": ("a {c} handbag", "a {c} purse", "a {c} handbag in one hand"),
         "shoulder bag": ("a {c} shoulder bag", "a {c} bag on one shoulder"),
         "messenger bag": ("a {c} messenger bag", "a {c} crossbody bag"),
@@ -109,6 +113,6 @@ KIND_WORDS = {
 WEARS = ("is wearing", "wears", "is dressed in", "has on")
 HAS = ("has", "is seen with")
 CARRIES = ("carries", "is carrying", "has")
-OPENINGS = ("", "", "", "", "in this picture", "in the image", "we see that")
+OPENINGS = ("",) * 10 + ("in this picture", "in the image", "we see that")
 MOVES = {True: ("is walking", "is walking along"), False: ("is standing", "is standing still")}
 PLACES = ("outdoors", "in the street", "in front of the camera", "in a public place")

@@ -52,6 +52,13 @@ class Painter:
         self.skew = -lean * scale
         self.width = mirror * scale
 
+    def enlarged(self, factor: float, v: float) -> "Painter":
+        """Returns a painter for a part drawn `factor` times as large around the point (0, v)."""
+        x, y = self._point(0.0, v)
+        part = Painter(self.draw, self.scale * factor, x, y - v * self.scale * factor)
+        part.width, part.skew = self.width * factor, 0.0
+        return part
+
     def _point(self, u: float, v: float) -> Point:
         return self.x + u * self.width + v * self.skew, self.y + v * self.scale
 

@@ -33,13 +33,15 @@ class Settings:
     images_per_person: int
     buckets: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]  # of identities, by split
     captions_per_image: int = 2
-    twins: float = 0.15  # share of persons that are near-twins of an earlier person
+    twins: float = 0.09  # share of persons made as twins; with their models, twice as many
 
     def persons(self, split: str) -> int:
         """Number of persons of a split."""
-        return dict(
-            zip(SPLITS, (self.train_persons, self.val_persons, self.test_persons), strict=True)
-        )[split]
+        return (self.train_persons, self.val_persons, self.test_persons)[SPLITS.index(split)]
+
+    def first_pid(self, split: str) -> int:
+        """Number of a split's first person; numbers run on from split to split."""
+        return sum(self.persons(before) for before in SPLITS[: SPLITS.index(split)])
 
 
 # Which identities a split may use is decided by a hash of the attributes (see `bucket`), so
@@ -85,6 +87,11 @@ class Example:
     shot: Shot
     jpeg: bytes
     captions: tuple[Caption, ...]
+
+
+def image_path(pid: int, image: int) -> str:
+    """Returns the file name of a person's image, below imgs/ where images are files."""
+    return f"{pid:05d}_c{image + 1:02d}.jpg"
 
 
 def _rng(settings: Settings, split: str, stream: int, *numbers: int) -> np.random.Generator:

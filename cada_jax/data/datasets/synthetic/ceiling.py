@@ -1,0 +1,134 @@
+"""What a perfect reader of the captions could reach, computed from the true attributes.
+
+    python -m cada_jax.data.datasets.synthetic.ceiling [--variant demo] [--split test]
+
+The reader takes every statement of a caption (synonyms resolved) and, of every gallery image,
+the attributes that the image shows. An image contradicts a caption if it shows another
+value of a stated attribute; one that does not show the attribute at all (glasses, from behind) does
+not. Two readers are scored:
+
+- `consistent` knows only that: images without a contradiction first, in random order.
+- `best` also prefers, among those, images that confirm more statements: a front view that shows the
+  glasses before a back view that leaves them open.
+
+Neither uses what a caption does not say.
+"""
+
+import argparse
+from dataclasses import dataclass
+
+import numpy as np
+
+from cada_jax.data.datasets.synthetic.camera import visible
+from cada_jax.data.datasets.synthetic.identity import Identity
+from cada_jax.data.datasets.synthetic.people import (
+    SPLITS,
+    VARIANTS,
+    Settings,
+    make_captions,
+    make_identities,
+)
+from cada_jax.metrics import rank_metrics
+
+_DRAWS = 10  # of the order among equals, over which the metrics are averaged
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Attributes as codes: 0 for "not stated" or "not visible".
+
+    Attributes:
+        shown: int16 [images, fields], what each image shows.
+        stated: int16 [captions, fields], what each caption says.
+        image_person: int32 [images].
+        caption_person: int32 [captions].
+    """
+
+    shown: np.ndarray
+    stated: np.ndarray
+    image_person: np.ndarray
+    caption_person: np.ndarray
+
+
+def collect_truth(settings: Settings, split: str) -> Truth:
+    """Returns the true attributes of all images and captions of a split, drawing nothing."""
+    codes: dict[str, int] = {}
+
+    def encode(pairs) -> np.ndarray:
+        row = np.zeros(len(Identity._fields), np.int16)
+        for field, value in pairs:
+            row[Identity._fields.index(field)] = codes.setdefault(value, len(codes) + 1)
+        return row
+
+    shown, stated, image_person, caption_person = [], [], [], []
+    for person, identity in enumerate(make_identities(settings, split)):
+        for image in range(settings.images_per_person):
+            shot, captions = make_captions(settings, split, identity, person, image)
+            shown.append(encode(visible(identity, shot).items()))
+            image_person.append(person)
+            for caption in captions:
+                stated.append(encode(caption.stated))
+                caption_person.append(person)
+    return Truth(
+        np.stack(shown),
+        np.stack(stated),
+        np.asarray(image_person, np.int32),
+        np.asarray(caption_person, np.int32),
+    )
+
+
+def count_matches(stated: np.ndarray, shown: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Counts contradicted and confirmed statements of every caption-image pair.
+
+    Args:
+        stated: int [captions, fields], 0 where nothing is said.
+        shown: int [images, fields], 0 where nothing is seen.
+
+    Returns:
+        (contradicted, confirmed), int16 [captions, images].
+    """
+    shape = len(stated), len(shown)
+    contradicted, confirmed = np.zeros(shape, np.int16), np.zeros(shape, np.int16)
+    for said, seen in zip(stated.T, shown.T, strict=True):
+        both = (said[:, None] != 0) & (seen[None, :] != 0)
+        equal = said[:, None] == seen[None, :]
+        confirmed += both & equal
+        contradicted += both & ~equal
+    return contradicted, confirmed
+
+
+def compute_ceiling(settings: Settings, split: str, seed: int = 0) -> dict[str, dict[str, float]]:
+    """Returns {"consistent": metrics, "best": metrics}, in percent.
+
+    The expectation over the order among equal images is exact for "R1" and the mean of
+    `_DRAWS` random orders for the other metrics.
+    """
+    truth = collect_truth(settings, split)
+    right = truth.caption_person[:, None] == truth.image_person[None, :]
+    contradicted, confirmed = count_matches(truth.stated, truth.shown)
+    consistent = (contradicted == 0).astype(np.float64)
+    scores = {"consistent": consistent, "best": consistent * (1 + confirmed)}
+    rng = np.random.default_rng(seed)
+    results = {}
+    for name, score in scores.items():
+        draws = [rank_metrics(score + 0.5 * rng.random(score.shape), right) for _ in range(_DRAWS)]
+        results[name] = {key: float(np.mean([d[key] for d in draws])) for key in draws[0]}
+        top = score == score.max(axis=1, keepdims=True)
+        results[name]["R1"] = 100 * float(np.mean((top & right).sum(1) / top.sum(1)))
+    return results
+
+
+def main() -> None:
+    """Prints the ceiling of a split."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--variant", choices=sorted(VARIANTS), default="demo")
+    parser.add_argument("--split", choices=SPLITS, default="test")
+    flags = parser.parse_args()
+    results = compute_ceiling(VARIANTS[flags.variant], flags.split)
+    print(f"Ceiling of synthetic/{flags.variant}, split {flags.split}, in percent:")
+    for name, metrics in results.items():
+        print(f"{name:>11}  " + "  ".join(f"{k} {v:5.1f}" for k, v in metrics.items()))
+
+
+if __name__ == "__main__":
+    main()

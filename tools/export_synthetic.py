@@ -1,0 +1,134 @@
+"""Writes generated people as a folder in the form a real data set is published in.
+
+python tools/export_synthetic.py --variant=demo --output=OUT/RSTPReid
+
+The loaders, tools and commands of the real set then run on it unchanged.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from cada_jax.data.datasets.synthetic.people import (
+    SPLITS,
+    VARIANTS,
+    Example,
+    Settings,
+    generate,
+    image_path,
+)
+from cada_jax.data.datasets.synthetic.vocabulary import VOCAB_PATH
+from cada_jax.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Format:
+    """A published form: one JSON list of entries and images under imgs/.
+
+    Attributes:
+        dataset: name of the data set in `tools/prepare_data.py`.
+        annotation: name of the JSON file.
+        path: (split, person number, example) -> path of the image below imgs/.
+        entry: (split, person number, path, captions) -> entry of the JSON list.
+    """
+
+    dataset: str
+    annotation: str
+    path: Callable[[str, int, Example], str]
+    entry: Callable[[str, int, str, list[str]], dict[str, Any]]
+
+
+def _rstp_path(split: str, pid: int, example: Example) -> str:
+    return image_path(pid, example.image)
+
+
+def _rstp_entry(split: str, pid: int, path: str, captions: list[str]) -> dict[str, Any]:
+    return {"id": pid, "img_path": path, "captions": captions, "split": split}
+
+
+FORMATS = {"rstp": Format("rstp", "data_captions.json", _rstp_path, _rstp_entry)}
+
+
+def export(settings: Settings, output: Path, form: Format) -> dict[str, int]:
+    """Writes images, then the annotation file, so that a folder with one is complete.
+
+    Args:
+        settings: one of `VARIANTS`.
+        output: the folder to make; it may exist if it is empty.
+        form: one of `FORMATS`.
+
+    Returns:
+        The number of images of each split.
+
+    Raises:
+        UsageError: the folder is not empty or cannot be written.
+    """
+    output = Path(output).expanduser()
+    try:
+        if output.exists() and (not output.is_dir() or any(output.iterdir())):
+            raise UsageError(
+                f"{output} exists and is not an empty folder: nothing was written; choose another "
+                "--output or remove it"
+            )
+        (output / "imgs").mkdir(parents=True, exist_ok=True)
+        entries: list[dict[str, Any]] = []
+        counts = {}
+        for split in SPLITS:
+            counts[split] = _export_split(settings, split, output, form, entries)
+        text = json.dumps(entries, indent=1)
+        (output / form.annotation).write_text(text + "\n", encoding="utf-8")
+    except OSError as err:
+        raise UsageError(
+            f"cannot write {output}: {err}. Choose another --output or make room"
+        ) from err
+    return counts
+
+
+def _export_split(
+    settings: Settings, split: str, output: Path, form: Format, entries: list[dict[str, Any]]
+) -> int:
+    number = settings.persons(split) * settings.images_per_person
+    first = settings.first_pid(split)
+    for example in tqdm(generate(settings, split), total=number, desc=split, unit=" images"):
+        pid = first + example.person
+        path = form.path(split, pid, example)
+        file = output / "imgs" / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(example.jpeg)
+        captions = [caption.text for caption in example.captions]
+        entries.append(form.entry(split, pid, path, captions))
+    return number
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the tool; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--variant", choices=sorted(VARIANTS), default="demo")
+    parser.add_argument("--output", type=Path, required=True, help="folder to make")
+    parser.add_argument("--format", choices=sorted(FORMATS), default="rstp")
+    arguments = parser.parse_args(argv)
+    form = FORMATS[arguments.format]
+    try:
+        counts = export(VARIANTS[arguments.variant], arguments.output, form)
+    except UsageError as err:
+        print(f"error: {err}", file=sys.stderr)
+        return 1
+    images = ", ".join(f"{count} {split}" for split, count in counts.items())
+    print(f"Wrote {arguments.output / form.annotation} and images: {images}")
+    print(
+        f"Prepare it: python tools/prepare_data.py --dataset={form.dataset} "
+        f"--source={arguments.output} --vocab={VOCAB_PATH}"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
