@@ -3,6 +3,7 @@
 The names are in `torch_names`, the files in `torch_files`.
 """
 
+import os
 import re
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
@@ -11,6 +12,7 @@ import numpy as np
 
 from cada_jax.errors import UsageError
 from cada_jax.posembed import find_grid, resize_positions
+from cada_jax.torch_files import Checkpoint, read_checkpoint
 from cada_jax.torch_names import (
     GATE,
     LEFT_OUT,
@@ -27,6 +29,8 @@ from cada_jax.torch_names import (
     translate,
 )
 
+# Under this key of a .pth's "config" stand our config and vocabulary, so that it can come back.
+OUR_KEY = "cada_jax"
 Leaves = dict[str, np.ndarray]  # "text_encoder/layers/attn/query/kernel" -> array
 
 
@@ -236,6 +240,26 @@ def from_torch(
         )
     rows = work.rows + [Row("new", "", "", leaf, _shape(shapes[leaf])) for leaf in new]
     return work.leaves, rows + work.left_out
+
+
+def read_leaves(
+    path: str | os.PathLike, shapes: Mapping[str, tuple[int, ...]], target_grid: tuple[int, int]
+) -> tuple[Leaves, list[Row]]:
+    """Reads and converts a PyTorch checkpoint: `torch_files.read_checkpoint` and `from_torch`.
+
+    Raises:
+      MissingFileError, UsageError: as those two.
+    """
+    checkpoint = read_checkpoint(path)
+    return from_torch(checkpoint.tensors, shapes, target_grid, stored_grid(checkpoint), str(path))
+
+
+def stored_grid(checkpoint: Checkpoint) -> tuple[int, int] | None:
+    """The (rows, columns) of patches of a checkpoint this project wrote, else None."""
+    image = checkpoint.config.get(OUR_KEY, {}).get("config", {}).get("model", {}).get("image")
+    if image is None:
+        return None
+    return tuple(s // p for s, p in zip(image["size"], image["patch"], strict=True))
 
 
 def to_torch(

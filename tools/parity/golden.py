@@ -1,6 +1,5 @@
 """Reads a folder of numbers obtained from the released PyTorch code, whatever its sizes."""
 
-import importlib.util
 import json
 import pathlib
 
@@ -13,21 +12,9 @@ from cada_jax.augment import MEAN, STD
 from cada_jax.errors import MissingFileError, UsageError
 from cada_jax.models.cada import from_config, init_params
 from cada_jax.torch_convert import from_torch, infer_sizes, to_torch
+from config_file import load_config
 
-REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 FORMAT = "expected weights_tiny.npz and weights_tiny.json, and a_forward.npz ... f_world2.npz"
-
-
-def load_config(argument: str = "default"):
-    """The ConfigDict of `configs/NAME.py` of this clone, or of a path; "NAME:VARIANT" too."""
-    name, _, variant = argument.partition(":")
-    path = pathlib.Path(name) if name.endswith(".py") else REPOSITORY / "configs" / f"{name}.py"
-    if not path.is_file():
-        raise MissingFileError(f"config {argument}: {path} does not exist")
-    spec = importlib.util.spec_from_file_location(f"config_{path.stem}", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.get_config(variant) if variant else module.get_config()
 
 
 def as_released(config):
