@@ -1,0 +1,136 @@
+"""Generated people and a small model: minutes on a laptop CPU, nothing to download.
+
+`configs/synthetic.py` fine-tunes the small pretrained model that the package ships, as CADA
+fine-tunes BLIP. `configs/synthetic.py:NAME` changes it by one of `VARIANTS` below.
+"""
+
+from collections.abc import Callable
+
+from ml_collections import ConfigDict
+
+from cada_jax.errors import UsageError
+from configs import default
+
+
+def get_config(variant: str | None = None) -> ConfigDict:
+    """Returns the demo's config, changed by a variant.
+
+    Raises:
+      UsageError: unknown variant; lists the known ones.
+    """
+    c = default.get_config()
+    c.init_from = "pretrained:synthetic"
+    c.data.name = "synthetic"
+    c.data.variant = "demo"
+    c.data.image_size = (96, 48)
+    c.data.max_length = 49
+    image, text = c.model.image, c.model.text
+    image.patch = (8, 16)
+    image.stem = "conv"
+    image.depth = 3
+    text.vocab_size = 317
+    text.depth = 2
+    text.max_positions = 49
+    text.dropout = 0.0
+    for part in (image, text):
+        part.width = 96
+        part.heads = 3
+        part.mlp_dim = 192
+    c.model.embed_dim = 96
+    c.model.tokens = ConfigDict(
+        {"pad": 0, "cls": 2, "sep": 3, "mask": 4, "dec": 315, "enc": 316}
+    )
+    c.augment.pad = 2
+    c.augment.erase = 0.25
+    c.augment.erase_area = (0.02, 0.15)
+    c.optimizer.learning_rate = 1e-3
+    c.optimizer.warmup_steps = 50
+    c.optimizer.schedule = "step"
+    c.optimizer.clip_norm = 1.0
+    c.train.batch_size = 64
+    c.train.epochs = 4
+    c.train.eval_every = 2
+    c.eval.batch_size = 128
+    c.eval.rerank_top_k = 16
+    if variant:
+        if variant not in VARIANTS:
+            raise UsageError(
+                f"unknown variant {variant!r} of --config=configs/synthetic.py:VARIANT: "
+                f"expected one of {', '.join(VARIANTS)}"
+            )
+        VARIANTS[variant](c)
+    return c
+
+
+def _scratch(c: ConfigDict) -> None:
+    """From random weights, as long as the demo's budget of time allows."""
+    c.init_from = None
+    c.optimizer.learning_rate = 3e-3
+    c.optimizer.warmup_steps = 200
+    c.augment.erase = 0.0
+    c.atp.negatives = "sampled"
+
+
+def _pretrain_encoders(c: ConfigDict) -> None:
+    """First stage of the shipped model: both encoders, by the global loss alone."""
+    _scratch(c)
+    c.data.variant = "pretrain"
+    c.loss.atp_weight = 0.0
+    c.loss.ara_weight = 0.0
+    c.train.batch_size = 128
+    c.train.epochs = 3
+    c.eval.rerank_top_k = 0
+    c.eval.select_metric = "global/R1"
+
+
+def _pretrain(c: ConfigDict) -> None:
+    """Second stage: every loss, negatives sampled as BLIP samples them."""
+    c.data.variant = "pretrain"
+    c.augment.erase = 0.0
+    c.atp.negatives = "sampled"
+    c.optimizer.learning_rate = 2e-3
+    c.optimizer.warmup_steps = 200
+    c.train.epochs = 4
+
+
+def _tiny(c: ConfigDict) -> None:
+    """A handful of persons: whether everything runs, in a minute; the scores mean nothing."""
+    _scratch(c)
+    c.data.variant = "tiny"
+    c.train.batch_size = 16
+    c.train.epochs = 2
+    c.train.log_every = 2
+
+
+def _no_atp(c: ConfigDict) -> None:
+    """Without the association of tokens to patches: nothing is left to re-rank with."""
+    c.loss.atp_weight = 0.0
+    c.eval.rerank_top_k = 0
+    c.eval.select_metric = "global/R1"
+
+
+def _no_ara(c: ConfigDict) -> None:
+    """Without the prediction of masked attributes."""
+    c.loss.ara_weight = 0.0
+
+
+def _no_gate(c: ConfigDict) -> None:
+    """Without the ATP gate."""
+    c.atp.gate = "off"
+
+
+def _token_masking(c: ConfigDict) -> None:
+    """Single attribute words masked, not whole phrases."""
+    c.ara.masking = "token"
+
+
+VARIANTS: dict[str, Callable[[ConfigDict], None]] = {
+    "scratch": _scratch,
+    "pretrain_encoders": _pretrain_encoders,
+    "pretrain": _pretrain,
+    "tiny": _tiny,
+    "no_atp": _no_atp,
+    "no_ara": _no_ara,
+    "no_gate": _no_gate,
+    "token_masking": _token_masking,
+}
