@@ -84,6 +84,29 @@ def _to_theirs(kind: str, array: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(array.transpose(3, 2, 0, 1)) if kind == "conv" else array
 
 
+def _names(rule: Rule, dialect: Dialect, layers: int) -> list[tuple[str, int | None]]:
+    """The PyTorch tensors of one rule: (name, layer), or one (name, None) if it has no layers."""
+    template = getattr(rule, dialect)
+    if "{i}" not in template:
+        return [(template, None)]
+    return [(template.replace("{i}", str(layer)), layer) for layer in range(layers)]
+
+
+def torch_shapes(
+    shapes: Mapping[str, tuple[int, ...]], dialect: Dialect = "cada"
+) -> dict[str, tuple[int, ...]]:
+    """The shapes of the tensors that leaves of `shapes` become, by PyTorch name, each once."""
+    there = {}
+    for rule in TABLE:
+        if rule.ours[0] in shapes:
+            for name, layer in _names(rule, dialect, shapes[rule.ours[0]][0]):
+                cut = 0 if layer is None else 1
+                pieces = [_there(rule.kind, shapes[leaf][cut:]) for leaf in rule.ours]
+                rows = sum(piece[0] for piece in pieces)
+                there[name] = (rows, *pieces[0][1:]) if len(pieces) > 1 else pieces[0]
+    return there
+
+
 class _Import:
     """One conversion from PyTorch: what was found, and everything that does not fit."""
 
@@ -91,6 +114,7 @@ class _Import:
         self.dialect = dialect_of(tensors)
         self.remaining = dict(tensors)
         self.shapes, self.grids = shapes, (source_grid, target_grid)
+        self.wanted = torch_shapes(shapes, self.dialect)
         self.leaves: Leaves = {}
         self.rows: list[Row] = []
         self.left_out: list[Row] = []
@@ -116,43 +140,39 @@ class _Import:
 
     def take(self, rule: Rule):
         """Moves the tensors of one rule, every layer of it, into its leaves."""
-        template = getattr(rule, self.dialect)
-        stacked = "{i}" in template
-        layers = range(self.shapes[rule.ours[0]][0]) if stacked else [None]
-        names = [template.replace("{i}", str(layer)) for layer in layers]
+        names = _names(rule, self.dialect, self.shapes[rule.ours[0]][0])
         ours = "+".join(rule.ours[:1] + tuple(leaf.split("/")[-2] for leaf in rule.ours[1:]))
         shape = _shape(self.shapes[rule.ours[0]])
         for leaf in rule.ours:
             self.leaves[leaf] = np.empty(self.shapes[leaf], np.float32)
         theirs = ""
-        for layer, name in zip(layers, names, strict=True):
+        for name, layer in names:
             if name not in self.remaining:
-                self.misfits.append(f"missing: {name}, for {ours} {shape}")
+                self.misfits.append(f"missing: {name} {_shape(self.wanted[name])}")
                 continue
             array = self.remaining.pop(name)
             theirs = _shape(array.shape)
             self._store(rule, name, layer, array)
-        shown = template.replace("{i}", f"{{0..{len(names) - 1}}}")
+        shown = getattr(rule, self.dialect).replace("{i}", f"{{0..{len(names) - 1}}}")
         self.rows.append(Row("loaded", shown, theirs, ours, shape))
 
     def _store(self, rule: Rule, name: str, layer: int | None, array: np.ndarray):
-        if array.dtype.kind != "f" or not np.isfinite(array).all():
-            bad = array.size - np.isfinite(array).sum() if array.dtype.kind == "f" else array.size
+        if array.dtype.kind != "f":
+            self.misfits.append(f"dtype: {name} is {array.dtype}, expected floating point")
+            return
+        bad = array.size - np.isfinite(array).sum()
+        if bad:
             self.misfits.append(f"not finite: {name} has {bad} NaN or infinite values")
             return
         if rule.ours == ("image_encoder/pos_embed",):
             array = self._resize(name, array)
             if array is None:
                 return
-        wanted = [
-            _there(rule.kind, self.shapes[leaf][0 if layer is None else 1 :]) for leaf in rule.ours
-        ]
-        rows = sum(shape[0] for shape in wanted)
-        if array.shape != (rows, *wanted[0][1:]):
-            expected = _shape((rows, *wanted[0][1:]))
+        if array.shape != self.wanted[name]:
             hint = ""
             if name.endswith("word_embeddings.weight"):
                 hint = " (another vocabulary: config.model.text.vocab_size is the first number)"
+            expected = _shape(self.wanted[name])
             self.misfits.append(
                 f"shape: {name} is {_shape(array.shape)}, expected {expected}{hint}"
             )
@@ -177,11 +197,8 @@ class _Import:
         fit = sum(template_of(name) in known for name in self.remaining)
         if 2 * fit >= len(self.remaining):
             return None
-        looks = ""
-        if any(
-            re.match(r"(text_model|visual\.|transformer\.resblocks)", n) for n in self.remaining
-        ):
-            looks = " (it looks like CLIP)"
+        clip = re.compile(r"(text_model|visual|transformer)\.")
+        looks = " (it looks like CLIP)" if any(map(clip.match, self.remaining)) else ""
         return (
             f"{fit} of {len(self.remaining)} tensor names belong to CADA or BLIP{looks}; "
             f"its names begin with {', '.join(sorted(self.remaining)[:3])}"
@@ -295,11 +312,8 @@ def to_torch(
         if rule.ours[0] not in leaves:
             continue
         arrays = [leaves[leaf] for leaf in rule.ours]
-        template = getattr(rule, dialect)
-        stacked = "{i}" in template
-        for layer in range(len(arrays[0])) if stacked else [None]:
+        for name, layer in _names(rule, dialect, len(arrays[0])):
             pieces = [_to_theirs(rule.kind, a if layer is None else a[layer]) for a in arrays]
-            name = template.replace("{i}", str(layer))
             tensors[name] = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
     tensors |= {copy: tensors[first] for copy, first in TIED.items() if first in tensors}
     if dialect == "cada":

@@ -174,6 +174,10 @@ def _read_pickle(path: Path) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped or None)
     except pickle.UnpicklingError as err:
         found = re.search(r"GLOBAL (\S+)", str(err))
+        with open(path, "rb") as file:
+            is_pickle = zipped or file.read(1) == pickle.PROTO
+        if not is_pickle:
+            raise UsageError(f"{path} is no PyTorch checkpoint. {EXPECTED}") from err
         wanted = f" (it wants {found.group(1)})" if found else ""
         raise UsageError(
             f"{path} was not loaded: it holds more than tensors and plain values{wanted}, and "
