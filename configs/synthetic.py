@@ -77,8 +77,8 @@ def _pretrain_encoders(c: ConfigDict) -> None:
     c.data.variant = "pretrain"
     c.loss.atp_weight = 0.0
     c.loss.ara_weight = 0.0
-    c.train.batch_size = 128
-    c.train.epochs = 3
+    c.train.epochs = 1
+    c.train.eval_every = 1
     c.eval.rerank_top_k = 0
     c.eval.select_metric = "global/R1"
 
@@ -88,9 +88,10 @@ def _pretrain(c: ConfigDict) -> None:
     c.data.variant = "pretrain"
     c.augment.erase = 0.0
     c.atp.negatives = "sampled"
-    c.optimizer.learning_rate = 2e-3
+    c.optimizer.learning_rate = 2.5e-3
     c.optimizer.warmup_steps = 200
-    c.train.epochs = 4
+    c.train.epochs = 3
+    c.train.eval_every = 1
 
 
 def _tiny(c: ConfigDict) -> None:

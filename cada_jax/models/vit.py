@@ -51,7 +51,8 @@ class ConvStem(nn.Module):
     """Two strided 3x3 convolutions, [B,H,W,3] -> [B,H/4,W/4,C].
 
     For small models trained on little data: a linear map of raw patches learns colour and
-    shape much later. The full-size model does not use it.
+    shape much later. No normalisation on purpose: it divides brightness and saturation out, and
+    the global loss then took ten times the steps. The full-size model does not use it.
     """
 
     features: tuple[int, int]
@@ -62,8 +63,7 @@ class ConvStem(nn.Module):
         """Maps float [B,H,W,3] to float [B,H/4,W/4,features[-1]]."""
         x = images
         for i, features in enumerate(self.features):
-            x = nn.Conv(features, (3, 3), strides=2, name=f"conv{i}", dtype=self.dtype)(x)
-            x = gelu(layer_norm(f"norm{i}", EPSILON, self.dtype)(x))
+            x = gelu(nn.Conv(features, (3, 3), strides=2, name=f"conv{i}", dtype=self.dtype)(x))
         return x
 
 
