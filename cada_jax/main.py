@@ -3,14 +3,18 @@
 Any field of the configuration can be set: `--config.train.epochs=3`. The same command continues a
 run that was stopped. `--mode=eval` scores what is trained in the workdir again.
 
+The console shows the program's own lines; `--verbosity=0` adds what its libraries log.
+
 Exit codes: 0 done; 1 a bug (with a traceback), or a loss that is not finite; 2 something in the
 command, the data or the workdir is not usable; 143 or 130 stopped by SIGTERM or Ctrl-C with the
 state saved.
 """
 
+import contextlib
 import os
 import re
 import sys
+from collections.abc import Iterator
 from typing import NoReturn
 
 from absl import app, flags
@@ -83,18 +87,41 @@ def parse_flags(argv: list[str]) -> list[str]:
     for name, value in (("config", CONFIG.value), ("workdir", WORKDIR.value)):
         if value is None or value == "":
             _stop(UsageError(f"--{name} is missing.\n{EXAMPLE}"), 2)
+    if flags.FLAGS["verbosity"].using_default_value:
+        # Left alone, absl makes it 0 now, and Orbax and TFDS log every step of what they do.
+        flags.FLAGS.verbosity = -1
     if len(rest) > 1:
         _stop(UsageError(f"{rest[1]!r} is not a flag.\n{EXAMPLE}"), 2)
     return rest
 
 
+@contextlib.contextmanager
+def _native_stderr_muted() -> Iterator[None]:
+    """Drops what C++ code prints; what Python raises is still printed, later.
+
+    TensorFlow prints notices on oneDNN and on CUDA it does not find, which look like errors, and
+    since 2.20 TF_CPP_MIN_LOG_LEVEL does not keep it from that.
+    """
+    sys.stderr.flush()
+    saved = os.dup(2)
+    with open(os.devnull, "w") as nothing:
+        os.dup2(nothing.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+
+
 def main(argv: list[str]) -> None:
     """Runs what the flags say."""
     del argv
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # its notices on CPU features and CUDA
     # Not at the top: TensorFlow takes seconds to import, and a wrong flag is told before.
-    from cada_jax import train
+    with _native_stderr_muted():
+        from cada_jax import train
+        from cada_jax.data.prepare import hide_accelerators
 
+        hide_accelerators()
     try:
         run = train.train if MODE.value == "train" else train.evaluate_only
         run(CONFIG.value, WORKDIR.value)

@@ -127,7 +127,9 @@ def train(config: ConfigDict, workdir: str | os.PathLike) -> dict:
             loop = Loop(program, root, checkpoints, writer, timers, score)
             state = loop.run(state, split, steps_per_epoch)
             chosen = Chosen(state.params, int(state.step), "last")
+            del state  # two thirds of it are the optimizer's
             if select:
+                del chosen
                 checkpoints.wait()
                 best = checkpoints.restore_best(program.state.params)
                 chosen = Chosen(best, checkpoints.best_step, select.name)

@@ -1,17 +1,41 @@
 """The command line: one message for a user's mistake, a traceback for a bug."""
 
+import json
+import os
 import pathlib
+import signal
 import subprocess
 import sys
 
 import pytest
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
+COMMAND = (sys.executable, "-m", "cada_jax.main")
+# The smallest run on generated people: 144 steps, so that a signal comes before the last.
+TINY = """
+from cada_jax.data.datasets.synthetic.vocabulary import VOCAB_PATH
+from cada_jax.text.tokenizer import Tokenizer
+from configs import default
+
+
+def get_config():
+    c = default.get_config()
+    c.data.update(name="synthetic", variant="tiny", image_size=(48, 24), max_length=49)
+    c.model.image.patch = (24, 12)
+    for part in (c.model.image, c.model.text):
+        part.update(width=16, depth=1, heads=2, mlp_dim=32)
+    words = Tokenizer(VOCAB_PATH)
+    c.model.text.vocab_size = words.vocab_size
+    c.model.tokens.update(**{k: words.special[k] for k in c.model.tokens})
+    c.train.update(batch_size=2, epochs=2, eval_every=2, log_every=1)
+    c.eval.update(batch_size=24, rerank_top_k=2, rerank_batch=48)
+    return c
+"""
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "cada_jax.main", *arguments]
-    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=300)
+    command = [*COMMAND, *arguments]
+    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=900)
 
 
 @pytest.mark.parametrize(
@@ -64,3 +88,40 @@ def test_a_workdir_that_cannot_be_written_is_one_message(tmp_path):
     ran = run("--config=configs/default.py", f"--workdir={tmp_path}/file/run")
     assert ran.returncode == 2
     assert f"--workdir={tmp_path}/file/run" in ran.stderr and "Traceback" not in ran.stderr
+
+
+def test_one_command_trains_stops_at_sigterm_continues_and_scores(tmp_path):
+    config, workdir = tmp_path / "tiny.py", tmp_path / "run"
+    config.write_text(TINY)
+    arguments = f"--config={config}", f"--workdir={workdir}"
+    environment = os.environ | {
+        "CADA_DATA_DIR": str(tmp_path / "data"),
+        "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "compiled"),
+        "XLA_FLAGS": "",
+    }
+    options = dict(cwd=REPOSITORY, env=environment, stderr=subprocess.PIPE, text=True)
+    with subprocess.Popen([*COMMAND, *arguments], **options) as first:
+        seen = []
+        for line in first.stderr:
+            seen.append(line)
+            if line.startswith("step"):
+                break
+        first.send_signal(signal.SIGTERM)
+        seen += first.stderr
+    assert first.returncode == 143, "".join(seen)
+    assert "Stopped by SIGTERM" in seen[-1]
+    (step,) = (int(path.name) for path in (workdir / "checkpoints").iterdir())
+    assert 0 < step < 144 and f"after step {step}," in seen[-1]
+
+    second = subprocess.run([*COMMAND, *arguments], **options, timeout=900)
+    assert second.returncode == 0, second.stderr
+    assert second.stderr.startswith(f"Continuing after step {step}.")
+    assert "E0000" not in second.stderr, "TensorFlow's own messages look like errors"
+    results = json.loads((workdir / "results.json").read_text())
+    assert results["dataset"] == "synthetic" and results["split"] == "test"
+    assert results["selected_on"] == "val" and results["step"] == 144
+    for stage in ("global", "reranked"):
+        assert set(results[stage]) == {"R1", "R5", "R10", "mAP", "mINP"}
+    files = {path.name for path in workdir.iterdir()}
+    assert files >= {"config.json", "checkpoints", "best", "model", "results.json", "retrieval.png"}
+    assert not [name for name in files if name.startswith(".")]
