@@ -13,8 +13,9 @@ import optax
 
 def normalize(features: jax.Array) -> jax.Array:
     """L2-normalises float [B,E] along E; a zero row stays zero."""
-    norm = jnp.sqrt(jnp.sum(jnp.square(features), axis=-1, keepdims=True))
-    return features / jnp.maximum(norm, 1e-12)
+    squares = jnp.sum(jnp.square(features), axis=-1, keepdims=True)
+    # The bound goes inside the root, whose gradient at 0 would be infinite and give NaN.
+    return features / jnp.sqrt(jnp.maximum(squares, 1e-24))
 
 
 def _distribution_fit(logits: jax.Array, targets: jax.Array) -> jax.Array:

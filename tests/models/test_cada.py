@@ -1,0 +1,248 @@
+"""Properties of the model: who may look at whom, what the gate does, what is shared."""
+
+import functools
+
+import flax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from cada_jax.models import cada
+
+LENGTH = 21
+
+
+@pytest.fixture
+def setup(tiny_config):
+    """(model, params, images [3,32,16,3], token_ids [3,21] with 9, 14 and 21 real tokens)."""
+    model = cada.from_config(tiny_config)
+    params = cada.init_params(model, tiny_config, jax.random.key(0))
+    rng = np.random.default_rng(0)
+    images = rng.standard_normal((3, 32, 16, 3), np.float32)
+    token_ids = np.zeros((3, LENGTH), np.int32)
+    for row, count in enumerate((9, 14, LENGTH)):
+        token_ids[row, :count] = rng.integers(110, 190, count)
+        token_ids[row, 0], token_ids[row, count - 1] = 101, 102
+    return model, params, images, jnp.asarray(token_ids)
+
+
+def call(model, params, method, *args, **kwargs):
+    apply = functools.partial(model.apply, method=method, **kwargs)
+    return jax.jit(apply)({"params": params}, *args)
+
+
+def test_padding_cannot_leak_into_enc(setup):
+    model, params, images, token_ids = setup
+    tokens = call(model, params, "encode_image", images)
+
+    def enc(length):
+        return call(model, params, "decode", token_ids[:2, :length], tokens[:2])[:, 0]
+
+    np.testing.assert_allclose(enc(14), enc(LENGTH), rtol=1e-5, atol=1e-6)
+
+
+def test_gradient_of_enc_with_respect_to_padding_is_zero(setup):
+    model, params, images, token_ids = setup
+    tokens = call(model, params, "encode_image", images)
+    valid = token_ids != 0
+
+    def enc(bias):
+        # Positions are inputs of every token: moving those of padding must not move [ENC].
+        moved = flax.traverse_util.flatten_dict(params)
+        key = ("text_encoder", "pos_embed", "embedding")
+        moved[key] = moved[key] + bias
+        moved = flax.traverse_util.unflatten_dict(moved)
+        decoded = model.apply({"params": moved}, token_ids[:1], tokens[:1], method="decode")
+        return jnp.sum(decoded[0, 0] ** 3)
+
+    grads = np.abs(jax.jit(jax.grad(enc))(jnp.zeros((32, 32)))).sum(axis=1)
+    real = int(valid[0].sum())
+    assert np.all(grads[:real] > 0)
+    assert np.all(grads[real:] == 0)
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_attribute_decoder_is_causal_by_gradient(tiny_config, setup, causal):
+    _, params, images, token_ids = setup
+    tiny_config.ara.causal = causal
+    model = cada.from_config(tiny_config)
+    tokens = call(model, params, "encode_image", images)
+    at = 5
+
+    def logit(bias):
+        moved = flax.traverse_util.flatten_dict(params)
+        key = ("attribute_decoder", "bert", "pos_embed", "embedding")
+        moved[key] = moved[key] + bias
+        moved = flax.traverse_util.unflatten_dict(moved)
+        out = model.apply(
+            {"params": moved}, token_ids[2:], token_ids[2:] != 0, tokens[2:], method="predict_masked"
+        )
+        return jnp.sum(out[0, at] ** 2)
+
+    grads = np.abs(jax.jit(jax.grad(logit))(jnp.zeros((32, 32)))).sum(axis=1)
+    assert np.all(grads[: at + 1] > 0)
+    later = grads[at + 1 : LENGTH]
+    assert np.all(later == 0) if causal else np.all(later > 0)
+
+
+def test_gate_is_exactly_one_at_the_start_and_acts_when_moved(tiny_config, setup):
+    model, params, images, token_ids = setup
+    tiny_config.atp.gate = "off"
+    ungated = cada.from_config(tiny_config)
+    flat = flax.traverse_util.flatten_dict(params)
+    bare = {k: v for k, v in flat.items() if "gate" not in k}
+    assert len(bare) == len(flat) - 2
+    bare = flax.traverse_util.unflatten_dict(bare)
+    tokens = call(model, params, "encode_image", images)
+    gated_out = call(model, params, "decode", token_ids, tokens)
+    assert np.array_equal(gated_out, call(ungated, bare, "decode", token_ids, tokens))
+    flat[("text_encoder", "layers", "gate", "bias")] += 1.0
+    moved = flax.traverse_util.unflatten_dict(flat)
+    assert not np.allclose(gated_out, call(model, moved, "decode", token_ids, tokens), atol=1e-4)
+
+
+def test_gate_is_learned_per_token(setup):
+    model, params, images, token_ids = setup
+    flat = flax.traverse_util.flatten_dict(params)
+    key = ("text_encoder", "layers", "gate", "kernel")
+    flat[key] = jax.random.normal(jax.random.key(1), flat[key].shape)
+    params = flax.traverse_util.unflatten_dict(flat)
+    tokens = call(model, params, "encode_image", images)
+    _, seen = call(model, params, "decode", token_ids, tokens, mutable=["intermediates"])
+    gate = seen["intermediates"]["text_encoder"]["layers"]["gate"]["gate"][0]
+    assert gate.shape == (2, 3, LENGTH, 1)
+    assert np.all((gate > 0) & (gate < 2))
+    assert np.std(gate[0, 2, :, 0]) > 0.05
+
+
+def test_cross_attention_weights_are_sown_and_sum_to_one(setup):
+    model, params, images, token_ids = setup
+    tokens = call(model, params, "encode_image", images)
+    _, seen = call(model, params, "decode", token_ids, tokens, mutable=["intermediates"])
+    weights = seen["intermediates"]["text_encoder"]["layers"]["cross"]["cross_attention"][0]
+    assert weights.shape == (2, 3, 2, LENGTH, tokens.shape[1])
+    np.testing.assert_allclose(weights.sum(-1), 1.0, rtol=1e-5)
+
+
+def test_image_index_equals_repeating_the_images(setup):
+    model, params, images, token_ids = setup
+    tokens = call(model, params, "encode_image", images)
+    index = jnp.array([2, 0, 1, 1], jnp.int32)
+    texts = token_ids[jnp.array([0, 1, 2, 0])]
+    shared = call(model, params, "decode", texts, tokens, index)
+    repeated = call(model, params, "decode", texts, tokens[index])
+    np.testing.assert_allclose(shared, repeated, rtol=1e-5, atol=1e-6)
+
+
+def test_decoder_and_text_encoder_share_their_weights(setup):
+    model, params, _, token_ids = setup
+    flat = flax.traverse_util.flatten_dict(params)
+    for key in flat:
+        if key[:3] == ("text_encoder", "layers", "cross") and key[-2] == "out":
+            flat[key] = jnp.zeros_like(flat[key])
+        if key[:3] == ("text_encoder", "layers", "cross_norm"):
+            flat[key] = jnp.full_like(flat[key], float(key[-1] == "scale"))
+    silent = flax.traverse_util.unflatten_dict(flat)
+    tokens = jnp.zeros((3, 9, 32))
+    enc_ids = token_ids.at[:, 0].set(199)
+    decoded = call(model, silent, "decode", token_ids, tokens)
+    encoded = call(model, silent, "encode_text", enc_ids)
+    # With a silent cross-attention only its LayerNorm (of already normalised rows) remains.
+    np.testing.assert_allclose(decoded, encoded, atol=2e-5)
+
+
+def test_group_means_use_real_tokens_only_when_asked(tiny_config, setup):
+    model, params, _, token_ids = setup
+    tiny_config.atp.group_pool = "all"
+    pools_all = cada.from_config(tiny_config)
+    decoded = jax.random.normal(jax.random.key(0), (3, LENGTH, 32))
+    noise = jnp.where((token_ids == 0)[:, :, None], 5.0, 0.0)
+    valid, weight = call(model, params, "match_groups", decoded, token_ids)
+    noisy, _ = call(model, params, "match_groups", decoded + noise, token_ids)
+    np.testing.assert_array_equal(valid, noisy)
+    # 9 real tokens end in the first group of 10: nothing is left for the second.
+    np.testing.assert_array_equal(weight, [[1, 0], [1, 1], [1, 1]])
+    first, weight = call(pools_all, params, "match_groups", decoded, token_ids)
+    second, _ = call(pools_all, params, "match_groups", decoded + noise, token_ids)
+    assert not np.allclose(first[0], second[0])
+    assert np.all(weight == 1)
+
+
+def test_remat_gives_the_same_gradients(tiny_config, setup):
+    model, params, images, token_ids = setup
+    tiny_config.model.remat = True
+    remat = cada.from_config(tiny_config)
+
+    def grads(module):
+        def loss(p):
+            tokens = module.apply({"params": p}, images, method="encode_image")
+            return jnp.sum(module.apply({"params": p}, token_ids, tokens, method="decode") ** 2)
+
+        return jax.jit(jax.grad(loss))(params)
+
+    for a, b in zip(jax.tree.leaves(grads(model)), jax.tree.leaves(grads(remat)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+
+
+def test_dropout_acts_only_when_asked(tiny_config, setup):
+    _, params, _, token_ids = setup
+    tiny_config.model.text.dropout = 0.5
+    model = cada.from_config(tiny_config)
+    quiet = call(model, params, "encode_text", token_ids)
+    apply = functools.partial(model.apply, method="encode_text", deterministic=False)
+    one = apply({"params": params}, token_ids, rngs={"dropout": jax.random.key(0)})
+    two = apply({"params": params}, token_ids, rngs={"dropout": jax.random.key(1)})
+    assert not np.allclose(one, two)
+    assert np.array_equal(quiet, call(model, params, "encode_text", token_ids))
+
+
+def test_bfloat16_stays_close_to_float32(tiny_config, setup):
+    model, params, images, _ = setup
+    tiny_config.model.dtype = "bfloat16"
+    half = cada.from_config(tiny_config)
+    full = call(model, params, "encode_image", images)
+    rough = call(half, params, "encode_image", images)
+    assert rough.dtype == jnp.bfloat16
+    error = np.linalg.norm(rough.astype(np.float32) - full) / np.linalg.norm(full)
+    assert 0 < error < 0.05
+
+
+def test_full_size_has_the_published_number_of_parameters(load_config):
+    config = load_config("default")
+    config.atp.gate = "off"
+    model = cada.from_config(config)
+    shapes = jax.eval_shape(lambda k: cada.init_params(model, config, k), jax.random.key(0))
+    assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == 361_335_104
+    config.atp.gate = "token"
+    model = cada.from_config(config)
+    shapes = jax.eval_shape(lambda k: cada.init_params(model, config, k), jax.random.key(0))
+    extra = 12 * (2 * 768 + 1)
+    assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == 361_335_104 + extra
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "names"),
+    [
+        ("atp.gate", "on", "config.atp.gate"),
+        ("atp.group_pool", "mean", "config.atp.group_pool"),
+        ("atp.groups", 3, "config.atp.groups"),
+        ("model.image.stem", "resnet", "config.model.image.stem"),
+        ("model.image.heads", 5, "config.model.image.heads"),
+        ("model.image.patch", (5, 8), "config.model.image.patch"),
+        ("model.text.max_positions", 20, "config.model.text.max_positions"),
+        ("model.dtype", "float16", "config.model.dtype"),
+    ],
+)
+def test_impossible_configs_name_the_field(tiny_config, field, value, names):
+    *parents, last = field.split(".")
+    part = functools.reduce(getattr, parents, tiny_config)
+    part[last] = value
+    with pytest.raises(ValueError, match=names.replace(".", r"\.")):
+        cada.from_config(tiny_config)
+
+
+def test_images_of_another_size_are_refused(setup):
+    model, params, images, _ = setup
+    with pytest.raises(ValueError, match="16x16, the model expects 32x16"):
+        model.apply({"params": params}, images[:, :16], method="encode_image")

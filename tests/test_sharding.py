@@ -1,0 +1,85 @@
+"""Meshes fit or say why; the step gives the same numbers on any of them."""
+
+import jax
+import numpy as np
+import optax
+import pytest
+from jax.sharding import PartitionSpec
+from ml_collections import ConfigDict
+
+from cada_jax import sharding, train_step
+from cada_jax.models import cada
+
+
+def mesh_config(data=-1, fsdp=1, tensor=1):
+    return ConfigDict({"data": data, "fsdp": fsdp, "tensor": tensor})
+
+
+def test_minus_one_takes_all_that_remain():
+    mesh = sharding.make_mesh(mesh_config(-1, 2, 2))
+    assert dict(mesh.shape) == {"data": 2, "fsdp": 2, "tensor": 2}
+    assert sharding.batch_divisor(mesh) == 4
+
+
+@pytest.mark.parametrize("sizes", [(3, 1, 1), (-1, 3, 1), (-1, -1, 1), (0, 8, 1)])
+def test_a_mesh_that_does_not_fit_says_so(sizes):
+    with pytest.raises(ValueError, match="does not fit 8 devices"):
+        sharding.make_mesh(mesh_config(*sizes))
+
+
+def test_a_batch_that_cannot_be_split_names_the_field():
+    mesh = sharding.make_mesh(mesh_config(8))
+    sharding.check_batch(mesh, 16, "config.train.batch_size")
+    with pytest.raises(ValueError, match=r"config\.train\.batch_size = 12 is not a multiple of 8"):
+        sharding.check_batch(mesh, 12, "config.train.batch_size")
+
+
+def test_large_parameters_are_split_and_heads_go_to_tensor():
+    mesh = sharding.make_mesh(mesh_config(2, 2, 2))
+    shape = jax.ShapeDtypeStruct
+    tree = {
+        "attn": {"query": {"kernel": shape((4, 256, 256), np.float32)}},
+        "out": {"kernel": shape((4, 256, 512), np.float32), "bias": shape((4, 512), np.float32)},
+        "norm": {"scale": shape((4, 256), np.float32)},
+    }
+    specs = jax.tree.map(lambda s: s.spec, sharding.param_shardings(mesh, tree))
+    assert specs["attn"]["query"]["kernel"] == PartitionSpec(None, "fsdp", "tensor")
+    assert specs["out"]["kernel"] == PartitionSpec(None, "tensor", "fsdp")
+    assert specs["out"]["bias"] == PartitionSpec(None, None)
+    assert specs["norm"]["scale"] == PartitionSpec(None, None)
+
+
+def batch_for(config):
+    rng = np.random.default_rng(0)
+    rows, length = config.train.batch_size, config.data.max_length
+    token_ids = rng.integers(110, 190, (rows, length)).astype(np.int32)
+    token_ids[:, 0], token_ids[:, 15:] = 101, 0
+    return {
+        "image": rng.integers(0, 256, (rows, *config.data.image_size, 3), dtype=np.uint8),
+        "token_ids": token_ids,
+        "phrase_ids": np.where(token_ids > 150, 1 + np.arange(length, dtype=np.int32)[None] // 3, 0),
+        "attribute_mask": token_ids > 150,
+        "pid": (np.arange(rows) // 2).astype(np.int32),
+    }
+
+
+def one_step(config, sizes, devices):
+    config.mesh.data, config.mesh.fsdp, config.mesh.tensor = sizes
+    mesh = sharding.make_mesh(config.mesh, devices)
+    model, tx = cada.from_config(config), optax.sgd(0.1)
+    state = train_step.init_state(model, tx, config, mesh)
+    step = train_step.make_train_step(model, tx, config, mesh)
+    batch = sharding.to_global(mesh, batch_for(config))
+    state, metrics = step(state, batch, jax.random.key(3))
+    return jax.device_get(state.params), jax.device_get(metrics)
+
+
+@pytest.mark.parametrize("sizes", [(8, 1, 1), (2, 2, 2)])
+def test_one_step_gives_the_same_numbers_on_every_mesh(tiny_config, sizes, monkeypatch):
+    monkeypatch.setattr(sharding, "MIN_FSDP_SIZE", 512)  # the tiny model must be split too
+    params, metrics = one_step(tiny_config, (1, 1, 1), jax.devices()[:1])
+    params_n, metrics_n = one_step(tiny_config, sizes, jax.devices())
+    for name in metrics:
+        np.testing.assert_allclose(metrics_n[name], metrics[name], rtol=1e-5, err_msg=name)
+    for one, many in zip(jax.tree.leaves(params), jax.tree.leaves(params_n), strict=True):
+        np.testing.assert_allclose(many, one, rtol=1e-4, atol=1e-5)
