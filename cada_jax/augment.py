@@ -36,9 +36,7 @@ def pad_and_crop(images: jax.Array, key: jax.Array, pad: int) -> jax.Array:
     corners = jax.random.randint(key, (batch, 2), 0, 2 * pad + 1)
 
     def crop(image, corner):
-        return jax.lax.dynamic_slice(
-            image, (corner[0], corner[1], 0), (height, width, channels)
-        )
+        return jax.lax.dynamic_slice(image, (corner[0], corner[1], 0), (height, width, channels))
 
     return jax.vmap(crop)(padded, corners)
 
@@ -96,7 +94,5 @@ def augment(images: jax.Array, key: jax.Array, settings: ConfigDict) -> jax.Arra
     images = pad_and_crop(images, key_crop, settings.pad)
     images = normalize(images)
     if settings.erase:
-        images = erase(
-            images, key_erase, settings.erase, settings.erase_area, settings.erase_ratio
-        )
+        images = erase(images, key_erase, settings.erase, settings.erase_area, settings.erase_ratio)
     return images

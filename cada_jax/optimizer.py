@@ -25,9 +25,7 @@ def make_schedule(config: ConfigDict, steps_per_epoch: int) -> optax.Schedule:
     """
     c = config.optimizer
     if c.schedule not in ("epoch", "step"):
-        raise ValueError(
-            f"config.optimizer.schedule is {c.schedule!r}; allowed: 'epoch', 'step'"
-        )
+        raise ValueError(f"config.optimizer.schedule is {c.schedule!r}; allowed: 'epoch', 'step'")
     if steps_per_epoch < 1:
         raise ValueError(
             f"an epoch has {steps_per_epoch} steps: the training split holds fewer pairs than "

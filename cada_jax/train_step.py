@@ -90,9 +90,7 @@ def association_losses(model, params, config, batch, image_tokens, features, key
     correct = (jnp.argmax(logits, axis=-1) == is_match).astype(jnp.float32)
     return {
         "match": losses.match_loss(logits, is_match, weight),
-        "group": losses.match_loss(
-            group_logits, is_match[:, None], group_weight * weight[:, None]
-        ),
+        "group": losses.match_loss(group_logits, is_match[:, None], group_weight * weight[:, None]),
         "match_accuracy": losses.weighted_mean(correct, weight),
     }
 

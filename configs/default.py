@@ -47,6 +47,7 @@ def get_config() -> ConfigDict:
     c.model.image.drop_path = 0.0  # of the last block; grows linearly from 0 at the first
     c.model.text = ConfigDict()  # shared by text encoder, decoder and attribute decoder
     c.model.text.vocab_size = 30524  # BERT's 30522 + [DEC] + [ENC]
+    c.model.text.stem = "embed"  # "embed": embeddings alone; "conv": each sees the two before it
     c.model.text.width = 768
     c.model.text.depth = 12
     c.model.text.heads = 12

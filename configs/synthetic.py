@@ -28,6 +28,7 @@ def get_config(variant: str | None = None) -> ConfigDict:
     image.patch = (8, 16)
     image.stem = "conv"
     image.depth = 3
+    text.stem = "conv"
     text.vocab_size = 317
     text.depth = 2
     text.max_positions = 49
@@ -37,9 +38,7 @@ def get_config(variant: str | None = None) -> ConfigDict:
         part.heads = 3
         part.mlp_dim = 192
     c.model.embed_dim = 96
-    c.model.tokens = ConfigDict(
-        {"pad": 0, "cls": 2, "sep": 3, "mask": 4, "dec": 315, "enc": 316}
-    )
+    c.model.tokens = ConfigDict({"pad": 0, "cls": 2, "sep": 3, "mask": 4, "dec": 315, "enc": 316})
     c.augment.pad = 2
     c.augment.erase = 0.25
     c.augment.erase_area = (0.02, 0.15)
@@ -77,7 +76,7 @@ def _pretrain_encoders(c: ConfigDict) -> None:
     c.data.variant = "pretrain"
     c.loss.atp_weight = 0.0
     c.loss.ara_weight = 0.0
-    c.train.epochs = 1
+    c.train.epochs = 2
     c.train.eval_every = 1
     c.eval.rerank_top_k = 0
     c.eval.select_metric = "global/R1"
@@ -90,7 +89,7 @@ def _pretrain(c: ConfigDict) -> None:
     c.atp.negatives = "sampled"
     c.optimizer.learning_rate = 2.5e-3
     c.optimizer.warmup_steps = 200
-    c.train.epochs = 3
+    c.train.epochs = 1
     c.train.eval_every = 1
 
 

@@ -31,9 +31,15 @@ def test_step_schedule_warms_up_and_ends_at_the_minimum(tiny_config):
 
 
 def moved_by_decay_alone(config):
-    params = {"a": {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}, "norm": {"scale": jnp.ones(2)}}
+    params = {
+        "a": {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)},
+        "norm": {"scale": jnp.ones(2)},
+    }
     tx = optimizer.make_optimizer(config, 10)
-    grads = {"a": {"kernel": jnp.zeros((2, 2)), "bias": jnp.zeros(2)}, "norm": {"scale": jnp.zeros(2)}}
+    grads = {
+        "a": {"kernel": jnp.zeros((2, 2)), "bias": jnp.zeros(2)},
+        "norm": {"scale": jnp.zeros(2)},
+    }
     updates, _ = tx.update(grads, tx.init(params), params)
     return float(updates["a"]["kernel"][0, 0]), float(updates["a"]["bias"][0]), updates["norm"]
 

@@ -57,7 +57,9 @@ def batch_for(config):
     return {
         "image": rng.integers(0, 256, (rows, *config.data.image_size, 3), dtype=np.uint8),
         "token_ids": token_ids,
-        "phrase_ids": np.where(token_ids > 150, 1 + np.arange(length, dtype=np.int32)[None] // 3, 0),
+        "phrase_ids": np.where(
+            token_ids > 150, 1 + np.arange(length, dtype=np.int32)[None] // 3, 0
+        ),
         "attribute_mask": token_ids > 150,
         "pid": (np.arange(rows) // 2).astype(np.int32),
     }

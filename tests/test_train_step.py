@@ -53,9 +53,7 @@ def test_the_step_is_a_function_of_seed_and_step(tiny_config):
     assert runs["a"][0] != runs["a"][1]
 
 
-@pytest.mark.parametrize(
-    ("field", "absent"), [("atp_weight", "match"), ("ara_weight", "ara")]
-)
+@pytest.mark.parametrize(("field", "absent"), [("atp_weight", "match"), ("ara_weight", "ara")])
 def test_a_weight_of_zero_leaves_the_loss_out(tiny_config, field, absent):
     tiny_config.loss[field] = 0.0
     state, step, batch = build(tiny_config, optax.sgd(1.0))

@@ -32,6 +32,24 @@ def attention_bias(valid: jax.Array, causal: bool) -> jax.Array:
     return jnp.where(allowed, 0.0, MASKED)
 
 
+class ConvStem(nn.Module):
+    """Shows each token the two before it, [M,T,D] -> [M,T,D], before any attention.
+
+    For small models trained on little data: to attend to a neighbour a layer must first learn
+    what the positions mean, and until then "a red top and blue shoes" is a bag of words. It looks
+    back only, so that padding cannot leak and a causal decoder stays causal. The full-size
+    model does not use it.
+    """
+
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x):
+        """Maps float [M,T,D] to float [M,T,D]."""
+        conv = nn.Conv(x.shape[-1], (3,), padding="CAUSAL", name="conv", dtype=self.dtype)
+        return x + gelu(conv(x))
+
+
 class TextLayer(nn.Module):
     """Self-attention, cross-attention to an image if one is given, MLP; each post-LN."""
 
@@ -82,18 +100,20 @@ class Bert(nn.Module):
     mlp_dim: int
     max_positions: int
     dropout: float
+    stem: str = "embed"
     gated: bool = False
     dtype: jnp.dtype = jnp.float32
     remat: bool = False
 
     def setup(self):
+        """Makes embeddings and layers, under the names that checkpoints use."""
         init = nn.initializers.normal(0.02)
         self.word_embed = nn.Embed(self.vocab_size, self.width, embedding_init=init)
         self.pos_embed = nn.Embed(self.max_positions, self.width, embedding_init=init)
-        self.embed_norm = nn.LayerNorm(
-            epsilon=EPSILON, dtype=self.dtype, use_fast_variance=False
-        )
+        self.embed_norm = nn.LayerNorm(epsilon=EPSILON, dtype=self.dtype, use_fast_variance=False)
         self.embed_dropout = nn.Dropout(self.dropout)
+        if self.stem == "conv":
+            self.conv_stem = ConvStem(self.dtype)
         layer = TextLayer
         if self.remat:
             layer = nn.remat(TextLayer, prevent_cse=False, static_argnums=(5,))
@@ -128,6 +148,8 @@ class Bert(nn.Module):
         x = words + self.pos_embed(positions)[None]
         x = self.embed_norm(x)
         x = self.embed_dropout(x, deterministic=deterministic)
+        if self.stem == "conv":
+            x = self.conv_stem(x)
         bias = attention_bias(valid, causal)
         x, _ = self.layers(x, bias, image_tokens, image_index, deterministic)
         return x

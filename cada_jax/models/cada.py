@@ -18,7 +18,8 @@ from cada_jax.models.vit import ImageEncoder
 
 GATES = ("token", "off")
 GROUP_POOLS = ("all", "valid")
-STEMS = ("patch", "conv")
+IMAGE_STEMS = ("patch", "conv")
+TEXT_STEMS = ("embed", "conv")
 
 
 def _choice(field: str, value: str, allowed: tuple[str, ...]) -> None:
@@ -35,7 +36,8 @@ def from_config(config: ConfigDict) -> "CADA":
     image, text = config.model.image, config.model.text
     _choice("atp.gate", config.atp.gate, GATES)
     _choice("atp.group_pool", config.atp.group_pool, GROUP_POOLS)
-    _choice("model.image.stem", image.stem, STEMS)
+    _choice("model.image.stem", image.stem, IMAGE_STEMS)
+    _choice("model.text.stem", text.stem, TEXT_STEMS)
     _choice("model.dtype", config.model.dtype, ("float32", "bfloat16"))
     for axis, size, patch in zip(("height", "width"), image.size, image.patch, strict=True):
         if size % patch or (image.stem == "conv" and patch % 4):
@@ -82,6 +84,7 @@ class CADA(nn.Module):
     causal: bool = True
 
     def setup(self):
+        """Makes the parts, under the names that checkpoints use."""
         c = self.config
         dtype = jnp.dtype(c.dtype)
         common = dict(dtype=dtype, remat=c.remat)
@@ -139,9 +142,7 @@ class CADA(nn.Module):
         """
         valid = token_ids != self.config.tokens.pad
         ids = jnp.asarray(token_ids).at[:, 0].set(self.config.tokens.enc)
-        return self.text_encoder(
-            ids, valid, image_tokens, image_index, deterministic=deterministic
-        )
+        return self.text_encoder(ids, valid, image_tokens, image_index, deterministic=deterministic)
 
     def match(self, decoded):
         """Decoded tokens [M,T,D] -> match logits float32 [M,2] of [ENC]; 1 is "match"."""
@@ -182,9 +183,7 @@ class CADA(nn.Module):
         Returns:
           logits float32 [B,T,V]; position t predicts token t (no shift).
         """
-        return self.attribute_decoder(
-            token_ids, valid, image_tokens, self.causal, deterministic
-        )
+        return self.attribute_decoder(token_ids, valid, image_tokens, self.causal, deterministic)
 
 
 def init_params(model: CADA, config: ConfigDict, key: jax.Array) -> dict:

@@ -19,6 +19,25 @@ PATCH_INIT = nn.initializers.variance_scaling(
 )
 
 
+def sinusoids(length: int, width: int) -> np.ndarray:
+    """Sines and cosines of positions 0..length-1, float32 [length, width], wavelengths 6 to 190."""
+    rates = 30.0 ** -(np.arange(width // 2) / (width // 2))
+    angles = np.arange(length)[:, None] * rates[None]
+    return np.concatenate([np.sin(angles), np.cos(angles)], axis=1).astype(np.float32)
+
+
+def grid_positions(rows: int, columns: int, width: int) -> np.ndarray:
+    """Start of learned positions that tells rows and columns apart, float32 [1,1+N,width].
+
+    For small models trained on little data. From small random positions they first settle on
+    which colours an image has, whatever wears them, and take thousands of steps to leave that.
+    """
+    of_row = np.repeat(sinusoids(rows, width // 2), columns, axis=0)
+    of_column = np.tile(sinusoids(columns, width // 2), (rows, 1))
+    patches = np.concatenate([of_row, of_column], axis=1)
+    return np.concatenate([np.zeros((1, width), np.float32), patches])[None]
+
+
 class PatchEmbed(nn.Module):
     """Cuts an image into patches and maps each linearly, [B,H,W,C] -> [B,N,D].
 
@@ -119,16 +138,19 @@ class ImageEncoder(nn.Module):
                 f"{self.size[0]}x{self.size[1]} (config.data.image_size)"
             )
         ph, pw = self.patch
+        init = nn.initializers.truncated_normal(0.02)
+        start = init
         if self.stem == "conv":
+            grid = grid_positions(self.size[0] // ph, self.size[1] // pw, self.width)
+            start = lambda key, shape: jnp.asarray(grid).reshape(shape)  # noqa: E731
             stem = ConvStem((self.width // 4, self.width // 2), self.dtype, name="stem")
             x = PatchEmbed((ph // 4, pw // 4), self.width, self.dtype, name="patch_embed")(
                 stem(images)
             )
         else:
             x = PatchEmbed((ph, pw), self.width, self.dtype, name="patch_embed")(images)
-        init = nn.initializers.truncated_normal(0.02)
         cls = self.param("cls_token", init, (1, 1, self.width)).astype(self.dtype)
-        positions = self.param("pos_embed", init, (1, x.shape[1] + 1, self.width))
+        positions = self.param("pos_embed", start, (1, x.shape[1] + 1, self.width))
         x = jnp.concatenate([jnp.broadcast_to(cls, (x.shape[0], 1, self.width)), x], axis=1)
         x = x + positions.astype(self.dtype)
         block = Block

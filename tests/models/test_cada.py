@@ -13,11 +13,10 @@ from cada_jax.models import cada
 LENGTH = 21
 
 
-@pytest.fixture
-def setup(tiny_config):
+def build(config):
     """(model, params, images [3,32,16,3], token_ids [3,21] with 9, 14 and 21 real tokens)."""
-    model = cada.from_config(tiny_config)
-    params = cada.init_params(model, tiny_config, jax.random.key(0))
+    model = cada.from_config(config)
+    params = cada.init_params(model, config, jax.random.key(0))
     rng = np.random.default_rng(0)
     images = rng.standard_normal((3, 32, 16, 3), np.float32)
     token_ids = np.zeros((3, LENGTH), np.int32)
@@ -27,13 +26,27 @@ def setup(tiny_config):
     return model, params, images, jnp.asarray(token_ids)
 
 
+@pytest.fixture
+def setup(tiny_config):
+    """What `build` returns for the tiny configuration."""
+    return build(tiny_config)
+
+
+@pytest.fixture(params=["full", "small"])
+def either_stem(request, tiny_config):
+    """The same, also with the stems that only small models have."""
+    if request.param == "small":
+        tiny_config.model.image.stem = tiny_config.model.text.stem = "conv"
+    return build(tiny_config)
+
+
 def call(model, params, method, *args, **kwargs):
     apply = functools.partial(model.apply, method=method, **kwargs)
     return jax.jit(apply)({"params": params}, *args)
 
 
-def test_padding_cannot_leak_into_enc(setup):
-    model, params, images, token_ids = setup
+def test_padding_cannot_leak_into_enc(either_stem):
+    model, params, images, token_ids = either_stem
     tokens = call(model, params, "encode_image", images)
 
     def enc(length):
@@ -42,8 +55,8 @@ def test_padding_cannot_leak_into_enc(setup):
     np.testing.assert_allclose(enc(14), enc(LENGTH), rtol=1e-5, atol=1e-6)
 
 
-def test_gradient_of_enc_with_respect_to_padding_is_zero(setup):
-    model, params, images, token_ids = setup
+def test_gradient_of_enc_with_respect_to_padding_is_zero(either_stem):
+    model, params, images, token_ids = either_stem
     tokens = call(model, params, "encode_image", images)
     valid = token_ids != 0
 
@@ -63,8 +76,8 @@ def test_gradient_of_enc_with_respect_to_padding_is_zero(setup):
 
 
 @pytest.mark.parametrize("causal", [True, False])
-def test_attribute_decoder_is_causal_by_gradient(tiny_config, setup, causal):
-    _, params, images, token_ids = setup
+def test_attribute_decoder_is_causal_by_gradient(tiny_config, either_stem, causal):
+    _, params, images, token_ids = either_stem
     tiny_config.ara.causal = causal
     model = cada.from_config(tiny_config)
     tokens = call(model, params, "encode_image", images)
@@ -76,7 +89,11 @@ def test_attribute_decoder_is_causal_by_gradient(tiny_config, setup, causal):
         moved[key] = moved[key] + bias
         moved = flax.traverse_util.unflatten_dict(moved)
         out = model.apply(
-            {"params": moved}, token_ids[2:], token_ids[2:] != 0, tokens[2:], method="predict_masked"
+            {"params": moved},
+            token_ids[2:],
+            token_ids[2:] != 0,
+            tokens[2:],
+            method="predict_masked",
         )
         return jnp.sum(out[0, at] ** 2)
 
@@ -228,6 +245,7 @@ def test_full_size_has_the_published_number_of_parameters(load_config):
         ("atp.group_pool", "mean", "config.atp.group_pool"),
         ("atp.groups", 3, "config.atp.groups"),
         ("model.image.stem", "resnet", "config.model.image.stem"),
+        ("model.text.stem", "lstm", "config.model.text.stem"),
         ("model.image.heads", 5, "config.model.image.heads"),
         ("model.image.patch", (5, 8), "config.model.image.patch"),
         ("model.text.max_positions", 20, "config.model.text.max_positions"),
