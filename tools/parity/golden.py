@@ -107,6 +107,9 @@ class Golden:
             if self.has(case):
                 config.data.max_length = self.arrays(case)["input_ids"].shape[1]
                 break
+        forward = self.arrays("a_forward") or {}
+        if "local_logits" in forward:
+            config.atp.groups = len(forward["local_logits"]) // len(forward["input_ids"])
         config.model.dtype = dtype
         return config
 

@@ -4,6 +4,7 @@ Their classes are an implementation nobody here wrote. They have both encoders, 
 match head (BlipForImageTextRetrieval) and the attribute decoder (BlipForConditionalGeneration).
 """
 
+import importlib.util
 import pathlib
 
 import jax
@@ -39,6 +40,10 @@ def check_checkpoint(path, config_name, dtype, images_dir=None, captions=None, v
     Raises:
       UsageError: the checkpoint or an input cannot be used.
     """
+    if importlib.util.find_spec("transformers") is None:
+        raise MissingFileError(
+            "--torch needs Hugging Face's transformers: pip install 'cada_jax[torch]'"
+        )
     checkpoint = torch_files.read_checkpoint(path)
     config = as_released(load_config(config_name))
     if config_name == "default":
@@ -61,7 +66,7 @@ def check_checkpoint(path, config_name, dtype, images_dir=None, captions=None, v
 
 
 def _as_stored(config, checkpoint):
-    """Takes vocabulary and image size from the checkpoint: nothing is resized here."""
+    """Takes vocabulary, patch, positions and image size as the checkpoint has them."""
     dialect = dialect_of(checkpoint.tensors)
     shapes = {translate(n, dialect, "cada"): x.shape for n, x in checkpoint.tensors.items()}
     for side in ("text_encoder", "text_decoder.bert"):
@@ -69,6 +74,10 @@ def _as_stored(config, checkpoint):
         if words:
             config.model.text.vocab_size = words[0]
             config.model.tokens.dec, config.model.tokens.enc = words[0] - 2, words[0] - 1
+            positions = shapes[f"{side}.embeddings.position_embeddings.weight"]
+            config.model.text.max_positions = positions[0]
+    if "visual_encoder.patch_embed.proj.weight" in shapes:
+        config.model.image.patch = shapes["visual_encoder.patch_embed.proj.weight"][2:]
     positions = shapes.get("visual_encoder.pos_embed")
     patch = config.model.image.patch
     grid = torch_convert.stored_grid(checkpoint)

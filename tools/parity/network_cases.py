@@ -14,7 +14,7 @@ from cada_jax.posembed import resize_positions
 from cada_jax.sharding import make_mesh, to_global
 from cada_jax.train_step import TrainState, association_losses, loss_terms, make_train_step
 from parity.golden import Golden, before_normalising, channels_last
-from parity.table import Table
+from parity.table import TOLERANCES, Table
 
 UNDERFLOW = "released: where all weights are 0 it takes row 0, even the row's own person"
 
@@ -252,17 +252,28 @@ def training(golden: Golden, table: Table):
         for name, got, wanted in zip(("ndf", "itm", "ara"), ours, arrays["losses"][i], strict=True):
             table.compare(case, f"step {i} {name}", got, wanted, "trajectory")
         table.compare(case, f"step {i} total", terms["total"], arrays["total"][i], "trajectory")
-    final = golden.back(state.params)
-    travelled = float(np.sum(arrays["lr"]))  # the farthest Adam can move a parameter
+    _final_parameters(table, golden.back(state.params), arrays, extra)
+
+
+def _final_parameters(table, ours, arrays, extra):
+    """Parameters after the last step; key biases, whose gradient is rounding, loosely."""
+    case, travelled = "c_train", float(np.sum(arrays["lr"]))  # the farthest Adam can go
     for name in (name for name in arrays if name.startswith("final/")):
-        got, wanted = final[name.removeprefix("final/")], arrays[name]
+        parameter = name.removeprefix("final/")
+        got, wanted = ours[parameter], arrays[name]
         if name.endswith("key.bias"):
             note = "gradient zero in theory: rounding moves it, relative to the sum of rates"
             table.compare(case, name, got, wanted, "within", note, scale=travelled)
             continue
         if name.endswith("qkv.bias"):
             got, wanted = _split_keys(got)[0], _split_keys(wanted)[0]
-        table.compare(case, name, got, wanted, "trajectory")
+            noise = 0.0  # the one stated is that of the key third
+        else:
+            noise = extra.get("checksums", {}).get(parameter, {}).get("maxabs_f32_minus_f64", 0.0)
+        # Adam blows up the rounding of tiny gradients: ten times what the reference itself shows
+        # between float32 and float64 passes.
+        scale = max(np.abs(wanted).max(), 10 * noise / TOLERANCES["float32"]["trajectory"])
+        table.compare(case, name, got, wanted, "trajectory", scale=scale)
 
 
 def positions(golden: Golden, table: Table):
