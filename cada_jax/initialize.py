@@ -7,9 +7,10 @@ from typing import Any
 
 import jax
 import numpy as np
+from flax.traverse_util import unflatten_dict
 from ml_collections import ConfigDict
 
-from cada_jax import checkpoints
+from cada_jax import checkpoints, torch_convert, torch_files
 from cada_jax.errors import UsageError
 from cada_jax.posembed import resize_positions
 from cada_jax.trees import flat_arrays, to_devices
@@ -110,9 +111,10 @@ def _grid(config: ConfigDict) -> tuple[int, int]:
 def load_initial(
     config: ConfigDict, params: Any, vocab_path: pathlib.Path
 ) -> tuple[Any, FillReport]:
-    """Fills `params` from the model that `config.init_from` names.
+    """Fills `params` from what `config.init_from` names.
 
-    Position embeddings of another image size are resized.
+    That is a model folder of ours, or a PyTorch checkpoint (see `torch_files`). Position
+    embeddings of another image size are resized.
 
     Args:
       config: full config, with `init_from` set.
@@ -126,6 +128,10 @@ def load_initial(
       UsageError: the model is missing, unreadable, or does not fit.
     """
     origin = f"config.init_from={config.init_from}"
+    if torch_files.is_torch_checkpoint(config.init_from):
+        shapes = {name: x.shape for name, x in flat_arrays(params).items()}
+        leaves, _ = torch_convert.read_leaves(config.init_from, shapes, _grid(config))
+        return fill_params(params, unflatten_dict(leaves, sep="/"), origin)
     source, source_config, source_vocab = checkpoints.load_model(config.init_from)
     check_vocabulary(pathlib.Path(vocab_path), source_vocab, origin)
     positions = flat_arrays(source).get(IMAGE_POSITIONS)

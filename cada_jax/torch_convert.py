@@ -69,19 +69,21 @@ def _there(kind: str, shape: tuple[int, ...]) -> tuple[int, ...]:
     """The PyTorch shape of one layer's leaf of `shape`."""
     if kind == "dense":
         return shape[::-1]
-    return (shape[3], shape[2], shape[0], shape[1]) if kind == "conv" else shape
+    return (shape[-1], shape[-2], *shape[:-2]) if kind == "conv" else shape
 
 
 def _to_ours(kind: str, array: np.ndarray) -> np.ndarray:
     if kind == "dense":
         return array.T
-    return array.transpose(2, 3, 1, 0) if kind == "conv" else array
+    return array.transpose(*range(2, array.ndim), 1, 0) if kind == "conv" else array
 
 
 def _to_theirs(kind: str, array: np.ndarray) -> np.ndarray:
     if kind == "dense":
         return np.ascontiguousarray(array.T)
-    return np.ascontiguousarray(array.transpose(3, 2, 0, 1)) if kind == "conv" else array
+    if kind == "conv":  # [..., in, out] here, [out, in, ...] there
+        return np.ascontiguousarray(array.transpose(-1, -2, *range(array.ndim - 2)))
+    return array
 
 
 def _names(rule: Rule, dialect: Dialect, layers: int) -> list[tuple[str, int | None]]:
@@ -329,9 +331,9 @@ def _without_extras(leaves: Leaves, drop_gate: bool) -> Leaves:
     trained = any(leaves[leaf].any() for leaf in gate)
     if len(extras) > len(gate):
         raise UsageError(
-            "the authors' image encoder has no convolutional stem (config.model.image.stem = "
-            "'conv'), so their code cannot load this model. --keep_extras writes a file that only "
-            "tools/convert_checkpoint.py reads back"
+            "the authors' encoders have no convolutional stem (config.model.image.stem or "
+            "config.model.text.stem = 'conv'), so their code cannot load this model. "
+            "--keep_extras writes a file that only tools/convert_checkpoint.py reads back"
         )
     if trained and not drop_gate:
         raise UsageError(

@@ -80,8 +80,8 @@ _OURS_ONLY = (
     ("text_encoder/layers/gate", "dense", "text_encoder.encoder.layer.{i}.crossattention.gate"),
     ("image_encoder/stem/conv0", "conv", "visual_encoder.stem.conv0"),
     ("image_encoder/stem/conv1", "conv", "visual_encoder.stem.conv1"),
-    ("image_encoder/stem/norm0", "norm", "visual_encoder.stem.norm0"),
-    ("image_encoder/stem/norm1", "norm", "visual_encoder.stem.norm1"),
+    ("text_encoder/conv_stem/conv", "conv", "text_encoder.conv_stem.conv"),
+    ("attribute_decoder/bert/conv_stem/conv", "conv", "text_decoder.bert.conv_stem.conv"),
 )
 
 # Kind of module -> its parameters: (ours, theirs, how the array differs).
@@ -152,7 +152,12 @@ PARTS = (
     "itm_local_head",
 )
 GATE = "text_encoder/layers/gate/"
-OURS_ONLY = (GATE, "image_encoder/stem/")
+OURS_ONLY = (
+    GATE,
+    "image_encoder/stem/",
+    "text_encoder/conv_stem/",
+    "attribute_decoder/bert/conv_stem/",
+)
 
 _LAYER = re.compile(r"\.(\d+)\.")
 

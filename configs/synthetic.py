@@ -50,7 +50,7 @@ def get_config(variant: str | None = None) -> ConfigDict:
     c.train.epochs = 4
     c.train.eval_every = 2
     c.eval.batch_size = 128
-    c.eval.rerank_top_k = 16
+    c.eval.rerank_top_k = 32
     if variant:
         if variant not in VARIANTS:
             raise UsageError(

@@ -14,6 +14,7 @@ from ml_collections import FrozenConfigDict
 
 from cada_jax import checkpoints, torch_convert, torch_files
 from cada_jax.errors import MissingFileError, UsageError
+from cada_jax.initialize import load_initial
 from cada_jax.models.cada import from_config, init_params
 from cada_jax.posembed import find_grid, resize_positions
 
@@ -192,8 +193,9 @@ def test_an_untrained_gate_needs_no_permission(tiny_config):
     assert new == {"text_encoder/layers/gate/kernel", "text_encoder/layers/gate/bias"}
 
 
-def test_a_convolutional_stem_cannot_go_to_the_authors_code(tiny_config):
-    tiny_config.model.image.stem = "conv"
+@pytest.mark.parametrize("side", ["image", "text"])
+def test_a_convolutional_stem_cannot_go_to_the_authors_code(tiny_config, side):
+    tiny_config.model[side].stem = "conv"
     tiny_config.atp.gate = "off"
     leaves = random_leaves(tiny_config)
     with pytest.raises(UsageError, match="stem"):
@@ -408,3 +410,16 @@ def test_a_missing_torch_is_said(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(MissingFileError, match="cada_jax\\[torch\\]"):
         torch_files.read_checkpoint(tmp_path / "a.pth")
+
+
+def test_a_run_may_start_from_a_pytorch_checkpoint(torch, weights, config, tmp_path):
+    save(torch, tmp_path / "released.pth", weights)
+    config.init_from = str(tmp_path / "released.pth")
+    config.atp.gate = "token"
+    params = init_params(from_config(config), config, jax.random.key(0))
+    filled, report = load_initial(config, params, tmp_path / "vocab.txt")
+    wanted, _ = torch_convert.from_torch(weights, shapes_of(config), GRID)
+    got = flatten_dict(jax.device_get(filled), sep="/")
+    for name, leaf in wanted.items():
+        np.testing.assert_array_equal(got[name], leaf, err_msg=name)
+    assert set(report.new) == {n for n in got if "/gate/" in n}
