@@ -13,8 +13,8 @@ def get_config() -> ConfigDict:
     """Returns the full-size configuration with every field present."""
     c = ConfigDict()
     c.seed = 0  # the only source of randomness: init, data order, augmentation, masks
-    # Folder of an exported model to start from, None for random weights. The word
-    # "pretrained:NAME" means the model shipped in cada_jax/pretrained/NAME.
+    # What to start from, None for random weights: an exported model folder, a PyTorch .pth,
+    # .safetensors or Hugging Face folder, or "pretrained:NAME", shipped in cada_jax/pretrained.
     c.init_from = placeholder(str)
 
     c.data = ConfigDict()
