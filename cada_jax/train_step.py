@@ -4,6 +4,7 @@ Everything random is a function of (seed, step): the step's key is the run's key
 step folded in, so that a resumed run draws what the uninterrupted one would have drawn.
 """
 
+import functools
 from collections.abc import Callable
 
 import flax.struct
@@ -33,15 +34,16 @@ def state_shardings(mesh: Mesh, shapes: TrainState) -> TrainState:
     return sharding.param_shardings(mesh, shapes)
 
 
+def _new_state(model, tx, config, key) -> TrainState:
+    params = init_params(model, config, key)
+    return TrainState(jnp.zeros((), jnp.int32), params, tx.init(params))
+
+
 def init_state(
     model: CADA, tx: optax.GradientTransformation, config: ConfigDict, mesh: Mesh
 ) -> TrainState:
     """Random parameters by `config.seed`, made on the devices that will hold them."""
-
-    def init(key):
-        params = init_params(model, config, key)
-        return TrainState(jnp.zeros((), jnp.int32), params, tx.init(params))
-
+    init = functools.partial(_new_state, model, tx, config)
     # A key of its own for the parameters: the steps fold their number into the run's key.
     key = jax.random.fold_in(jax.random.key(config.seed), 2**31)
     shapes = jax.eval_shape(init, key)
@@ -196,14 +198,8 @@ def make_train_step(
         metrics["grad_norm"] = optax.tree.norm(grads)
         return TrainState(state.step + 1, params, opt_state), metrics
 
-    shapes = jax.eval_shape(
-        lambda key: TrainState(
-            jnp.zeros((), jnp.int32),
-            params := init_params(model, config, key),
-            tx.init(params),
-        ),
-        jax.random.key(0),
-    )
+    init = functools.partial(_new_state, model, tx, config)
+    shapes = jax.eval_shape(init, jax.random.key(0))
     states = state_shardings(mesh, shapes)
     rows, whole = sharding.data_sharding(mesh), sharding.replicated(mesh)
     return jax.jit(
