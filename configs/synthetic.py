@@ -70,26 +70,15 @@ def _scratch(c: ConfigDict) -> None:
     c.atp.negatives = "sampled"
 
 
-def _pretrain_encoders(c: ConfigDict) -> None:
-    """First stage of the shipped model: both encoders, by the global loss alone."""
-    _scratch(c)
-    c.data.variant = "pretrain"
-    c.loss.atp_weight = 0.0
-    c.loss.ara_weight = 0.0
-    c.train.epochs = 2
-    c.train.eval_every = 1
-    c.eval.rerank_top_k = 0
-    c.eval.select_metric = "global/R1"
-
-
 def _pretrain(c: ConfigDict) -> None:
-    """Second stage: every loss, negatives sampled as BLIP samples them."""
+    """The shipped model, from encoders that tools/pretrain_attributes.py made."""
+    c.init_from = "runs/attributes"
     c.data.variant = "pretrain"
     c.augment.erase = 0.0
-    c.atp.negatives = "sampled"
+    c.atp.negatives = "sampled"  # as BLIP samples them
     c.optimizer.learning_rate = 2.5e-3
     c.optimizer.warmup_steps = 200
-    c.train.epochs = 1
+    c.train.epochs = 3
     c.train.eval_every = 1
 
 
@@ -126,7 +115,6 @@ def _token_masking(c: ConfigDict) -> None:
 
 VARIANTS: dict[str, Callable[[ConfigDict], None]] = {
     "scratch": _scratch,
-    "pretrain_encoders": _pretrain_encoders,
     "pretrain": _pretrain,
     "tiny": _tiny,
     "no_atp": _no_atp,
