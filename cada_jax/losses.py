@@ -4,6 +4,7 @@ B images and B texts, paired by row; pids int [B] say who is shown. Every mean i
 the global batch, so under `jit` the result does not depend on how rows are sharded.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -122,16 +123,54 @@ def match_loss(logits, is_match, weights) -> jax.Array:
     return weighted_mean(losses, weights)
 
 
-def masked_word_loss(logits, token_ids, masked) -> jax.Array:
-    """Cross-entropy of the true words at masked positions (ARA).
+def masked_word_loss(
+    predict: Callable[[jax.Array], jax.Array], decoded, token_ids, masked, chunk: int = 16
+) -> tuple[jax.Array, jax.Array]:
+    """Cross-entropy of the true words at masked positions (ARA), and how many are predicted.
 
     The mean is over the masked tokens of the global batch, whatever their spread over
     devices; with no masked token the loss is 0 (the released code: NaN).
 
+    Logits are made at masked positions only, for a vocabulary costs more than a layer: each
+    caption's masked positions come first, `chunk` of them at a time, and a chunk that no caption
+    reaches is skipped. None is dropped, however many there are, and the logits of one chunk are
+    all that is held.
+
     Args:
-      logits: float32 [B,L,V].
+      predict: float [B,chunk,D] -> logits float32 [B,chunk,V].
+      decoded: float [B,L,D].
       token_ids: int32 [B,L], the words before masking.
       masked: bool [B,L].
+      chunk: positions of a caption predicted at once.
+
+    Returns:
+      (loss, accuracy in [0,1]), float32 scalars.
     """
-    losses = optax.softmax_cross_entropy_with_integer_labels(logits, token_ids)
-    return weighted_mean(losses, masked.astype(losses.dtype))
+    length = token_ids.shape[1]
+    chunk = min(chunk, length)
+    count = -(-length // chunk)
+    order = jnp.argsort(~masked, axis=1, stable=True)  # masked positions first
+    order = jnp.pad(order, ((0, 0), (0, count * chunk - length)))
+    number = jnp.sum(masked, axis=1)
+    most = jnp.max(number)
+
+    @jax.checkpoint  # the backward pass makes a chunk's logits again
+    def summed(places, begin):
+        rows = jnp.take_along_axis(decoded, places[:, :, None], axis=1)
+        words = jnp.take_along_axis(token_ids, places, axis=1)
+        logits = predict(rows)
+        valid = (begin + jnp.arange(chunk)[None] < number[:, None]).astype(logits.dtype)
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, words)
+        right = (jnp.argmax(logits, axis=-1) == words).astype(logits.dtype)
+        return jnp.sum(losses * valid), jnp.sum(right * valid)
+
+    def add(total, i):
+        begin = i * chunk
+        places = jax.lax.dynamic_slice_in_dim(order, begin, chunk, axis=1)
+        none = (jnp.zeros(()), jnp.zeros(()))
+        here = jax.lax.cond(begin < most, summed, lambda *_: none, places, begin)
+        return jax.tree.map(jnp.add, total, here), None
+
+    (loss, right), _ = jax.lax.scan(add, (jnp.zeros(()), jnp.zeros(())), jnp.arange(count))
+    tokens = jnp.maximum(jnp.sum(number), 1).astype(loss.dtype)
+    return loss / tokens, right / tokens

@@ -23,6 +23,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from cada_jax.augment import normalize
+from cada_jax.lengths import READ_STEP, merge_lengths, rounded_lengths
 from cada_jax.pairing import PairPlan, plan_pairs
 from cada_jax.sharding import batch_divisor, data_sharding, replicated
 
@@ -107,7 +108,9 @@ def embed_queries(
     """
 
     def launch(batch):
-        return _encode_texts(model, params, _put_rows(batch["token_ids"], mesh))
+        token_ids = batch["token_ids"]
+        longest = rounded_lengths(token_ids, model.config.tokens.pad, READ_STEP).max()
+        return _encode_texts(model, params, _put_rows(token_ids[:, :longest], mesh))
 
     def valid_rows():
         for batch, (embeddings,) in _one_behind(batches, launch):
@@ -200,9 +203,10 @@ def score_pairs(
 ) -> np.ndarray:
     """Match logits of P text-image pairs in any order: float32 [P].
 
-    Pairs are sorted by image and packed into batches that touch few distinct images, so that
-    the decoder computes an image's keys and values once for all its texts in the batch. Every
-    device gets its own pairs and their images and asks no other one for anything.
+    Pairs are taken by the length of their text, so that little padding is decoded, then sorted
+    by image and packed into batches that touch few distinct images, so that the decoder computes
+    an image's keys and values once for all its texts in the batch. Every device gets its own
+    pairs and their images and asks no other one for anything.
 
     Args:
       model: from `models.cada.from_config`.
@@ -218,23 +222,45 @@ def score_pairs(
     logits = np.empty(len(text_index), np.float32)
     if not len(logits):
         return logits
-    shards = batch_divisor(mesh)
-    relative_cost = image_tokens.shape[1] / (7 * token_ids.shape[1])
-    rows = -(-min(batch, len(logits)) // shards)
-    order = np.argsort(image_index, kind="stable")
-    plan = plan_pairs(image_index[order], rows, relative_cost)
-    parts = [PairPlan(*(x[i : i + shards] for x in plan)) for i in range(0, len(plan.pair), shards)]
+    parts = list(
+        _plan_batches(model, token_ids, image_tokens, text_index, image_index, mesh, batch)
+    )
 
     def launch(part):
-        ids = token_ids[text_index[order[part.pair]]]
+        ids = token_ids[text_index[part.pair], : part.length]
         local = (ids, image_tokens[part.image], part.local)
         return (_match_logits(model, params, *(_put_rows(x, mesh) for x in local)),)
 
     wrapped = parts if progress is None else progress(parts, len(parts), "re-rank")
     for part, (values,) in _one_behind(wrapped, launch):
-        used = part.used
-        logits[order[part.pair[used]]] = values[: len(used)][used]
+        logits[part.pair[part.used]] = values[: len(part.used)][part.used]
     return logits
+
+
+class _Batch(NamedTuple):
+    """Pairs decoded at once, a group of a PairPlan for each device; texts cut to `length`."""
+
+    pair: np.ndarray  # positions among all pairs
+    used: np.ndarray
+    image: np.ndarray
+    local: np.ndarray
+    length: int
+
+
+def _plan_batches(
+    model, token_ids, image_tokens, text_index, image_index, mesh: Mesh, batch: int
+) -> Iterator[_Batch]:
+    lengths = rounded_lengths(token_ids, model.config.tokens.pad, READ_STEP)
+    lengths = merge_lengths(lengths[text_index], batch)
+    shards = batch_divisor(mesh)
+    for length in np.unique(lengths).tolist():
+        chosen = np.flatnonzero(lengths == length)
+        order = chosen[np.argsort(image_index[chosen], kind="stable")]
+        rows = -(-min(batch, len(order)) // shards)
+        plan = plan_pairs(image_index[order], rows, image_tokens.shape[1] / (7 * length))
+        for i in range(0, len(plan.pair), shards):
+            part = PairPlan(*(x[i : i + shards] for x in plan))
+            yield _Batch(order[part.pair], part.used, part.image, part.local, length)
 
 
 @functools.partial(jax.jit, static_argnames="model")
@@ -256,7 +282,8 @@ def _match_logits(model, params, token_ids, image_tokens, image_index):
     apply = functools.partial(model.apply, {"params": params})
 
     def score(ids, tokens, index):
-        return apply(apply(ids, tokens, index, method="decode"), method="match")[:, 1]
+        decoded = apply(ids, tokens, index, enc_only=True, method="decode")
+        return apply(decoded, method="match")[:, 1]
 
     if len(token_ids) == 1:  # a leading axis would cost the plain matrix products their speed
         return score(token_ids[0], image_tokens[0], image_index[0])[None]

@@ -112,19 +112,20 @@ def attribute_losses(model, params, config, batch, image_tokens, key, rngs):
         config.ara.phrase_rate,
         config.ara.token_rate,
     )
-    logits = model.apply(
+    decoded = model.apply(
         {"params": params},
         jnp.where(masked, config.model.tokens.mask, token_ids),
         token_ids != config.model.tokens.pad,
         image_tokens,
         deterministic=rngs is None,
         rngs=rngs,
-        method="predict_masked",
+        method="decode_masked",
     )
-    correct = (jnp.argmax(logits, axis=-1) == token_ids).astype(jnp.float32)
+    predict = functools.partial(model.apply, {"params": params}, method="masked_logits")
+    loss, accuracy = losses.masked_word_loss(predict, decoded, token_ids, masked)
     return {
-        "ara": losses.masked_word_loss(logits, token_ids, masked),
-        "ara_accuracy": losses.weighted_mean(correct, masked.astype(jnp.float32)),
+        "ara": loss,
+        "ara_accuracy": accuracy,
         "masked_tokens": jnp.mean(jnp.sum(masked, axis=1).astype(jnp.float32)),
     }
 

@@ -16,6 +16,7 @@ PACKAGE = pathlib.Path(__file__).resolve().parents[1] / "cada_jax"
 LAYERS = {
     "errors.py": 0,
     "metrics.py": 0,
+    "lengths.py": 0,
     "losses.py": 0,
     "optimizer.py": 0,
     "sharding.py": 0,
@@ -56,6 +57,7 @@ LAYERS = {
 CORE = {
     "errors.py",
     "metrics.py",
+    "lengths.py",
     "losses.py",
     "optimizer.py",
     "sharding.py",

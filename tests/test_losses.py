@@ -126,15 +126,42 @@ def test_match_loss_leaves_rows_of_weight_zero_out():
     np.testing.assert_allclose(value, expected, rtol=1e-5)
 
 
-def test_masked_word_loss_reads_masked_positions_only_and_is_zero_without_any():
-    logits = jax.random.normal(jax.random.key(0), (2, 4, 7))
-    token_ids = jnp.array([[1, 2, 3, 4], [5, 6, 0, 0]])
-    masked = jnp.array([[False, True, False, True], [False, False, False, False]])
-    expected = -jax.nn.log_softmax(logits)[0, jnp.array([1, 3]), jnp.array([2, 4])].mean()
-    np.testing.assert_allclose(
-        losses.masked_word_loss(logits, token_ids, masked), expected, rtol=1e-5
+@pytest.mark.parametrize("chunk", [1, 3, 4, 9])
+@pytest.mark.parametrize("rate", [0.0, 0.3, 1.0])
+def test_masked_word_loss_equals_logits_at_every_position(chunk, rate):
+    """Value, accuracy and gradients, whatever the chunk and however many are masked."""
+    rng = np.random.default_rng(0)
+    decoded = jnp.asarray(rng.normal(size=(5, 9, 6)), jnp.float32)
+    head = jnp.asarray(rng.normal(size=(6, 11)), jnp.float32)
+    token_ids = jnp.asarray(rng.integers(0, 11, (5, 9)))
+    masked = jnp.asarray(rng.random((5, 9)) < rate).at[2].set(False)
+
+    def plain(decoded, head):
+        log_p = jax.nn.log_softmax(decoded @ head)
+        picked = jnp.take_along_axis(log_p, token_ids[:, :, None], axis=2)[..., 0]
+        right = (jnp.argmax(log_p, axis=2) == token_ids) & masked
+        count = jnp.maximum(masked.sum(), 1)
+        return -jnp.sum(picked * masked) / count, right.sum() / count
+
+    def ours(decoded, head):
+        return losses.masked_word_loss(lambda x: x @ head, decoded, token_ids, masked, chunk)
+
+    wanted, got = (
+        jax.jit(jax.value_and_grad(f, argnums=(0, 1), has_aux=True))(decoded, head)
+        for f in (plain, ours)
     )
-    none = jnp.zeros_like(masked)
-    value, grad = jax.value_and_grad(losses.masked_word_loss)(logits, token_ids, none)
-    assert value == 0
-    assert np.all(np.asarray(grad) == 0)
+    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(wanted), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+    assert (float(got[0][0]) == 0.0) == (rate == 0.0)
+
+
+def test_masked_word_loss_makes_no_logits_for_every_position():
+    """The vocabulary's product is over a chunk of positions, forward and backward."""
+    decoded, head = jnp.zeros((2, 64, 4)), jnp.zeros((4, 999))
+    ids, masked = jnp.zeros((2, 64), jnp.int32), jnp.ones((2, 64), bool)
+
+    def loss(decoded):
+        return losses.masked_word_loss(lambda x: x @ head, decoded, ids, masked, 8)[0]
+
+    text = jax.jit(jax.grad(loss)).lower(decoded).as_text()
+    assert "2x8x999xf32" in text and "x64x999xf32" not in text

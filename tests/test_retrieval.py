@@ -228,3 +228,19 @@ def test_a_plan_shares_images_where_it_can():
     distinct = plan_pairs(np.arange(64), 64, image_cost=0.4)
     assert distinct.image.shape == (1, 64)
     assert distinct.used.all()
+
+
+def test_texts_are_decoded_at_their_own_length(model, world, tiny_config):
+    """Pairs come in batches of few lengths, none shorter than its texts, each pair once."""
+    rng = np.random.default_rng(0)
+    text, image = rng.integers(0, QUERIES, 40), rng.integers(0, GALLERY, 40)
+    tokens = np.zeros((GALLERY, 9, 32), np.float32)
+    args = (model, world["token_ids"], tokens, text, image, _mesh(tiny_config), 4)
+    parts = list(retrieval._plan_batches(*args))
+    assert len({part.length for part in parts}) > 1
+    for part in parts:
+        assert np.all((world["token_ids"][text[part.pair]] != 0).sum(axis=2) <= part.length)
+        picked = np.take_along_axis(part.image, part.local, axis=1)
+        np.testing.assert_array_equal(picked, image[part.pair])
+    done = np.concatenate([part.pair[part.used] for part in parts])
+    np.testing.assert_array_equal(np.sort(done), np.arange(40))

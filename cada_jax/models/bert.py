@@ -60,7 +60,7 @@ class TextLayer(nn.Module):
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x, bias, image_tokens, image_index, deterministic):
+    def __call__(self, x, bias, image_tokens, image_index, deterministic, first_only=False):
         """Returns (float [M,T,D], None), the pair `nn.scan` expects.
 
         Args:
@@ -69,10 +69,12 @@ class TextLayer(nn.Module):
           image_tokens: float [B,S,Dv], or None for text alone.
           image_index: int32 [M], the image of each row, or None for row m = image m.
           deterministic: no dropout.
+          first_only: compute position 0 alone, [M,1,D]; the others are attended only.
         """
         drop = nn.Dropout(self.dropout, deterministic=deterministic)
         attention = dict(heads=self.heads, dropout=self.dropout, dtype=self.dtype)
-        y = Attention(**attention, name="attn")(x, x, bias, deterministic=deterministic)
+        seen, x = x, x[:, :1] if first_only else x
+        y = Attention(**attention, name="attn")(x, seen, bias, deterministic=deterministic)
         x = layer_norm("attn_norm", EPSILON, self.dtype)(x + drop(y))
         if image_tokens is not None:
             cross = Attention(**attention, name="cross", sow_as="cross_attention")
@@ -126,7 +128,14 @@ class Bert(nn.Module):
         )(self.heads, self.mlp_dim, self.dropout, self.gated, self.dtype)
 
     def __call__(
-        self, ids, valid, image_tokens=None, image_index=None, causal=False, deterministic=True
+        self,
+        ids,
+        valid,
+        image_tokens=None,
+        image_index=None,
+        causal=False,
+        deterministic=True,
+        first_only=False,
     ):
         """Encodes token ids, attending `image_tokens` when given.
 
@@ -137,6 +146,8 @@ class Bert(nn.Module):
           image_index: int32 [M] in [0,B) or None (B = M, row m attends image m).
           causal: token t attends tokens <= t only.
           deterministic: no dropout.
+          first_only: return position 0 alone, [M,1,D], for which the last layer need not compute
+            the others. For inference: not with `causal`, dropout or intermediates.
 
         Returns:
           float [M,T,D].
@@ -151,8 +162,25 @@ class Bert(nn.Module):
         if self.stem == "conv":
             x = self.conv_stem(x)
         bias = attention_bias(valid, causal)
+        if first_only:
+            return self._first_of_last(x, bias, image_tokens, image_index)
         x, _ = self.layers(x, bias, image_tokens, image_index, deterministic)
         return x
+
+    def _first_of_last(self, x, bias, image_tokens, image_index):
+        """The same layers, one by one: the scanned ones are all alike and the last one is not."""
+        stacked = self.variables["params"]["layers"]
+        layer = TextLayer(
+            self.heads, self.mlp_dim, self.dropout, self.gated, self.dtype, parent=None
+        )
+
+        def run(i, x, first_only=False):
+            params = jax.tree.map(lambda leaf: leaf[i], stacked)
+            args = (x, bias, image_tokens, image_index, True, first_only)
+            return layer.apply({"params": params}, *args)[0]
+
+        x = jax.lax.fori_loop(0, self.depth - 1, run, x)
+        return run(self.depth - 1, x, first_only=True)
 
 
 class AttributeDecoder(nn.Module):
@@ -161,13 +189,20 @@ class AttributeDecoder(nn.Module):
     bert_kwargs: dict
     dtype: jnp.dtype = jnp.float32
 
-    @nn.compact
+    def setup(self):
+        """Makes the parts, under the names that checkpoints use."""
+        self.bert = Bert(**self.bert_kwargs, dtype=self.dtype)
+        self.head = PredictionHead(self.dtype)
+
     def __call__(self, ids, valid, image_tokens, causal, deterministic=True):
-        """Predicts words: ids int32 [B,T], valid bool [B,T] -> logits float32 [B,T,V]."""
-        bert = Bert(**self.bert_kwargs, dtype=self.dtype, name="bert")
-        x = bert(ids, valid, image_tokens, causal=causal, deterministic=deterministic)
+        """Decodes ids int32 [B,T], valid bool [B,T] -> float [B,T,D]."""
+        x = self.bert(ids, valid, image_tokens, causal=causal, deterministic=deterministic)
         self.sow("intermediates", "decoded", x)
-        return PredictionHead(self.dtype, name="head")(x, bert.word_embed.embedding)
+        return x
+
+    def predict(self, x):
+        """Decoded tokens float [...,D] -> logits float32 [...,V]."""
+        return self.head(x, self.bert.word_embed.embedding)
 
 
 class PredictionHead(nn.Module):

@@ -65,6 +65,7 @@ def from_config(config: ConfigDict) -> "CADA":
         config=FrozenConfigDict(config.model.to_dict()),
         gate=config.atp.gate,
         groups=config.atp.groups,
+        group_size=(config.data.max_length - 1) // config.atp.groups,
         group_pool=config.atp.group_pool,
         causal=config.ara.causal,
     )
@@ -80,6 +81,7 @@ class CADA(nn.Module):
     config: Any  # FrozenConfigDict of config.model
     gate: str = "token"
     groups: int = 2
+    group_size: int = 36
     group_pool: str = "valid"
     causal: bool = True
 
@@ -127,7 +129,9 @@ class CADA(nn.Module):
         """Text tokens [M,T,D] -> embedding float32 [M,E] of [CLS], not normalised."""
         return self.text_proj(text_tokens[:, 0])
 
-    def decode(self, token_ids, image_tokens, image_index=None, *, deterministic=True):
+    def decode(
+        self, token_ids, image_tokens, image_index=None, *, deterministic=True, enc_only=False
+    ):
         """Lets text tokens associate with image patches (ATP), [CLS] read as [ENC].
 
         Args:
@@ -136,13 +140,15 @@ class CADA(nn.Module):
           image_index: int32 [M] in [0,B), the image of each text; None: row m, image m.
             Keys and values are computed once per image however many texts use it.
           deterministic: no dropout.
+          enc_only: return [ENC] alone, [M,1,D]; all that `match` reads. For inference.
 
         Returns:
           float [M,T,D].
         """
         valid = token_ids != self.config.tokens.pad
         ids = jnp.asarray(token_ids).at[:, 0].set(self.config.tokens.enc)
-        return self.text_encoder(ids, valid, image_tokens, image_index, deterministic=deterministic)
+        how = dict(deterministic=deterministic, first_only=enc_only)
+        return self.text_encoder(ids, valid, image_tokens, image_index, **how)
 
     def match(self, decoded):
         """Decoded tokens [M,T,D] -> match logits float32 [M,2] of [ENC]; 1 is "match"."""
@@ -152,7 +158,7 @@ class CADA(nn.Module):
         """Match logits of consecutive token groups.
 
         Args:
-          decoded: float [M,T,D].
+          decoded: float [M,T,D]; T may be less than max_length where captions are cut.
           token_ids: int32 [M,T], as given to `decode`.
 
         Returns:
@@ -164,7 +170,10 @@ class CADA(nn.Module):
         used = jnp.ones_like(token_ids, bool)
         if self.group_pool == "valid":
             used = (token_ids != tokens.pad) & (token_ids != tokens.sep)
-        batch, _, width = decoded.shape
+        batch, length, width = decoded.shape
+        # Groups are places in a caption of full length: what was cut off is padding.
+        missing = ((0, 0), (0, 1 + self.groups * self.group_size - length))
+        used, decoded = jnp.pad(used, missing), jnp.pad(decoded, (*missing, (0, 0)))
         used = used[:, 1:].reshape(batch, self.groups, -1, 1).astype(jnp.float32)
         grouped = decoded[:, 1:].reshape(batch, self.groups, -1, width).astype(jnp.float32)
         count = used.sum(axis=2)
@@ -172,7 +181,7 @@ class CADA(nn.Module):
         return self.itm_local_head(mean), (count[..., 0] > 0).astype(jnp.float32)
 
     def predict_masked(self, token_ids, valid, image_tokens, *, deterministic=True):
-        """Predicts masked words from their image (ARA).
+        """Predicts masked words from their image (ARA): `decode_masked`, then `masked_logits`.
 
         Args:
           token_ids: int32 [B,T] with [MASK] already in place; [CLS] stays [CLS].
@@ -183,7 +192,17 @@ class CADA(nn.Module):
         Returns:
           logits float32 [B,T,V]; position t predicts token t (no shift).
         """
+        return self.masked_logits(
+            self.decode_masked(token_ids, valid, image_tokens, deterministic=deterministic)
+        )
+
+    def decode_masked(self, token_ids, valid, image_tokens, *, deterministic=True):
+        """What `predict_masked` computes before the vocabulary: float [B,T,D]; arguments there."""
         return self.attribute_decoder(token_ids, valid, image_tokens, self.causal, deterministic)
+
+    def masked_logits(self, decoded):
+        """Decoded tokens float [...,D] -> logits float32 [...,V]."""
+        return self.attribute_decoder.predict(decoded)
 
 
 def init_params(model: CADA, config: ConfigDict, key: jax.Array) -> dict:

@@ -1,0 +1,70 @@
+"""Cuts padding off captions: lengths in few steps, so that few programs are compiled.
+
+Padding changes no result of the encoders and decoders (nothing attends it), so a batch need only be
+as long as its longest caption.
+"""
+
+import itertools
+
+import numpy as np
+from ml_collections import ConfigDict
+
+# Coarser in training, whose program takes long to compile, than where captions are only read.
+TRAIN_STEP = 16
+READ_STEP = 8
+
+
+def rounded_lengths(token_ids: np.ndarray, pad: int, step: int) -> np.ndarray:
+    """Tokens of each caption without its padding, rounded up to a multiple of `step`.
+
+    Args:
+      token_ids: int [M,L], padding at the end of a row only.
+      pad: id of padding.
+      step: at least 1.
+
+    Returns:
+      int [M], at most L.
+    """
+    width = token_ids.shape[1]
+    # The last token that is not padding, whatever stands before it.
+    real = width - np.argmax(token_ids[:, ::-1] != pad, axis=1)
+    real = np.where((token_ids != pad).any(axis=1), real, 1)
+    return np.minimum(-(-real // step) * step, width)
+
+
+def merge_lengths(lengths: np.ndarray, least: int) -> np.ndarray:
+    """Lengths with those that fewer than `least` rows have raised to the next that occurs.
+
+    So that a few captions of an odd length neither compile a program nor fill a batch of their own.
+
+    Args:
+      lengths: int [M].
+      least: rows worth a length of their own.
+    """
+    merged = lengths.copy()
+    for shorter, longer in itertools.pairwise(np.unique(lengths)):
+        if np.sum(merged == shorter) < least:
+            merged[merged == shorter] = longer
+    return merged
+
+
+def padding_matters(config: ConfigDict) -> bool:
+    """Whether the losses read padding: the released code's group means do."""
+    return config.atp.group_pool == "all"
+
+
+def cut_batch(batch: dict[str, np.ndarray], config: ConfigDict) -> dict[str, np.ndarray]:
+    """Cuts a training batch to the length its longest caption needs.
+
+    The losses and gradients stay what they are, but for the draws of dropout and masks, whose
+    random numbers depend on the shape. Where padding matters the batch stays whole.
+
+    Args:
+      batch: train batch, token_ids int32 [B,L]; all [B,L] arrays are cut.
+      config: full config.
+    """
+    if padding_matters(config):
+        return batch
+    token_ids = batch["token_ids"]
+    longest = rounded_lengths(token_ids, config.model.tokens.pad, TRAIN_STEP).max()
+    return {name: x[:, :longest] if x.shape == token_ids.shape else x for name, x in batch.items()}

@@ -1,0 +1,60 @@
+"""Padding is cut where nothing reads it, and what is computed stays what it was."""
+
+import jax
+import numpy as np
+import pytest
+
+from cada_jax import lengths, train_step
+from cada_jax.models.cada import from_config, init_params
+from tests.test_sharding import batch_for
+
+
+def test_rounded_lengths():
+    ids = np.array([[5, 6, 0, 0, 0], [5, 6, 7, 0, 0], [5, 0, 7, 0, 0], [5] * 5, [0] * 5])
+    assert lengths.rounded_lengths(ids, 0, 1).tolist() == [2, 3, 3, 5, 1]
+    assert lengths.rounded_lengths(ids, 0, 2).tolist() == [2, 4, 4, 5, 2]
+    assert lengths.rounded_lengths(ids, 0, 16).tolist() == [5] * 5
+
+
+@pytest.mark.parametrize("least", [1, 3, 100])
+def test_merged_lengths_hold_every_row_and_enough_of_them(least):
+    rng = np.random.default_rng(0)
+    plain = rng.choice([8, 16, 24, 32, 40], 60, p=[0.02, 0.4, 0.5, 0.04, 0.04])
+    merged = lengths.merge_lengths(plain, least)
+    assert np.all(merged >= plain)
+    assert merged.max() == plain.max()
+    values, counts = np.unique(merged, return_counts=True)
+    assert np.all(counts[:-1] >= least)
+    if least == 1:
+        np.testing.assert_array_equal(merged, plain)
+
+
+@pytest.mark.parametrize("pool", ["valid", "all"])
+def test_a_cut_batch_has_the_same_losses_and_gradients(tiny_config, pool):
+    tiny_config.atp.group_pool = pool
+    tiny_config.ara.phrase_rate = 1.0  # every phrase: nothing is drawn
+    batch = batch_for(tiny_config)
+    rng = np.random.default_rng(0)
+    batch["image"] = rng.standard_normal(batch["image"].shape, np.float32)
+    batch["token_ids"][:, 12:] = 0  # room to cut 21 to 16
+    batch["phrase_ids"][:, 12:] = 0
+    cut = lengths.cut_batch(batch, tiny_config)
+    shapes = {cut[name].shape[1] for name in ("token_ids", "phrase_ids", "attribute_mask")}
+    assert shapes == ({21} if pool == "all" else {16})
+    assert cut["image"] is batch["image"]
+    if pool == "all":
+        return
+    model = from_config(tiny_config)
+    params = init_params(model, tiny_config, jax.random.key(0))
+
+    @jax.jit
+    def run(params, batch):
+        def loss(params):
+            return train_step.loss_terms(model, tiny_config, params, batch, jax.random.key(1))
+
+        return jax.value_and_grad(loss, has_aux=True)(params)
+
+    whole, short = run(params, batch), run(params, cut)
+    assert jax.tree.structure(whole) == jax.tree.structure(short)
+    for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(short), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
