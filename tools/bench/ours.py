@@ -1,0 +1,241 @@
+"""This implementation's side of the benchmarks; runs in its own process, see `side.Side`."""
+
+import functools
+import itertools
+import tempfile
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import flatten_dict
+
+from bench import flops, work
+from bench.side import forget_peak_memory, peak_memory, stopwatch
+from cada_jax import lengths, optimizer, retrieval, sharding, torch_convert, train_step
+from cada_jax.augment import normalize
+from cada_jax.models.cada import from_config, init_params
+from config_file import load_config
+
+
+class Ours:
+    """Prepares parts, then runs one at a time.
+
+    Args:
+      size, dtype, depth: see `work.make_config`.
+      batch: pairs of a training step.
+      forward: images and full-length captions of the forward parts.
+      words: least and most words of a caption.
+      clock: "wall" or "cpu".
+    """
+
+    def __init__(self, size, dtype, depth, batch, forward, words, clock):
+        # What is compiled goes to a fresh folder: the first time is a cold start, the next a warm.
+        jax.config.update("jax_compilation_cache_dir", tempfile.mkdtemp(prefix="bench_cache_"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+        self.config = work.make_config(size, dtype, depth)
+        self.config.train.batch_size = batch
+        self.model = from_config(self.config)
+        # One device: figures are per chip.
+        self.mesh = sharding.make_mesh(self.config.mesh, jax.devices()[:1])
+        self.forward, self.words, self.now = forward, words, stopwatch(clock)
+        self._params = None
+        self._run = None
+
+    def device(self) -> str:
+        """The accelerator's name, or "cpu"."""
+        return jax.devices()[0].device_kind
+
+    def product(self) -> float:
+        """FLOP/s of a large square matrix product in the benchmark's type, the best of ten."""
+        size = 2048 if jax.default_backend() == "cpu" else 8192
+        square = jnp.ones((size, size), self.config.model.dtype)
+        multiply = jax.jit(jnp.matmul)
+        return 2 * size**3 / min(self._time(lambda: multiply(square, square)) for _ in range(10))
+
+    def _time(self, run) -> float:
+        start = self.now()
+        jax.block_until_ready(run())
+        return self.now() - start
+
+    def params(self):
+        """Random parameters, made once."""
+        if self._params is None:
+            init = functools.partial(init_params, self.model, self.config)
+            self._params = jax.block_until_ready(jax.jit(init)(jax.random.key(0)))
+        return self._params
+
+    def save_torch(self, path: str) -> None:
+        """Writes the parameters under Hugging Face's names, for the other side to load."""
+        leaves = {k: np.asarray(v) for k, v in flatten_dict(self.params(), sep="/").items()}
+        np.savez(path, **torch_convert.to_torch(leaves, dialect="hf"))
+
+    def prepare(self, part: str) -> dict:
+        """Compiles a part twice, the second time from the cache on disk, and runs it once."""
+        self._run = None
+        program, args = self._train_step() if part == "train_step" else self._forward_part(part)
+        seconds = []
+        for _ in range(2):
+            jax.clear_caches()
+            start = time.perf_counter()
+            compiled = program.lower(*args).compile()
+            seconds.append(time.perf_counter() - start)
+        if part == "train_step":
+            holder = list(args)
+            del args
+
+            def run():
+                holder[0], metrics = compiled(*holder)
+                return metrics
+
+            self._run = run
+        else:
+            self._run = lambda: compiled(*args)
+        jax.block_until_ready(self._run())
+        forget_peak_memory()
+        return {"compile": seconds[0], "from_cache": seconds[1]}
+
+    def _forward_part(self, part):
+        params, forward = self.params(), self.forward
+        captions = jnp.asarray(work.make_captions(self.config, forward, (72, 72)))
+        if part == "vit":
+            inputs = (jnp.asarray(work.make_images(self.config, forward)),)
+        elif part == "text":
+            inputs = (captions,)
+        else:
+            shape = (forward, flops.image_tokens(self.config), self.config.model.image.width)
+            tokens = jax.random.normal(jax.random.key(1), shape, self.config.model.dtype)
+            inputs = captions, tokens
+
+        def forward_pass(params, first, *rest):
+            if part == "vit":
+                first = normalize(first)
+            method = {"vit": "encode_image", "text": "encode_text", "decoder": "decode"}[part]
+            return self.model.apply({"params": params}, first, *rest, method=method)
+
+        return jax.jit(forward_pass), (params, *inputs)
+
+    def _train_step(self):
+        self._params = None
+        tx = optimizer.make_optimizer(self.config, 1000)
+        state = train_step.init_state(self.model, tx, self.config, self.mesh)
+        program = train_step.make_train_step(self.model, tx, self.config, self.mesh)
+        batch = self.train_batch()
+        return program, (state, sharding.to_global(self.mesh, batch), jax.random.key(0))
+
+    def train_batch(self) -> dict:
+        """The batch of the training step, cut to the length it needs."""
+        batch = work.make_train_batch(self.config, self.config.train.batch_size, self.words)
+        return lengths.cut_batch(batch, self.config)
+
+    def length(self) -> int:
+        """Tokens of a caption in the training step, padding included."""
+        return self.train_batch()["token_ids"].shape[1]
+
+    def run(self) -> float:
+        """Seconds of one run of the part prepared last."""
+        return self._time(self._run)
+
+    def peak(self) -> int:
+        """Bytes held at most since the part was prepared; on the accelerator where there is one."""
+        stats = jax.devices()[0].memory_stats() if jax.default_backend() != "cpu" else None
+        return stats["peak_bytes_in_use"] if stats else peak_memory()
+
+    def data_steps(self, name: str, steps: int) -> dict:
+        """Seconds of training steps on one batch again and again, and on batches read from disk.
+
+        Args:
+          name: configuration file of a prepared data set, "synthetic:demo" for one.
+          steps: of each kind, after the first two of each.
+        """
+        from cada_jax import loop
+        from cada_jax.data import input_pipeline
+
+        config = load_config(name)
+        split = input_pipeline.load_split(config, "train")
+        model, tx = from_config(config), optimizer.make_optimizer(config, 1000)
+        holder = [train_step.init_state(model, tx, config, self.mesh)]
+        step = train_step.make_train_step(model, tx, config, self.mesh)
+
+        def batches():
+            read = loop.cut_batches(input_pipeline.train_batches(split, config, 0), config)
+            return loop.device_batches(read, self.mesh)
+
+        def timed(source):
+            seconds = []
+            for _ in range(steps + 2):
+                start = time.perf_counter()
+                holder[0], metrics = step(holder[0], next(source), jax.random.key(0))
+                jax.block_until_ready(metrics)
+                seconds.append(time.perf_counter() - start)
+            return seconds[2:]
+
+        one = next(batches())
+        return {"fake": timed(itertools.repeat(one)), "real": timed(batches())}
+
+    # What follows is for bench_retrieval.
+
+    def embed(self, queries: int, gallery: int, batch: int) -> dict:
+        """Encodes noise images and random captions; seconds of each."""
+        self.token_ids = work.make_captions(self.config, queries, self.words)
+        images = work.make_images(self.config, gallery)
+
+        def batches(name, rows):
+            for i in range(0, len(rows), batch):
+                part = np.resize(rows[i : i + batch], (batch, *rows.shape[1:]))
+                valid = np.arange(i, i + batch) < len(rows)
+                yield {name: part, "pid": np.zeros(batch, np.int32), "valid": valid}
+
+        seconds = {}
+        for name, rows, encode in (
+            ("image", images, retrieval.embed_gallery),
+            ("token_ids", self.token_ids, retrieval.embed_queries),
+        ):
+            start = self.now()
+            made = encode(self.model, self.params(), batches(name, rows), len(rows), self.mesh)
+            seconds[name] = self.now() - start
+            if name == "image":
+                self.gallery = made
+            else:
+                self.queries = made
+        return seconds
+
+    def topk(self, k: int) -> float:
+        """Seconds of stage one."""
+        start = self.now()
+        retrieval.global_topk(self.queries.embeddings, self.gallery.embeddings, k, self.mesh)
+        return self.now() - start
+
+    def rerank(self, indices: np.ndarray, batch: int) -> tuple[float, np.ndarray]:
+        """(seconds, match logits [Q,k]) of stage two over given images."""
+        start = self.now()
+        logits = retrieval.rerank(
+            self.model,
+            self.params(),
+            self.token_ids,
+            self.gallery.tokens,
+            indices,
+            self.mesh,
+            batch,
+        )
+        return self.now() - start, logits
+
+    def rerank_flops(self, indices: np.ndarray, batch: int) -> int:
+        """Operations of `rerank` as it is batched, rows that only fill a batch up included."""
+        text = np.repeat(np.arange(len(indices)), indices.shape[1])
+        pairs = text, indices.reshape(-1)
+        planned = retrieval._plan_batches(
+            self.model, self.token_ids, self.gallery.tokens, *pairs, self.mesh, batch
+        )
+        return sum(
+            flops.decode(self.config, part.pair.size, part.length, part.image.size, enc_only=True)
+            for part in planned
+        )
+
+    def captions(self) -> np.ndarray:
+        """Token ids of the queries."""
+        return self.token_ids
+
+    def gallery_tokens(self, rows: np.ndarray) -> np.ndarray:
+        """Image tokens float32 of some gallery images."""
+        return np.asarray(self.gallery.tokens[rows], np.float32)

@@ -1,0 +1,109 @@
+"""One framework in a process of its own, so that each has its own threads and its own memory.
+
+The two sides take turns: while one works the other waits for its next command.
+"""
+
+import ctypes
+import importlib
+import multiprocessing
+import os
+import pathlib
+import resource
+import sys
+import time
+import traceback
+from typing import Any
+
+from cada_jax.errors import UsageError
+
+
+class Side:
+    """A bench object in a process of its own; methods are called by name.
+
+    Args:
+      target: "module:Class" of what the process makes, from the tools' folder.
+      environment: variables set before anything is imported there.
+      kwargs: for the class; must pickle.
+    """
+
+    def __init__(self, target: str, environment: dict[str, str], **kwargs):
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(
+            target=_serve, args=(theirs, target, environment, kwargs), daemon=True
+        )
+        self._process.start()
+        theirs.close()
+        self._answer()
+
+    def call(self, method: str, *args) -> Any:
+        """Calls a method there and returns what it returns.
+
+        Raises:
+          UsageError: it failed; the message holds its traceback.
+        """
+        self._pipe.send((method, args))
+        return self._answer()
+
+    def _answer(self) -> Any:
+        try:
+            good, value = self._pipe.recv()
+        except EOFError as err:
+            self._process.join()
+            raise UsageError(
+                f"a benchmark process ended by itself (exit status {self._process.exitcode}; "
+                "-9 is what running out of memory looks like): use a smaller --batch"
+            ) from err
+        if not good:
+            raise UsageError(value)
+        return value
+
+    def close(self) -> None:
+        """Ends the process."""
+        self._pipe.close()
+        self._process.join(10)
+        if self._process.is_alive():
+            self._process.terminate()
+
+
+def _serve(pipe, target: str, environment: dict[str, str], kwargs: dict) -> None:
+    os.environ.update(environment)
+    tools = str(pathlib.Path(__file__).resolve().parents[1])
+    if tools not in sys.path:
+        sys.path.insert(0, tools)
+    try:
+        module, _, name = target.partition(":")
+        served = getattr(importlib.import_module(module), name)(**kwargs)
+        pipe.send((True, None))
+        while True:
+            method, args = pipe.recv()
+            pipe.send((True, getattr(served, method)(*args)))
+    except (EOFError, KeyboardInterrupt):
+        return
+    except Exception:  # whatever it is, the other end must hear of it
+        pipe.send((False, traceback.format_exc()))
+
+
+def stopwatch(clock: str):
+    """The clock to time with: "wall", or "cpu" of this process (for a machine that is busy)."""
+    return time.perf_counter if clock == "wall" else time.process_time
+
+
+def forget_peak_memory() -> None:
+    """Lets the peak of this process's memory start anew, where the system can (Linux)."""
+    try:
+        ctypes.CDLL("libc.so.6").malloc_trim(0)  # what was freed is not to be counted
+        pathlib.Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        pass
+
+
+def peak_memory() -> int:
+    """Bytes of main memory that this process held at most since `forget_peak_memory`."""
+    try:
+        for line in pathlib.Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return 1024 * int(line.split()[1])
+    except OSError:
+        pass
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
