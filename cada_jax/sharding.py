@@ -7,6 +7,7 @@ of one; nothing else in the project asks how many there are.
 
 import jax
 import numpy as np
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
@@ -38,7 +39,69 @@ def make_mesh(mesh: ConfigDict, devices: list | None = None) -> Mesh:
             "axes must equal the number of devices; one axis may be -1, all that remain"
         )
     # Explicit axes, make_mesh's default, do not work with Flax Linen.
-    return jax.make_mesh(sizes, AXES, axis_types=(AxisType.Auto,) * 3, devices=devices)
+    types = (AxisType.Auto,) * len(AXES)
+    slices = len({getattr(device, "slice_index", 0) for device in devices})
+    if slices > 1:
+        mesh = Mesh(_over_slices(sizes, slices, devices), AXES, axis_types=types)
+    else:
+        mesh = jax.make_mesh(sizes, AXES, axis_types=types, devices=devices)
+    if _host_blocks(mesh) is None:
+        # The order that suits the interconnect mixes the hosts' rows; this one keeps them together.
+        by_host = sorted(devices, key=_slice_and_host)
+        mesh = Mesh(np.array(by_host).reshape(sizes), AXES, axis_types=types)
+    if _host_blocks(mesh) is None:
+        raise ValueError(
+            f"config.mesh (data={sizes[0]}, fsdp={sizes[1]}, tensor={sizes[2]}) gives a host rows "
+            "of the batch that do not follow each other: make config.mesh.tensor divide the "
+            "devices of a host, or a multiple of them"
+        )
+    return mesh
+
+
+def _slice_and_host(device: jax.Device) -> tuple[int, int, int]:
+    return getattr(device, "slice_index", 0), device.process_index, device.id
+
+
+def _over_slices(sizes: list[int], slices: int, devices: list) -> np.ndarray:
+    """Devices of several TPU slices: only the data axis crosses the network between them."""
+    if sizes[0] % slices:
+        raise ValueError(
+            f"config.mesh.data = {sizes[0]} is not a multiple of the {slices} slices: parameters "
+            "and heads are split within a slice only, where the interconnect is fast"
+        )
+    return mesh_utils.create_hybrid_device_mesh(
+        (sizes[0] // slices, *sizes[1:]), (slices, 1, 1), devices
+    )
+
+
+def _host_blocks(mesh: Mesh) -> list[tuple[int, ...]] | None:
+    """The shares of a batch that each host's devices hold, in order; None if they are no blocks.
+
+    Every block is a run of equal length, and two hosts hold the same block or have none in common.
+    """
+    rows = {}
+    by_row = mesh.devices.reshape(batch_divisor(mesh), -1)
+    for row, devices in enumerate(by_row):
+        for device in devices:
+            rows.setdefault(device.process_index, set()).add(row)
+    blocks = sorted({tuple(sorted(held)) for held in rows.values()})
+    flat = [row for block in blocks for row in block]
+    even = len({len(block) for block in blocks}) == 1
+    return blocks if even and flat == list(range(batch_divisor(mesh))) else None
+
+
+def host_share(mesh: Mesh) -> tuple[int, int]:
+    """Which of how many equal runs of a batch's rows this process must provide: (index, count).
+
+    Hosts that share rows, because heads are split between them, have the same index.
+    """
+    blocks = _host_blocks(mesh)
+    own = {
+        row
+        for row, devices in enumerate(mesh.devices.reshape(batch_divisor(mesh), -1))
+        if any(device.process_index == jax.process_index() for device in devices)
+    }
+    return blocks.index(tuple(sorted(own))), len(blocks)
 
 
 def data_sharding(mesh: Mesh) -> NamedSharding:
@@ -63,6 +126,69 @@ def check_batch(mesh: Mesh, size: int, field: str) -> None:
             f"{field} = {size} is not a multiple of {batch_divisor(mesh)}, the devices that share "
             f"a batch (config.mesh data={mesh.shape['data']} x fsdp={mesh.shape['fsdp']})"
         )
+
+
+def check_accumulation(mesh: Mesh, size: int, chunks: int) -> None:
+    """Raises ValueError if a batch of `size` rows cannot be split into `chunks` on every device."""
+    if chunks < 1 or size % (batch_divisor(mesh) * chunks):
+        raise ValueError(
+            f"config.train.accumulation = {chunks} does not fit config.train.batch_size = {size}: "
+            f"expected 1 or more chunks, and a batch that is a multiple of {max(chunks, 1)} chunks "
+            f"x {batch_divisor(mesh)} devices that share it"
+        )
+
+
+def spread(mesh: Mesh | None) -> bool:
+    """Whether the rows of a batch lie on more than one device."""
+    return mesh is not None and batch_divisor(mesh) > 1
+
+
+def constrain_rows(x: jax.Array, mesh: Mesh | None) -> jax.Array:
+    """Inside `jit`: x [rows, ...] split by rows as a batch is; the same x without a mesh."""
+    return jax.lax.with_sharding_constraint(x, data_sharding(mesh)) if spread(mesh) else x
+
+
+def gather_rows(x: jax.Array, index: jax.Array, mesh: Mesh | None) -> jax.Array:
+    """Inside `jit`: x[index], rows of the whole batch for rows of the whole batch.
+
+    Over several devices x is gathered once, as it is: of the choices the compiler has this one
+    moves least, and it cannot know how few rows of another device each one needs.
+    """
+    if not spread(mesh):
+        return x[index]
+    everywhere = jax.lax.with_sharding_constraint(x, replicated(mesh))
+    return constrain_rows(everywhere[index], mesh)
+
+
+def split_rows(x: jax.Array, chunks: int, mesh: Mesh | None) -> jax.Array:
+    """Inside `jit`: x [B, ...] -> [chunks, B / chunks, ...]; no row moves to another device.
+
+    Every device's rows are cut into `chunks` runs; chunk c is the c-th run of every device.
+    """
+    shards = batch_divisor(mesh) if spread(mesh) else 1
+    x = x.reshape(shards, chunks, -1, *x.shape[1:]).swapaxes(0, 1)
+    return _constrain_chunks(x.reshape(chunks, -1, *x.shape[3:]), mesh)
+
+
+def merge_rows(x: jax.Array, mesh: Mesh | None) -> jax.Array:
+    """The inverse of `split_rows`: [chunks, B / chunks, ...] -> [B, ...]."""
+    chunks, shards = len(x), batch_divisor(mesh) if spread(mesh) else 1
+    x = _constrain_chunks(x, mesh).reshape(chunks, shards, -1, *x.shape[2:]).swapaxes(0, 1)
+    return constrain_rows(x.reshape(-1, *x.shape[3:]), mesh)
+
+
+def rows_of_chunk(x: jax.Array, chunk: jax.Array, chunks: int, mesh: Mesh | None) -> jax.Array:
+    """Inside `jit`: `split_rows(x, chunks, mesh)[chunk]` for a traced `chunk`."""
+    shards = batch_divisor(mesh) if spread(mesh) else 1
+    x = x.reshape(shards, chunks, -1, *x.shape[1:])
+    x = jax.lax.dynamic_index_in_dim(x, chunk, axis=1, keepdims=False)
+    return constrain_rows(x.reshape(-1, *x.shape[2:]), mesh)
+
+
+def _constrain_chunks(x: jax.Array, mesh: Mesh | None) -> jax.Array:
+    if not spread(mesh):
+        return x
+    return jax.lax.with_sharding_constraint(x, NamedSharding(mesh, PartitionSpec(None, BATCH_AXES)))
 
 
 def _param_spec(mesh: Mesh, path: tuple, shape: tuple[int, ...]) -> PartitionSpec:
@@ -108,13 +234,16 @@ def to_global(mesh: Mesh, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
 
     Args:
       mesh: from `make_mesh`.
-      batch: host arrays; axis 0 holds this process's rows, in process order.
+      batch: host arrays; axis 0 holds the rows of this process, see `host_share`.
 
     Returns:
       Global `jax.Array`s whose axis 0 is all processes' rows.
     """
-    sharding = data_sharding(mesh)
-    return {
-        name: jax.make_array_from_process_local_data(sharding, np.asarray(value))
-        for name, value in batch.items()
-    }
+    sharding, (_, hosts) = data_sharding(mesh), host_share(mesh)
+
+    def whole(value):
+        value = np.asarray(value)
+        shape = (len(value) * hosts, *value.shape[1:])
+        return jax.make_array_from_process_local_data(sharding, value, shape)
+
+    return {name: whole(value) for name, value in batch.items()}

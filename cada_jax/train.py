@@ -114,6 +114,9 @@ def train(config: ConfigDict, workdir: str | os.PathLike) -> dict:
     program = build(config, split.vocab_path, steps_per_epoch)
     try:
         sharding.check_batch(program.mesh, config.train.batch_size, "config.train.batch_size")
+        sharding.check_accumulation(
+            program.mesh, config.train.batch_size, config.train.accumulation
+        )
     except ValueError as e:
         raise UsageError(str(e)) from e
     writer = metric_writers.create_default_writer(root, just_logging=jax.process_index() > 0)

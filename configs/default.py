@@ -94,6 +94,7 @@ def get_config() -> ConfigDict:
 
     c.train = ConfigDict()
     c.train.batch_size = 120  # image-caption pairs over all devices
+    c.train.accumulation = 1  # chunks of a batch on a device: less memory, the same gradient
     c.train.epochs = 30
     c.train.max_steps = 0  # stop after so many steps in all; 0: train.epochs decides
     c.train.log_every = 50  # steps

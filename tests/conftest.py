@@ -34,7 +34,7 @@ def _load_config(name: str, *args):
     return module.get_config(*args)
 
 
-def _tiny_config():
+def tiny_config_of_steps():
     """Every switch as in `configs/default.py`, sizes that compile in a second; no dropout."""
     config = _load_config("default")
     config.data.image_size = (32, 16)
@@ -56,6 +56,20 @@ def _tiny_config():
     return config
 
 
+def tiny_config_of_runs():
+    """Of whole runs on noise: batches of 8, two epochs, an evaluation after each; locked."""
+    c = tiny_config_of_steps()
+    c.model.image.depth = c.model.text.depth = 1
+    c.model.text.dropout = 0.1
+    c.optimizer.learning_rate = 1e-3
+    c.train.epochs = 2
+    c.train.log_every = 2
+    c.train.keep_checkpoints = 10
+    c.eval.batch_size = c.eval.rerank_batch = 8
+    c.eval.rerank_top_k = 2
+    return c.lock()
+
+
 @pytest.fixture
 def load_config():
     """A function: `load_config("rstp", "released")` returns the ConfigDict of that file."""
@@ -65,7 +79,7 @@ def load_config():
 @pytest.fixture
 def tiny_config():
     """A fresh, changeable ConfigDict: images 32x16 in 8x8 patches, width 32, two layers."""
-    return _tiny_config()
+    return tiny_config_of_steps()
 
 
 @pytest.fixture

@@ -30,6 +30,7 @@ LAYERS = {
     "torch_names.py": 0,
     "trees.py": 0,
     "models/layers.py": 0,
+    "accumulate.py": 1,
     "models/vit.py": 1,
     "models/bert.py": 1,
     "text/tokenizer.py": 1,
@@ -56,6 +57,7 @@ LAYERS = {
 
 # These run on an accelerator machine that has JAX, Flax, Optax, einops and ml_collections only.
 CORE = {
+    "accumulate.py",
     "errors.py",
     "metrics.py",
     "lengths.py",

@@ -16,6 +16,7 @@ from cada_jax import checkpoints, evaluate, loop, sharding, train, train_step
 from cada_jax import workdir as workdir_lib
 from cada_jax.data import input_pipeline, prepare
 from cada_jax.errors import DivergedError, MissingFileError, StoppedError, UsageError
+from tests.conftest import tiny_config_of_runs
 
 STEPS_PER_EPOCH = 3
 
@@ -52,18 +53,9 @@ def make_split(name: str, persons: int, config, vocab_path: pathlib.Path):
 
 
 @pytest.fixture
-def config(tiny_config, tmp_path):
+def config():
     """Six persons, batches of 8: three steps an epoch, two epochs."""
-    c = tiny_config
-    c.model.image.depth = c.model.text.depth = 1
-    c.model.text.dropout = 0.1
-    c.optimizer.learning_rate = 1e-3
-    c.train.epochs = 2
-    c.train.log_every = 2
-    c.train.keep_checkpoints = 10
-    c.eval.batch_size = c.eval.rerank_batch = 8
-    c.eval.rerank_top_k = 2
-    return c.lock()
+    return tiny_config_of_runs()
 
 
 @pytest.fixture(autouse=True)

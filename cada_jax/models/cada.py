@@ -139,6 +139,7 @@ class CADA(nn.Module):
           image_tokens: float [B,S,Dv].
           image_index: int32 [M] in [0,B), the image of each text; None: row m, image m.
             Keys and values are computed once per image however many texts use it.
+            Or [G,M/G] in [0,B/G), texts and images in G groups: see `layers.Attention`.
           deterministic: no dropout.
           enc_only: return [ENC] alone, [M,1,D]; all that `match` reads. For inference.
 

@@ -80,6 +80,14 @@ def can_fuse(dtype, dropping: bool, wanted: bool, bias: jax.Array | None, tokens
     return bias is None or (tokens % 2 == 0 and bias.shape[-1] == tokens)
 
 
+def _attended(x: jax.Array, index: jax.Array) -> jax.Array:
+    """Keys or values [B, ...] of each row, [M, ...]; see `kv_index` of `Attention`."""
+    if index.ndim == 1:
+        return x[index]
+    groups = x.reshape(len(index), -1, *x.shape[1:])
+    return jax.vmap(lambda group, rows: group[rows])(groups, index).reshape(-1, *x.shape[1:])
+
+
 class Attention(nn.Module):
     """Multi-head attention; keys and values are computed once per image or text.
 
@@ -103,7 +111,9 @@ class Attention(nn.Module):
           queries: float [M, T, D].
           keys_values: float [B, S, Dk]; B = M unless `kv_index` is given.
           bias: float, broadcastable to [M, N, T, S], added to the scaled products.
-          kv_index: int32 [M] in [0, B): row m attends keys_values[kv_index[m]].
+          kv_index: int32 [M] in [0, B): row m attends keys_values[kv_index[m]]. Or [G, M/G] in
+            [0, B/G): the rows, and the images or texts they attend, come in G groups of equal
+            size; a device that holds whole groups then needs nothing of another.
           deterministic: no dropout.
 
         Returns:
@@ -114,7 +124,7 @@ class Attention(nn.Module):
         k = dense(width, "key", self.dtype)(keys_values)
         v = dense(width, "value", self.dtype)(keys_values)
         if kv_index is not None:
-            k, v = k[kv_index], v[kv_index]
+            k, v = _attended(k, kv_index), _attended(v, kv_index)
         dropping = self.dropout > 0 and not deterministic
         wanted = bool(self.sow_as) and self.is_mutable_collection("intermediates")
         if can_fuse(self.dtype, dropping, wanted, bias, q.shape[1]):
@@ -184,10 +194,14 @@ class TokenGate(nn.Module):
         return gate.astype(self.dtype) * associated
 
 
-def drop_path(x: jax.Array, rate, key: jax.Array) -> jax.Array:
-    """Drops the whole residual branch of a sample, x [B, T, D], with probability `rate`.
+class DropPath(nn.Module):
+    """Drops the whole residual branch of a sample."""
 
-    Kept branches are scaled by 1 / (1 - rate). `rate` may be traced (it differs per layer).
-    """
-    keep = jax.random.bernoulli(key, 1.0 - rate, (x.shape[0], 1, 1))
-    return jnp.where(keep, x / (1.0 - rate).astype(x.dtype), jnp.zeros((), x.dtype))
+    @nn.compact
+    def __call__(self, x, rate):
+        """Drops rows of x [B, T, D] with probability `rate`, scales the others by 1 / (1 - rate).
+
+        `rate` may be traced (it differs per layer).
+        """
+        keep = jax.random.bernoulli(self.make_rng("dropout"), 1.0 - rate, (x.shape[0], 1, 1))
+        return jnp.where(keep, x / (1.0 - rate).astype(x.dtype), jnp.zeros((), x.dtype))

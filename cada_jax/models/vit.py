@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from einops import rearrange
 
-from cada_jax.models.layers import MLP, Attention, drop_path, flat_dot_general, gelu, layer_norm
+from cada_jax.models.layers import MLP, Attention, DropPath, flat_dot_general, gelu, layer_norm
 
 EPSILON = 1e-6
 # 0.02 for the 16 x 16 x 3 values of a full-size patch, the same variance for other sizes.
@@ -98,7 +98,7 @@ class Block(nn.Module):
         """Returns (float [B,T,D], None), the pair `nn.scan` expects; drop_rate: scalar."""
 
         def branch(y):
-            return y if deterministic else drop_path(y, drop_rate, self.make_rng("dropout"))
+            return y if deterministic else DropPath()(y, drop_rate)
 
         y = layer_norm("norm1", EPSILON, self.dtype)(x)
         x = x + branch(Attention(self.heads, dtype=self.dtype, name="attn")(y, y))
