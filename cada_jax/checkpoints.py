@@ -11,10 +11,12 @@ name and renames it, and the model folder is made the same way. A killed run the
 either a whole checkpoint or a folder that nothing here looks at.
 """
 
+import contextlib
 import json
 import os
 import pathlib
 import shutil
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -22,6 +24,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from ml_collections import ConfigDict
 
+from cada_jax import hosts
 from cada_jax import workdir as workdir_lib
 from cada_jax.errors import MissingFileError, UsageError
 from cada_jax.trees import compare_trees, to_host
@@ -29,11 +32,20 @@ from cada_jax.trees import compare_trees, to_host
 PRETRAINED = pathlib.Path(__file__).parent / "pretrained"
 VOCAB_FILE = "vocab.txt"
 CARD_FILE = "card.json"
+# As the operating system words it, whatever library passes it on.
+NO_ROOM = (
+    "No space left on device",
+    "Disk quota exceeded",
+    "File too large",
+    "Read-only file system",
+)
 
 
 def _manager(folder: pathlib.Path, item: str, keep: int | None, read_only: bool):
-    if not read_only and jax.process_index() == 0:
-        folder.mkdir(parents=True, exist_ok=True)
+    if not read_only:
+        if jax.process_index() == 0:
+            folder.mkdir(parents=True, exist_ok=True)
+        hosts.sync(str(folder))
     return ocp.CheckpointManager(
         folder,
         item_handlers={item: ocp.StandardCheckpointHandler(), "info": ocp.JsonCheckpointHandler()},
@@ -65,7 +77,7 @@ class Checkpoints:
                 f"config.train.keep_checkpoints is {keep}; expected 1 or more, or the run could "
                 "not be continued."
             )
-        root = pathlib.Path(workdir)
+        self._root = root = pathlib.Path(workdir)
         self._closed = False
         self._states = self._best = None
         if not read_only or (root / "checkpoints").is_dir():
@@ -76,8 +88,15 @@ class Checkpoints:
     def __enter__(self) -> "Checkpoints":
         return self
 
-    def __exit__(self, *_) -> None:
-        self.close()
+    def __exit__(self, kind, *_) -> None:
+        if kind and issubclass(kind, jax.errors.JaxRuntimeError) and jax.process_count() > 1:
+            return  # another process may be gone, and a save under way would wait for it
+        try:
+            self.close()
+        except Exception:
+            # What is on its way already says more than that writing failed again.
+            if kind is None:
+                raise
 
     @property
     def latest_step(self) -> int | None:
@@ -98,11 +117,12 @@ class Checkpoints:
 
     def save(self, step: int, state: Any) -> None:
         """Saves a training state under `step`, unless one is there. Old ones beyond `keep` go."""
-        # So that whoever continues from this step finds every best parameters chosen before it.
-        self._best.wait_until_finished()
-        if step not in self._states.all_steps():
-            args = ocp.args.Composite(state=ocp.args.StandardSave(state))
-            self._states.save(step, args=args, force=True)
+        with self._explained():
+            # So that whoever continues from this step finds every best parameters chosen before it.
+            self._best.wait_until_finished()
+            if step not in self._states.all_steps():
+                args = ocp.args.Composite(state=ocp.args.StandardSave(state))
+                self._states.save(step, args=args, force=True)
 
     def save_best(self, step: int, params: Any, info: dict) -> None:
         """Saves parameters as the best, with a JSON dictionary; the best so far goes after."""
@@ -110,7 +130,8 @@ class Checkpoints:
             args = ocp.args.Composite(
                 params=ocp.args.StandardSave(params), info=ocp.args.JsonSave(info)
             )
-            self._best.save(step, args=args, force=True)
+            with self._explained():
+                self._best.save(step, args=args, force=True)
 
     def restore(self, state: Any) -> Any:
         """The newest training state, on the shardings of `state` (`abstract_arrays`).
@@ -126,15 +147,37 @@ class Checkpoints:
 
     def wait(self) -> None:
         """Blocks until everything saved is on disk."""
-        for manager in filter(None, (self._states, self._best)):
-            manager.wait_until_finished()
+        with self._explained():
+            for manager in filter(None, (self._states, self._best)):
+                manager.wait_until_finished()
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Turns what a disk without room makes Orbax raise into one UsageError."""
+        try:
+            yield
+        except UsageError:
+            raise
+        except Exception as e:
+            reason = next((words for words in NO_ROOM if words in str(e)), None)
+            if reason is None:
+                raise
+            # By what is there: the manager also counts the one that was not finished.
+            steps = [int(p.name) for p in self._root.glob("checkpoints/*") if p.name.isdigit()]
+            kept = f"step {max(steps)}" if steps else "none"
+            raise UsageError(
+                f"{self._root}: a checkpoint could not be written: {reason}. Checkpoints saved "
+                f"before are kept (the newest: {kept}). Make room there, then the same command "
+                "continues."
+            ) from e
 
     def close(self) -> None:
         """`wait`, then releases the threads; a second call does nothing."""
         managers = [] if self._closed else filter(None, (self._states, self._best))
         self._closed = True
-        for manager in managers:
-            manager.close()
+        with self._explained():
+            for manager in managers:
+                manager.close()
 
 
 def _location(manager: ocp.CheckpointManager, step: int | None) -> str:

@@ -27,6 +27,10 @@ class DivergedError(ArithmeticError):
     """The loss or its gradient is no longer a finite number."""
 
 
+class LostProcessError(RuntimeError):
+    """Another process of the same run is gone."""
+
+
 class StoppedError(Exception):
     """A signal asked the run to end, and its state is saved.
 

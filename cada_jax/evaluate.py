@@ -32,7 +32,7 @@ from cada_jax.retrieval_picture import (
     retrieval_picture,
     save_picture,
 )
-from cada_jax.sharding import param_shardings
+from cada_jax.sharding import host_share, param_shardings
 from cada_jax.workdir import write_file
 
 # The order of this many best images by the match logit alone is reported as a diagnostic.
@@ -294,14 +294,14 @@ def _titles(results: dict[str, Any]) -> tuple[str, str]:
 
 
 def _embed(model, params, split, config, mesh, quiet) -> tuple[Gallery, Queries]:
-    """Encodes a split; every process reads all of it, so all of them can score any pair."""
-    batch = config.eval.batch_size
+    """Encodes a split; every host reads its share of each batch, and gets what all encoded."""
+    batch, share = config.eval.batch_size, host_share(mesh)
     encoded = []
     for encode, batches, size, text in (
         (retrieval.embed_gallery, input_pipeline.gallery_batches, split.num_images, "images"),
         (retrieval.embed_queries, input_pipeline.query_batches, split.num_captions, "captions"),
     ):
-        read = batches(split, config, batch, process_index=0, process_count=1)
+        read = batches(split, config, batch, *share)
         if not quiet:
             read = progress_bar(read, -(-size // batch), f"encode {text}")
         encoded.append(encode(model, params, read, size, mesh))

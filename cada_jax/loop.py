@@ -140,8 +140,9 @@ class Loop:
             self.program.model, self.program.tx, config, self.program.mesh
         )
         key = jax.random.key(config.seed)
-        batches = input_pipeline.train_batches(split, config, start)
-        batches = device_batches(cut_batches(batches, config), self.program.mesh)
+        mesh = self.program.mesh
+        batches = input_pipeline.train_batches(split, config, start, *sharding.host_share(mesh))
+        batches = device_batches(cut_batches(batches, config), mesh)
         try:
             with runtime.StopSignal() as stop:
                 for step in range(start + 1, total + 1):

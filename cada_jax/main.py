@@ -7,20 +7,25 @@ The console shows the program's own lines; `--verbosity=0` adds what its librari
 
 Exit codes: 0 done; 1 a bug (with a traceback), or a loss that is not finite; 2 something in the
 command, the data or the workdir is not usable; 143 or 130 stopped by SIGTERM or Ctrl-C with the
-state saved.
+state saved. With several processes also 1, or 134 (aborted by JAX), when another process is gone.
+
+Several processes run as one with `--coordinator=HOST:PORT --num_processes=N --process_id=I`, or
+with `--distributed` alone where the cluster tells these (Cloud TPU, Slurm, Open MPI).
 """
 
 import contextlib
+import errno
 import os
 import re
 import sys
+import traceback
 from collections.abc import Iterator
 from typing import NoReturn
 
 from absl import app, flags
 from ml_collections import config_flags
 
-from cada_jax.errors import DivergedError, StoppedError, UsageError
+from cada_jax.errors import DivergedError, LostProcessError, StoppedError, UsageError
 
 CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Configuration file, as configs/synthetic.py or configs/rstp.py:released."
@@ -31,11 +36,20 @@ WORKDIR = flags.DEFINE_string(
 MODE = flags.DEFINE_enum(
     "mode", "train", ["train", "eval"], "Train and score, or score what is trained."
 )
+DISTRIBUTED = flags.DEFINE_bool(
+    "distributed", False, "Join the processes that the cluster's environment tells of."
+)
+COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, to join processes.")
+NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many processes there are.")
+PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.")
 EXAMPLE = "Example: python -m cada_jax.main --config=configs/synthetic.py --workdir=runs/demo"
 
 
 def _stop(error: Exception, code: int) -> NoReturn:
     print(error, file=sys.stderr, flush=True)
+    hosts = sys.modules.get("cada_jax.hosts")  # not imported yet when a flag is wrong
+    if hosts and hosts.joined():
+        hosts.leave(code)
     sys.exit(code)
 
 
@@ -118,19 +132,36 @@ def main(argv: list[str]) -> None:
     del argv
     # Not at the top: TensorFlow takes seconds to import, and a wrong flag is told before.
     with _native_stderr_muted():
-        from cada_jax import train
+        from cada_jax import hosts, train
         from cada_jax.data.prepare import hide_accelerators
 
         hide_accelerators()
+    joining = (COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
+    if DISTRIBUTED.value or joining != (None, None, None):
+        try:
+            hosts.connect(*joining)
+        except UsageError as e:
+            print(e, file=sys.stderr, flush=True)
+            os._exit(2)  # a normal exit would wait for processes that were not found
     try:
-        run = train.train if MODE.value == "train" else train.evaluate_only
-        run(CONFIG.value, WORKDIR.value)
+        with hosts.explained():
+            run = train.train if MODE.value == "train" else train.evaluate_only
+            run(CONFIG.value, WORKDIR.value)
     except UsageError as e:
         _stop(e, 2)
-    except DivergedError as e:
+    except (DivergedError, LostProcessError) as e:
         _stop(e, 1)
     except StoppedError as e:
-        _stop(e, 128 + e.signum)
+        # All processes stop at the same step, so that they may wait for each other.
+        print(e, file=sys.stderr, flush=True)
+        sys.exit(128 + e.signum)
+    except Exception as e:
+        if isinstance(e, OSError) and e.errno in (errno.ENOSPC, errno.EDQUOT):
+            _stop(UsageError(f"{e}. Make room there, then the same command continues."), 2)
+        if not hosts.joined():
+            raise
+        traceback.print_exc()
+        hosts.leave(1)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from jax.sharding import Mesh
 from cada_jax.augment import normalize
 from cada_jax.lengths import READ_STEP, merge_lengths, rounded_lengths
 from cada_jax.pairing import PairPlan, plan_pairs
-from cada_jax.sharding import batch_divisor, data_sharding, replicated
+from cada_jax.sharding import batch_divisor, data_sharding, host_share, replicated, to_global
 
 # progress(iterable, total, text) yields what the iterable yields; see evaluate.progress_bar.
 Progress = Callable[[Iterable, int, str], Iterable]
@@ -80,7 +80,7 @@ def embed_gallery(
       model: from `models.cada.from_config`.
       params: its parameters, on `mesh`.
       batches: dicts of image uint8 [b,H,W,3], pid int [b], valid bool [b] (False: padding).
-        Every process passes the same batches.
+        Every host passes its share of the rows, see `sharding.host_share`.
       size: number of valid rows in all batches.
       mesh: from `sharding.make_mesh`.
 
@@ -89,12 +89,12 @@ def embed_gallery(
     """
 
     def launch(batch):
-        return _encode_images(model, params, _put_rows(batch["image"], mesh))
+        rows = _put_share(batch, mesh)
+        return *_encode_images(model, params, rows["image"]), rows["pid"], rows["valid"]
 
     def valid_rows():
-        for batch, (embeddings, tokens) in _one_behind(batches, launch):
-            valid = np.flatnonzero(batch["valid"])
-            yield embeddings[valid], tokens[valid], batch["pid"][valid]
+        for _, (*encoded, valid) in _one_behind(batches, launch):
+            yield [x[valid] for x in encoded]
 
     return Gallery(*_collect(valid_rows(), size, "gallery"))
 
@@ -108,14 +108,18 @@ def embed_queries(
     """
 
     def launch(batch):
-        token_ids = batch["token_ids"]
-        longest = rounded_lengths(token_ids, model.config.tokens.pad, READ_STEP).max()
-        return _encode_texts(model, params, _put_rows(token_ids[:, :longest], mesh))
+        rows = _put_share(batch, mesh)
+        token_ids = rows["token_ids"]
+        if jax.process_count() == 1:  # else none knows how long the captions of the others are
+            pad = model.config.tokens.pad
+            longest = rounded_lengths(batch["token_ids"], pad, READ_STEP).max()
+            token_ids = token_ids[:, :longest]
+        embeddings = _encode_texts(model, params, token_ids)
+        return *embeddings, rows["token_ids"], rows["pid"], rows["valid"]
 
     def valid_rows():
-        for batch, (embeddings,) in _one_behind(batches, launch):
-            valid = np.flatnonzero(batch["valid"])
-            yield embeddings[valid], batch["token_ids"][valid], batch["pid"][valid]
+        for _, (*encoded, valid) in _one_behind(batches, launch):
+            yield [x[valid] for x in encoded]
 
     return Queries(*_collect(valid_rows(), size, "query"))
 
@@ -299,7 +303,9 @@ def _unit(x: jax.Array) -> jax.Array:
 def _compare(queries, gallery, mesh: Mesh) -> Iterator[tuple[slice, jax.Array]]:
     """Yields (rows, similarity [>= rows,G] on the device, padded) per block of queries."""
     block = max(1, min(QUERY_BLOCK, len(queries)))
-    gallery = jax.device_put(gallery, replicated(mesh))
+    gallery = jax.make_array_from_callback(
+        gallery.shape, replicated(mesh), lambda index: gallery[index]
+    )
     for begin in range(0, len(queries), block):
         part = queries[begin : begin + block]
         rows = slice(begin, begin + len(part))
@@ -319,14 +325,23 @@ def _top_k(similarity, k):
 
 
 def _put_rows(x: np.ndarray, mesh: Mesh) -> jax.Array:
-    """Splits host rows over the mesh, after padding them with zeros until they divide evenly.
+    """Splits rows that every host holds over the mesh, padded with zeros to divide evenly."""
+    x = _pad_rows(x, batch_divisor(mesh))
+    # Not device_put: among several hosts that first compares what all of them hold.
+    return jax.make_array_from_callback(x.shape, data_sharding(mesh), lambda index: x[index])
 
-    Every process holds all rows, as evaluation reads the same batches everywhere.
-    """
-    missing = -len(x) % batch_divisor(mesh)
-    if missing:
-        x = np.concatenate([x, np.zeros((missing, *x.shape[1:]), x.dtype)])
-    return jax.device_put(x, data_sharding(mesh))
+
+def _put_share(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
+    """Joins every host's rows of a batch over the mesh, padded as by `_put_rows`."""
+    _, hosts = host_share(mesh)
+    return to_global(
+        mesh, {name: _pad_rows(x, batch_divisor(mesh) // hosts) for name, x in batch.items()}
+    )
+
+
+def _pad_rows(x: np.ndarray, multiple: int) -> np.ndarray:
+    missing = -len(x) % multiple
+    return np.concatenate([x, np.zeros((missing, *x.shape[1:]), x.dtype)]) if missing else x
 
 
 def _to_host(x: jax.Array) -> np.ndarray:

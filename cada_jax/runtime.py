@@ -62,6 +62,9 @@ class ProfileWindow:
 class StopSignal:
     """Turns the first SIGTERM or SIGINT (Ctrl-C) into a request; the second one acts as usual.
 
+    With several processes, JAX's preemption service takes SIGTERM, and the cloud's notice where
+    there is one, of any one of them, and names a step at which all stop; Ctrl-C is passed on to it.
+
     A context manager, to be entered by the main thread. Attributes:
       signum: the signal that came, or None.
     """
@@ -70,10 +73,12 @@ class StopSignal:
 
     def __init__(self):
         self.signum: int | None = None
+        self._several = jax.process_count() > 1
         self._previous = {}
 
     def __enter__(self) -> "StopSignal":
-        self._previous = {s: signal.signal(s, self._handle) for s in self.SIGNALS}
+        signals = (signal.SIGINT,) if self._several else self.SIGNALS
+        self._previous = {s: signal.signal(s, self._handle) for s in signals}
         return self
 
     def __exit__(self, *_) -> None:
@@ -87,10 +92,11 @@ class StopSignal:
     def _handle(self, signum: int, frame: FrameType | None) -> None:
         self.signum = signum
         self._restore()
+        if self._several:
+            os.kill(os.getpid(), signal.SIGTERM)
 
     def requested(self, step: int) -> bool:
         """Whether the run should stop now. With several processes, all answer alike at a step."""
-        if jax.process_count() > 1:
-            # jax.distributed takes the signal of any one process and agrees on a step for all.
+        if self._several:
             return multihost_utils.reached_preemption_sync_point(step)
         return self.signum is not None

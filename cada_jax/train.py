@@ -12,7 +12,7 @@ from absl import logging
 from clu import metric_writers, parameter_overview
 from ml_collections import ConfigDict
 
-from cada_jax import evaluate, optimizer, runtime, sharding, train_step
+from cada_jax import evaluate, hosts, optimizer, runtime, sharding, train_step
 from cada_jax import workdir as workdir_lib
 from cada_jax.checkpoints import Checkpoints, save_model
 from cada_jax.data import input_pipeline, prepare
@@ -105,9 +105,11 @@ def train(config: ConfigDict, workdir: str | os.PathLike) -> dict:
       DivergedError, StoppedError: see `loop.Loop.run`.
     """
     timers = Timers()
+    hosts.check_same_program(config)
     root = workdir_lib.prepare(workdir, config)
+    hosts.check_shared(root)
     runtime.enable_compilation_cache()
-    with timers("data"):
+    with timers("data"), hosts.first_alone("data"):
         split = input_pipeline.load_split(config, "train")
         select = _select_split(config)
         steps_per_epoch = input_pipeline.steps_per_epoch(split, config)
@@ -125,7 +127,9 @@ def train(config: ConfigDict, workdir: str | os.PathLike) -> dict:
             with timers("start"):
                 state = start_state(program, checkpoints, split.vocab_path)
             say(describe_parameters(state.params))
-            logging.info(parameter_overview.get_parameter_overview(state.params))
+            logging.info(
+                parameter_overview.get_parameter_overview(state.params, include_stats=False)
+            )
             score = functools.partial(_score, program, select) if select else None
             loop = Loop(program, root, checkpoints, writer, timers, score)
             state = loop.run(state, split, steps_per_epoch)
@@ -160,8 +164,9 @@ def evaluate_only(config: ConfigDict, workdir: str | os.PathLike) -> dict:
     root = pathlib.Path(workdir).expanduser().absolute()
     if (root / workdir_lib.CONFIG_FILE).exists():
         workdir_lib.check_same_config(root, config, workdir_lib.FREE_KEYS_OF_EVAL)
+    hosts.check_same_program(config)
     runtime.enable_compilation_cache()
-    with timers("data"):
+    with timers("data"), hosts.first_alone("data"):
         split = input_pipeline.load_split(config, config.eval.split)
     program = build(config, split.vocab_path)
     with timers("start"):

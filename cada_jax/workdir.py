@@ -109,7 +109,14 @@ def differing_keys(
     A key that one side lacks has the value "absent" there. Keys named by `free` are left out; an
     entry of `free` that ends in "." stands for all keys below it.
     """
-    ours, theirs = (_flat(json.loads(c.to_json())) for c in (config, other))
+    return differing_values(config.to_json(), other.to_json(), free)
+
+
+def differing_values(
+    ours: str, theirs: str, free: tuple[str, ...] = ()
+) -> dict[str, tuple[Any, Any]]:
+    """As `differing_keys`, for two configurations given as JSON."""
+    ours, theirs = (_flat(json.loads(text)) for text in (ours, theirs))
     different = {}
     for key in sorted({*ours, *theirs}):
         pair = ours.get(key, "absent"), theirs.get(key, "absent")
@@ -149,6 +156,11 @@ def prepare(workdir: str | os.PathLike, config: ConfigDict) -> pathlib.Path:
     Raises:
       UsageError: the folder cannot be written, or another configuration wrote it.
     """
+    if "://" in str(workdir):
+        raise UsageError(
+            f"--workdir={workdir}: expected a folder, got an address. Mount the bucket (Cloud "
+            "Storage FUSE) or use a shared disk (Filestore, NFS), and give the path there."
+        )
     path = pathlib.Path(workdir).expanduser().absolute()
     config_path = path / CONFIG_FILE
     if jax.process_index() == 0:

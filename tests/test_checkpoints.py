@@ -1,6 +1,7 @@
 """Checkpoints come back bit by bit, whole or not at all, and say what does not fit."""
 
 import json
+import resource
 
 import flax.struct
 import jax
@@ -145,6 +146,33 @@ def test_a_checkpoint_that_does_not_fit_lists_every_array(tmp_path):
     assert "misshaped: params/encoder/kernel, expected (8, 4), got (8, 3)" in text
     assert "misshaped: opt_state/1/0/mu/encoder/bias, expected (4,), got (3,)" in text
     assert str(tmp_path) in text
+
+
+def test_no_room_while_saving_is_one_message_and_keeps_what_was_saved(tmp_path):
+    def large(step):
+        rng = np.random.default_rng(step)  # random, or it would be compressed
+        return {"x": jnp.asarray(rng.normal(size=(256, 256)), jnp.float32)}
+
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with pytest.raises(UsageError) as error:
+        with checkpoints.Checkpoints(tmp_path, keep=1) as saved:
+            saved.save(1, large(1))
+            saved.wait()
+            # The kernel then refuses to let a file grow: as real as a full disk, and for us alone.
+            resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, limits[1]))
+            try:
+                saved.save(2, large(2))
+                saved.wait()
+            finally:
+                resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    text = str(error.value)
+    assert "could not be written: File too large" in text and "(the newest: step 1)" in text
+    assert str(tmp_path) in text
+    with checkpoints.Checkpoints(tmp_path) as again:
+        assert again.latest_step == 1
+        _assert_same(again.restore(_abstract(large(1))), large(1))
+        again.save(2, large(2))
+    assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["2"]
 
 
 def test_keeping_no_checkpoint_is_refused(tmp_path):

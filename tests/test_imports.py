@@ -43,6 +43,7 @@ LAYERS = {
     "data/features.py": 3,
     "data/datasets": 4,
     "initialize.py": 4,
+    "hosts.py": 2,
     "inspection.py": 4,
     "train_step.py": 4,
     "retrieval.py": 4,

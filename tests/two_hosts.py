@@ -1,0 +1,122 @@
+"""One of two processes that `tests/test_hosts.py` starts: PORT INDEX FOLDER. Prints JSON lines."""
+
+import json
+import os
+import pathlib
+import signal
+import sys
+import types
+
+import jax
+
+from cada_jax import evaluate, hosts, train, train_step
+from cada_jax.data import input_pipeline, prepare
+from cada_jax.errors import LostProcessError, StoppedError, UsageError
+from tests.conftest import tiny_config_of_runs
+from tests.test_train import make_split
+
+PERSONS = {"train": 6, "val": 3, "test": 4}
+
+
+def use_noise(config, folder: pathlib.Path) -> None:
+    """Splits in memory in place of prepared ones."""
+    words = ["[PAD]", *(f"word{i}" for i in range(1, 198)), "[DEC]", "[ENC]"]
+    words[100:104] = "[UNK]", "[CLS]", "[SEP]", "[MASK]"
+    vocab = folder / f"words{os.getpid()}.txt"
+    vocab.write_text("\n".join(words) + "\n")
+    splits = {name: make_split(name, n, config, vocab) for name, n in PERSONS.items()}
+    input_pipeline.load_split = lambda _, name: splits[name]
+    builder = types.SimpleNamespace(info=types.SimpleNamespace(splits=splits))
+    prepare.prepared_builder = lambda _: builder
+
+
+def tell(**values) -> None:
+    """One JSON line on stdout."""
+    print(json.dumps(values), flush=True)
+
+
+def differ(config, index: int) -> None:
+    """A configuration, then code, that only process 1 has."""
+    mine = config.copy_and_resolve_references()
+    if index == 1:
+        mine.train.batch_size = 16
+        mine.optimizer.b1 = 0.8
+    try:
+        hosts.check_same_program(mine)
+    except UsageError as e:
+        tell(config=str(e))
+    digest = hosts.code_digest
+    hosts.code_digest = lambda: f"{digest()}{index}"
+    try:
+        hosts.check_same_program(config)
+    except UsageError as e:
+        tell(code=str(e))
+    hosts.code_digest = digest
+    hosts.check_same_program(config)
+
+
+def make_it_cheap() -> None:
+    """A step that compiles at once and needs every device, and no evaluation."""
+
+    def make_train_step(model, tx, config, mesh):
+        @jax.jit
+        def step(state, batch, key):
+            seen = jax.numpy.mean(batch["image"]) + jax.numpy.mean(batch["token_ids"])
+            params = jax.tree.map(lambda x: x + 1e-3 * seen, state.params)
+            metrics = {"total": seen, "grad_norm": jax.numpy.ones(())}
+            return state.replace(step=state.step + 1, params=params), metrics
+
+        return step
+
+    train_step.make_train_step = make_train_step
+    figures = {"R1": 1.0}
+    evaluate.evaluate = lambda *_, **__: {"global": figures, "reranked": figures}
+
+
+def with_a_signal(index: int, signum: int):
+    """Batches; after the fifth, process 1 gets a signal."""
+    batches = input_pipeline.train_batches
+
+    def signalling(*arguments):
+        for number, batch in enumerate(batches(*arguments)):
+            if number == 5 and index == 1:
+                os.kill(os.getpid(), signum)
+            yield batch
+
+    return signalling
+
+
+def main() -> None:
+    """Every scenario in turn, the last of which process 1 does not survive."""
+    port, index, folder = sys.argv[1], int(sys.argv[2]), pathlib.Path(sys.argv[3])
+    hosts.connect(f"127.0.0.1:{port}", 2, index)
+    config = tiny_config_of_runs()
+    differ(config, index)
+    use_noise(config, folder)
+    results = train.train(config, folder / "run")
+    tell(results={k: results[k] for k in ("global", "reranked", "step", "num_gallery")})
+    again = train.evaluate_only(config, folder / "run")
+    tell(again={k: again[k] for k in ("global", "reranked")})
+    batches = input_pipeline.train_batches
+    make_it_cheap()
+    with config.unlocked():
+        config.train.epochs = 10
+    input_pipeline.train_batches = with_a_signal(index, signal.SIGTERM)
+    try:
+        train.train(config, folder / "stopped")
+    except StoppedError as e:
+        tell(stopped=str(e))
+    input_pipeline.train_batches = batches
+    train.train(config, folder / "stopped")
+    train.train(config, folder / "not_stopped")
+    input_pipeline.train_batches = with_a_signal(index, signal.SIGKILL)
+    try:
+        with hosts.explained():
+            train.train(config, folder / "lost")
+    except LostProcessError as e:
+        tell(lost=str(e))
+        hosts.leave(1)
+
+
+if __name__ == "__main__":
+    main()
