@@ -31,6 +31,7 @@ FREE_KEYS = (
     "eval.split",
     "mesh.",
     "model.remat",
+    "train.accumulation",
     "train.checkpoint_every",
     "train.keep_checkpoints",
     "train.log_every",
