@@ -1,15 +1,18 @@
 """Writes generated people as a folder in the form a real data set is published in.
 
 python tools/export_synthetic.py --variant=demo --output=OUT/RSTPReid
+python tools/export_synthetic.py --variant=demo --output=OUT/CUHK-PEDES --format=cuhk
+python tools/export_synthetic.py --variant=demo --output=OUT/ICFG-PEDES --format=icfg
 
 The loaders, tools and commands of the real set then run on it unchanged.
 """
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,15 +36,26 @@ class Format:
 
     Attributes:
         dataset: name of the data set in `tools/prepare_data.py`.
+        folder: name of the folder as published.
         annotation: name of the JSON file.
         path: (split, person number, example) -> path of the image below imgs/.
         entry: (split, person number, path, captions) -> entry of the JSON list.
+        captions: numbers of captions that images have, in turn.
+        splits: the ones there are.
     """
 
     dataset: str
+    folder: str
     annotation: str
     path: Callable[[str, int, Example], str]
     entry: Callable[[str, int, str, list[str]], dict[str, Any]]
+    captions: tuple[int, ...]
+    splits: tuple[str, ...] = SPLITS
+
+    def captions_of(self, example: Example) -> list[str]:
+        """Returns the captions that an image has in this form."""
+        number = self.captions[(example.person + example.image) % len(self.captions)]
+        return [caption.text for caption in example.captions[:number]]
 
 
 def _rstp_path(split: str, pid: int, example: Example) -> str:
@@ -52,7 +66,44 @@ def _rstp_entry(split: str, pid: int, path: str, captions: list[str]) -> dict[st
     return {"id": pid, "img_path": path, "captions": captions, "split": split}
 
 
-FORMATS = {"rstp": Format("rstp", "data_captions.json", _rstp_path, _rstp_entry)}
+# CUHK-PEDES keeps each of the sets that it was gathered from in a folder of its own.
+CUHK_FOLDERS = ("cam_a", "cam_b", "CUHK01", "CUHK03", "Market", "test_query", "train_query")
+
+
+def _cuhk_path(split: str, pid: int, example: Example) -> str:
+    return f"{CUHK_FOLDERS[pid % len(CUHK_FOLDERS)]}/{image_path(pid, example.image)}"
+
+
+def _cuhk_entry(split: str, pid: int, path: str, captions: list[str]) -> dict[str, Any]:
+    words = [re.findall(r"\w+", caption.lower()) for caption in captions]
+    entry = {"split": split, "captions": captions, "file_path": path, "processed_tokens": words}
+    return entry | {"id": pid + 1}  # its persons are numbered from 1
+
+
+def _icfg_path(split: str, pid: int, example: Example) -> str:
+    return f"{split}/{pid:04d}/{pid:04d}_{example.image:03d}.jpg"
+
+
+def _icfg_entry(split: str, pid: int, path: str, captions: list[str]) -> dict[str, Any]:
+    return {"split": split, "file_path": path, "id": pid, "captions": captions}
+
+
+FORMATS = {
+    form.dataset: form
+    for form in (
+        Format("rstp", "RSTPReid", "data_captions.json", _rstp_path, _rstp_entry, (2,)),
+        Format("cuhk", "CUHK-PEDES", "reid_raw.json", _cuhk_path, _cuhk_entry, (2, 2, 1, 2, 3)),
+        Format(
+            "icfg",
+            "ICFG-PEDES",
+            "ICFG-PEDES.json",
+            _icfg_path,
+            _icfg_entry,
+            (1,),
+            ("train", "test"),
+        ),
+    )
+}
 
 
 def export(settings: Settings, output: Path, form: Format) -> dict[str, int]:
@@ -79,7 +130,7 @@ def export(settings: Settings, output: Path, form: Format) -> dict[str, int]:
         (output / "imgs").mkdir(parents=True, exist_ok=True)
         entries: list[dict[str, Any]] = []
         counts = {}
-        for split in SPLITS:
+        for split in form.splits:
             counts[split] = _export_split(settings, split, output, form, entries)
         text = json.dumps(entries, indent=1)
         (output / form.annotation).write_text(text + "\n", encoding="utf-8")
@@ -94,6 +145,7 @@ def _export_split(
     settings: Settings, split: str, output: Path, form: Format, entries: list[dict[str, Any]]
 ) -> int:
     number = settings.persons(split) * settings.images_per_person
+    settings = replace(settings, captions_per_image=max(form.captions))
     first = settings.first_pid(split)
     for example in tqdm(generate(settings, split), total=number, desc=split, unit=" images"):
         pid = first + example.person
@@ -101,8 +153,7 @@ def _export_split(
         file = output / "imgs" / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(example.jpeg)
-        captions = [caption.text for caption in example.captions]
-        entries.append(form.entry(split, pid, path, captions))
+        entries.append(form.entry(split, pid, path, form.captions_of(example)))
     return number
 
 

@@ -11,30 +11,22 @@ import os
 import sys
 from pathlib import Path
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read when TensorFlow is imported below
+from tqdm import tqdm
 
-from ml_collections import ConfigDict  # noqa: E402
-from tqdm import tqdm  # noqa: E402
-
-from cada_jax.data.datasets.published import (  # noqa: E402
-    Layout,
+from cada_jax.data.reading import read_all, worker_count
+from cada_jax.data.source import (
     Source,
     list_problems,
-    read_images,
+    numbering_problems,
     read_source,
 )
-from cada_jax.data.features import BERT_VOCABULARY, CaptionEncoder, caption_config  # noqa: E402
-from cada_jax.data.prepare import (  # noqa: E402
-    PUBLISHED,
-    data_folder,
-    hide_accelerators,
-    is_prepared,
-    make_builder,
-    write_records,
-)
-from cada_jax.errors import UsageError  # noqa: E402
-from cada_jax.text.attributes import TAG_UNITS, TAGGERS  # noqa: E402
+from cada_jax.errors import UsageError
+from cada_jax.text.attributes import TAG_UNITS, TAGGERS, CaptionEncoder
 
+# Worker processes import this file again: what imports TensorFlow is imported in functions.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+DATASETS = ("cuhk", "icfg", "rstp")
 COLOURS = (31, 32, 33, 34, 35, 36)  # of an ANSI terminal, in turn
 
 
@@ -44,13 +36,14 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--dataset", required=True, choices=sorted(PUBLISHED))
+    add("--dataset", required=True, choices=DATASETS)
     add("--source", required=True, type=Path, help="the published folder, or its parent")
     add("--data_dir", help="where to write (default: $CADA_DATA_DIR or ~/cada_data)")
-    add("--vocab", help=f"vocabulary file or hub name (default: {BERT_VOCABULARY})")
+    add("--vocab", help="vocabulary file or hub name (default: bert-base-uncased)")
     add("--max_length", type=int, default=73, help="tokens of a caption (default: 73)")
     add("--tagger", default="pattern", choices=TAGGERS)
     add("--tag_unit", default="word", choices=TAG_UNITS)
+    add("--workers", type=int, help="processes (default: one a core; 0: none besides this one)")
     add("--check", action="store_true", help="list every problem of the source, write nothing")
     add("--show", type=int, metavar="N", help="print N captions, phrases marked; write nothing")
     return parser.parse_args(argv)
@@ -61,27 +54,27 @@ def progress_bar(images, number: int, split: str):
     return tqdm(images, total=number, desc=split, unit=" images", mininterval=0.5)
 
 
-def check(layout: Layout, source: Source) -> list[str]:
+def check(source: Source, workers: int | None = None) -> list[str]:
     """Returns all problems of a source, those of its images' contents included."""
     problems = list_problems(source)
-    there = [entry for entry in source.entries if source.image_file(entry)]
-    images = progress_bar(read_images(source, there), len(there), f"checking {layout.title}")
-    return problems + [problem for _, _, problem in images if problem]
+    jobs = [job for job in map(source.job, source.entries) if job.path]
+    if workers is None:
+        workers = worker_count(len(jobs))
+    read = read_all(jobs, None, workers)
+    images = progress_bar(read, len(jobs), f"checking {source.layout.title}")
+    return problems + [image.problem for image in images if image.problem]
 
 
-def count_table(layout: Layout, source: Source) -> str:
+def count_table(source: Source) -> str:
     """Returns ids, images and captions of each split beside the published numbers."""
-    lines = [f"{layout.title:12} {'ids':>15} {'images':>15} {'captions':>15}  (published)"]
-    different = False
-    for split, published in layout.splits.items():
-        entries = [entry for entry in source.entries if entry.split == split]
-        ids = len({entry.pid for entry in entries})
-        counts = (ids, len(entries), sum(len(entry.captions) for entry in entries))
+    title = source.layout.title
+    lines = [f"{title:12} {'ids':>15} {'images':>15} {'captions':>15}  (published)"]
+    for split, published in source.layout.splits.items():
+        counts = source.counts(split)
         cells = [f"{n} ({p})" for n, p in zip(counts, published, strict=True)]
-        different |= counts != published
         mark = "" if counts == published else "  differs"
         lines.append(f"{split:12} " + " ".join(f"{cell:>15}" for cell in cells) + mark)
-    if different:
+    if not source.is_as_published:
         lines.append("WARNING: the numbers differ from the published ones; so may results")
     return "\n".join(lines)
 
@@ -108,8 +101,15 @@ def show(encoder: CaptionEncoder, source: Source, number: int) -> None:
         print(mark_phrases(encoder, text, image, colour))
 
 
-def prepare(arguments: argparse.Namespace, layout: Layout, source: Source) -> None:
+def prepare(arguments: argparse.Namespace, source: Source) -> None:
     """Writes the records and prints the table of counts."""
+    from ml_collections import ConfigDict
+
+    from cada_jax.data.features import caption_config
+    from cada_jax.data.prepare import data_folder, hide_accelerators, make_builder
+    from cada_jax.data.records import is_prepared, write_records
+
+    hide_accelerators()
     data = {key: getattr(arguments, key) for key in ("data_dir", "vocab", "max_length")}
     data |= {"name": arguments.dataset, "variant": None}
     data |= {"tagger": arguments.tagger, "tag_unit": arguments.tag_unit}
@@ -119,9 +119,14 @@ def prepare(arguments: argparse.Namespace, layout: Layout, source: Source) -> No
         print(f"Already prepared: {builder.data_dir} (to do it again, remove that folder)")
     else:
         builder.progress = progress_bar
+        workers = arguments.workers
+        builder.workers = worker_count(len(source.entries)) if workers is None else workers
         write_records(builder, arguments.source)
         print(f"Prepared {builder.data_dir}")
-    print(count_table(layout, source))
+    print(count_table(source))
+    numbering = numbering_problems(source)
+    if numbering:  # of the published file itself, or it would not have been prepared
+        print(f"NOTE: as published, {numbering[0]}; {len(numbering)} such in all")
     name = builder.builder_config.name
     if name != caption_config().name:
         print(
@@ -130,27 +135,38 @@ def prepare(arguments: argparse.Namespace, layout: Layout, source: Source) -> No
         )
 
 
+def run(arguments: argparse.Namespace) -> int:
+    """Does what the flags say; returns the exit status."""
+    from cada_jax.data.features import caption_config
+    from cada_jax.data.prepare import PUBLISHED
+
+    source = read_source(PUBLISHED[arguments.dataset].LAYOUT, arguments.source)
+    if arguments.check:
+        problems = check(source, arguments.workers)
+        print("\n".join(problems + [count_table(source)]))
+        print(f"{len(problems)} problems in {source.annotation}")
+        return 1 if problems else 0
+    if arguments.show:
+        settings = (arguments.vocab, arguments.max_length, arguments.tagger, arguments.tag_unit)
+        show(caption_config(*settings).encoder(), source, arguments.show)
+    else:
+        prepare(arguments, source)
+    return 0
+
+
 def main(argv: list[str] | None = None) -> int:
     """Runs the tool; returns the exit status."""
     arguments = parse_arguments(sys.argv[1:] if argv is None else argv)
-    hide_accelerators()
-    layout = PUBLISHED[arguments.dataset].LAYOUT
     try:
-        source = read_source(layout, arguments.source)
-        if arguments.check:
-            problems = check(layout, source)
-            print("\n".join(problems + [count_table(layout, source)]))
-            print(f"{len(problems)} problems in {source.annotation}")
-            return 1 if problems else 0
-        if arguments.show:
-            settings = (arguments.vocab, arguments.max_length, arguments.tagger, arguments.tag_unit)
-            show(caption_config(*settings).encoder(), source, arguments.show)
-        else:
-            prepare(arguments, layout, source)
+        return run(arguments)
     except UsageError as err:
         print(f"error: {err}", file=sys.stderr)
         return 1
-    return 0
+    except KeyboardInterrupt:
+        print(
+            "Stopped; nothing half-written is left. The same command starts again", file=sys.stderr
+        )
+        return 130
 
 
 if __name__ == "__main__":

@@ -12,16 +12,14 @@ One example is one image with its captions, cleaned, tokenized and tagged once:
 import dataclasses
 import hashlib
 import shutil
-from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
 
 from cada_jax.errors import UsageError
-from cada_jax.text.attributes import TAG_UNITS, TAGGERS, Tagger, annotate, make_tagger
-from cada_jax.text.tokenizer import Tokenizer, clean_caption, load_tokenizer
+from cada_jax.text.attributes import TAG_UNITS, TAGGERS, CaptionEncoder
+from cada_jax.text.tokenizer import Tokenizer, load_tokenizer
 
 VOCABULARY_FILE = "vocab.txt"
 BERT_VOCABULARY = "bert-base-uncased"
@@ -47,78 +45,6 @@ def caption_features(max_length: int) -> tfds.features.FeaturesDict:
             ),
         }
     )
-
-
-class CaptionEncoder:
-    """Cleans, tokenizes and tags captions, the same way for every data set.
-
-    Attributes:
-      tokenizer: the vocabulary in use; `tokenizer.path` is its file.
-    """
-
-    def __init__(
-        self, tokenizer: Tokenizer, max_length: int, tagger: str = "pattern", tag_unit: str = "word"
-    ):
-        """Keeps the settings (fields max_length, tagger and tag_unit of config.data)."""
-        if tag_unit not in TAG_UNITS:
-            raise UsageError(f"unknown data.tag_unit {tag_unit!r}: expected one of {TAG_UNITS}")
-        self.tokenizer = tokenizer
-        self.max_length = max_length
-        self.tag_unit = tag_unit
-        self.tagger: Tagger = make_tagger(tagger)
-
-    def encode(self, captions: Sequence[str], image_path: str) -> list[dict[str, Any]]:
-        """Returns the "captions" feature of one image, given its captions as published.
-
-        Raises:
-          UsageError: a caption is not a string or has no word; the image is named.
-        """
-        return [self._encode_one(caption, image_path) for caption in captions]
-
-    def _encode_one(self, caption: str, image_path: str) -> dict[str, Any]:
-        problem = caption_problem(caption)
-        if problem:
-            raise UsageError(f"image {image_path}: {problem}")
-        text = clean_caption(caption)
-        arrays = annotate(text, self.tokenizer, self.max_length, self.tagger, self.tag_unit)
-        return {"text": text, **arrays}
-
-
-def caption_problem(caption: Any) -> str | None:
-    """Returns what is wrong with a caption as published, None if nothing is."""
-    if not isinstance(caption, str):
-        return f"a caption is not a string but {type(caption).__name__}: {caption!r}"
-    if not any(char.isalnum() for char in clean_caption(caption)):
-        return f"empty caption {caption!r}: expected at least one word"
-    return None
-
-
-def shared_persons(split_pids: dict[str, Iterable[int]]) -> dict[int, tuple[str, ...]]:
-    """Returns the persons that are in more than one split, with the splits' names."""
-    splits_of: dict[int, list[str]] = {}
-    for split, pids in split_pids.items():
-        for pid in set(pids):
-            splits_of.setdefault(pid, []).append(split)
-    return {pid: tuple(splits) for pid, splits in splits_of.items() if len(splits) > 1}
-
-
-def check_disjoint_persons(split_pids: dict[str, Iterable[int]], source: str) -> None:
-    """Checks that no person is in two splits.
-
-    Args:
-      split_pids: for each split the person of every image.
-      source: the annotation file, for the message.
-
-    Raises:
-      UsageError: names a person, both splits and how many persons are shared in all.
-    """
-    shared = shared_persons(split_pids)
-    if shared:
-        pid, splits = min(shared.items())
-        raise UsageError(
-            f"{source}: person {pid} is in the splits {' and '.join(splits)}; splits must not "
-            f"share persons ({len(shared)} persons are shared in all)"
-        )
 
 
 def vocabulary_digest(path: str | Path) -> str:

@@ -1,7 +1,5 @@
 """From `config.data` to a prepared TFDS builder: where it lies, is it there, make it."""
 
-import contextlib
-import io
 import os
 import time
 from pathlib import Path
@@ -15,7 +13,8 @@ from cada_jax.data.datasets.icfg.builder import Icfg
 from cada_jax.data.datasets.published import FolderBuilder
 from cada_jax.data.datasets.rstp.builder import Rstp
 from cada_jax.data.datasets.synthetic.builder import Synthetic
-from cada_jax.data.features import VOCABULARY_FILE, CaptionConfig, caption_config
+from cada_jax.data.features import CaptionConfig, caption_config
+from cada_jax.data.records import check_whole, is_prepared, write_records
 from cada_jax.errors import MissingFileError, UsageError
 from cada_jax.text.tokenizer import Tokenizer
 
@@ -69,23 +68,18 @@ def _synthetic_variant(data: ConfigDict) -> str | None:
     return data.variant
 
 
-def is_prepared(builder: tfds.core.DatasetBuilder) -> bool:
-    """Tells whether everything that a preparation writes is there."""
-    needed = ("dataset_info.json", "features.json", VOCABULARY_FILE)
-    return all((Path(builder.data_dir) / name).is_file() for name in needed)
-
-
 def prepared_builder(config: ConfigDict) -> tfds.core.GeneratorBasedBuilder:
     """Returns the builder of prepared data; draws the generated people if they are missing.
 
     Raises:
       MissingFileError: a published set is not prepared; says what to get and what to run.
-      UsageError: as `make_builder`; or the data folder cannot be written.
+      UsageError: as `make_builder`; or the data folder is damaged or cannot be written.
     """
     hide_accelerators()
     builder = make_builder(config)
     if is_prepared(builder):
         return builder
+    check_whole(builder.data_dir)
     if config.data.name in PUBLISHED:
         raise MissingFileError(_missing_message(config, builder))
     print(f"Preparing {builder.info.full_name} in {builder.data_dir} ...", flush=True)
@@ -93,39 +87,6 @@ def prepared_builder(config: ConfigDict) -> tfds.core.GeneratorBasedBuilder:
     write_records(builder)
     print(f"Prepared {builder.info.full_name} in {time.monotonic() - start:.0f} s", flush=True)
     return builder
-
-
-def write_records(
-    builder: tfds.core.GeneratorBasedBuilder, source: str | Path | None = None
-) -> None:
-    """Runs a builder; afterwards the data is complete, or the folder is not there at all.
-
-    Args:
-      builder: an unprepared builder.
-      source: the published folder, None for generated data.
-
-    Raises:
-      UsageError: something in the source, or the folder cannot be written or is full.
-    """
-    leftover = Path(builder.data_dir)
-    if leftover.exists() and not is_prepared(builder):
-        raise UsageError(
-            f"{leftover} exists and is not a complete preparation: remove that folder and run again"
-        )
-    settings = tfds.download.DownloadConfig(manual_dir=source and str(source))
-    tfds.disable_progress_bar()
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):  # TFDS speaks of downloads there
-            builder.download_and_prepare(download_config=settings)
-    except UsageError:
-        raise
-    except OSError as err:
-        if is_prepared(builder):
-            return  # another process, that shares the folder, was faster
-        raise UsageError(
-            f"cannot write prepared data under {builder.data_dir}: {err}. Choose another folder by "
-            "--config.data.data_dir or $CADA_DATA_DIR, or make room"
-        ) from err
 
 
 def check_vocabulary(config: ConfigDict, tokenizer: Tokenizer) -> None:

@@ -1,11 +1,12 @@
 """Captions to attribute phrases: what the ARA loss masks. Run once, at data preparation."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
 from cada_jax.errors import MissingFileError, UsageError
-from cada_jax.text.tokenizer import Tokenizer, find_words
+from cada_jax.text.tokenizer import Tokenizer, clean_caption, find_words
 
 # Penn Treebank tags.
 ADJECTIVE = "JJ"
@@ -127,8 +128,8 @@ def annotate(
     """
     if tag_unit not in TAG_UNITS:
         raise UsageError(f"unknown data.tag_unit {tag_unit!r}: expected one of {TAG_UNITS}")
-    token_ids, word_index = tokenizer.encode(text, max_length)
-    pieces, _, _ = tokenizer.split(text)
+    pieces, piece_ids, words = tokenizer.split(text)
+    token_ids, word_index = tokenizer.frame(piece_ids, words, max_length)
     n = min(len(pieces), max_length - 2)
     if tag_unit == "word":
         tags = tag_words([text[start:end] for start, end in find_words(text)], tagger)
@@ -147,3 +148,47 @@ def annotate(
     # A word the tokenizer drops (a control character) leaves no gap: numbers stay below L.
     phrase_ids = np.unique(phrase_ids, return_inverse=True)[1].astype(np.int32)
     return {"token_ids": token_ids, "phrase_ids": phrase_ids, "attribute_mask": attribute_mask}
+
+
+class CaptionEncoder:
+    """Cleans, tokenizes and tags captions, the same way for every data set.
+
+    Attributes:
+      tokenizer: the vocabulary in use; `tokenizer.path` is its file.
+    """
+
+    def __init__(
+        self, tokenizer: Tokenizer, max_length: int, tagger: str = "pattern", tag_unit: str = "word"
+    ):
+        """Keeps the settings (fields max_length, tagger and tag_unit of config.data)."""
+        if tag_unit not in TAG_UNITS:
+            raise UsageError(f"unknown data.tag_unit {tag_unit!r}: expected one of {TAG_UNITS}")
+        self.tokenizer = tokenizer
+        self.max_length = max_length
+        self.tag_unit = tag_unit
+        self.tagger: Tagger = make_tagger(tagger)
+
+    def encode(self, captions: Sequence[str], image_path: str) -> list[dict[str, Any]]:
+        """Returns the "captions" feature of one image, given its captions as published.
+
+        Raises:
+          UsageError: a caption is not a string or has no word; the image is named.
+        """
+        return [self._encode_one(caption, image_path) for caption in captions]
+
+    def _encode_one(self, caption: str, image_path: str) -> dict[str, Any]:
+        problem = caption_problem(caption)
+        if problem:
+            raise UsageError(f"image {image_path}: {problem}")
+        text = clean_caption(caption)
+        arrays = annotate(text, self.tokenizer, self.max_length, self.tagger, self.tag_unit)
+        return {"text": text, **arrays}
+
+
+def caption_problem(caption: Any) -> str | None:
+    """Returns what is wrong with a caption as published, None if nothing is."""
+    if not isinstance(caption, str):
+        return f"a caption is not a string but {type(caption).__name__}: {caption!r}"
+    if not any(char.isalnum() for char in clean_caption(caption)):
+        return f"empty caption {caption!r}: expected at least one word"
+    return None

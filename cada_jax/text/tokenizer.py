@@ -96,6 +96,12 @@ class Tokenizer:
           word_index: int32 [L], the word of each piece, -1 at special tokens and padding.
         """
         _, piece_ids, words = self.split(text)
+        return self.frame(piece_ids, words, max_length)
+
+    def frame(
+        self, piece_ids: np.ndarray, words: np.ndarray, max_length: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Puts special tokens around what `split` gave: the second half of `encode`."""
         ids = np.full(max_length, self.special["pad"], np.int32)
         word_index = np.full(max_length, -1, np.int32)
         n = min(len(piece_ids), max_length - 2)

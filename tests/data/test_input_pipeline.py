@@ -339,7 +339,7 @@ def test_a_half_written_folder_never_counts_as_prepared(cuhk_config):
     (Path(builder.data_dir) / "vocab.txt").rename(Path(builder.data_dir) / "gone")
     try:
         assert not prepare.is_prepared(builder)
-        with pytest.raises(UsageError, match="not a complete preparation: remove"):
+        with pytest.raises(UsageError, match="not a complete preparation: vocab.txt is miss"):
             prepare.write_records(builder, Path("unused"))
     finally:
         (Path(builder.data_dir) / "gone").rename(Path(builder.data_dir) / "vocab.txt")

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from cada_jax.data.features import caption_config
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 DUMMY = REPOSITORY / "cada_jax" / "data" / "datasets" / "rstp" / "dummy_data"
 
@@ -45,12 +47,12 @@ def test_prepares_and_counts_beside_the_published_numbers(tool, source, tmp_path
 def test_no_warning_where_the_numbers_are_the_published_ones(tool, source):
     import dataclasses
 
-    from cada_jax.data.datasets.published import read_source
+    from cada_jax.data.prepare import PUBLISHED
 
-    layout = tool.PUBLISHED["rstp"].LAYOUT
+    layout = PUBLISHED["rstp"].LAYOUT
     splits = {"train": (2, 4, 8), "val": (1, 1, 2), "test": (2, 2, 4)}
     same = dataclasses.replace(layout, splits=splits)
-    table = tool.count_table(same, read_source(same, source))
+    table = tool.count_table(tool.read_source(same, source))
     assert "differs" not in table and "WARNING" not in table
 
 
@@ -90,7 +92,7 @@ def test_show_marks_phrases_whole(tool, source, capsys):
 
 
 def test_show_colours_phrases_on_a_terminal(tool):
-    config = tool.caption_config(str(DUMMY / "vocab.txt"))
+    config = caption_config(str(DUMMY / "vocab.txt"))
     text = tool.mark_phrases(config.encoder(), "A red top, a bag.", "x.jpg", colour=True)
     plain = re.sub(r"\033\[\d+m", "", text)
     assert plain == "a red top , a bag"

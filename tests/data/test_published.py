@@ -1,5 +1,6 @@
 """Folders as published, whole and broken: what is read, and how each fault is reported."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -9,8 +10,9 @@ import pytest
 from PIL import Image
 
 from cada_jax.data import prepare
-from cada_jax.data.datasets.published import image_problem, list_problems, read_source
-from cada_jax.data.features import caption_config, check_disjoint_persons
+from cada_jax.data.features import caption_config
+from cada_jax.data.reading import image_problem
+from cada_jax.data.source import blocking_problems, list_problems, read_source, shared_persons
 from cada_jax.errors import MissingFileError, UsageError
 
 DATASETS = Path(prepare.__file__).parent / "datasets"
@@ -156,10 +158,29 @@ def test_a_corrupt_image_is_named_and_nothing_is_left(rstp, tmp_path, break_imag
     assert not [p for p in (tmp_path / "out").rglob("*") if "tfrecord" in p.name]
 
 
-def test_check_disjoint_persons_names_person_and_splits():
-    check_disjoint_persons({"train": [1, 1, 2], "test": [3]}, "x.json")
-    with pytest.raises(UsageError, match=r"x\.json: person 2 .*train and test.*2 persons"):
-        check_disjoint_persons({"train": [1, 2, 7], "val": [4], "test": [7, 2, 2]}, "x.json")
+def test_shared_persons_names_person_and_splits():
+    assert shared_persons({"train": [1, 1, 2], "test": [3]}) == {}
+    shared = shared_persons({"train": [1, 2, 7], "val": [4], "test": [7, 2, 2]})
+    assert shared == {2: ("train", "test"), 7: ("train", "test")}
+
+
+def test_a_list_with_the_published_counts_is_taken_as_its_authors_numbered_it(rstp, tmp_path):
+    """Whether a data set numbers its persons anew in each split is its authors' affair."""
+
+    def same_number_and_path(entries):
+        entries[4]["id"] = entries[0]["id"]
+        entries[1]["img_path"] = entries[0]["img_path"]
+
+    edit(rstp, same_number_and_path)
+    source = read_source(LAYOUTS["rstp"], rstp)
+    assert len(blocking_problems(source)) == len(list_problems(source)) == 2
+    counts = {split: source.counts(split) for split in LAYOUTS["rstp"].splits}
+    layout = dataclasses.replace(LAYOUTS["rstp"], splits=counts)
+    builder = builder_of(tmp_path / "out")
+    builder.LAYOUT = layout
+    assert blocking_problems(read_source(layout, rstp)) == []
+    prepare.write_records(builder, rstp)
+    assert builder.info.splits["train"].num_examples == 4
 
 
 def test_image_files_are_stored_as_they_are(rstp, tmp_path):

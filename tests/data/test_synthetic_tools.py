@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cada_jax.data.datasets.published import list_problems, read_source
-from cada_jax.data.datasets.rstp.builder import Rstp
 from cada_jax.data.datasets.synthetic import ceiling, contact_sheet
 from cada_jax.data.datasets.synthetic.people import DEMO, SPLITS, VARIANTS, generate
 from cada_jax.data.datasets.synthetic.vocabulary import VOCAB_PATH
 from cada_jax.data.input_pipeline import load_split
+from cada_jax.data.prepare import PUBLISHED
+from cada_jax.data.source import list_problems, read_source
 from cada_jax.errors import UsageError
 from cada_jax.text.tokenizer import Tokenizer, clean_caption
 
@@ -95,9 +95,36 @@ def test_the_exported_folder_is_what_the_real_loader_expects(tool, tmp_path, cap
     for entry in entries[::20]:
         with Image.open(folder / "imgs" / entry["img_path"]) as image:
             assert image.size == (48, 96)
-    source = read_source(Rstp.LAYOUT, folder)
+    source = read_source(PUBLISHED["rstp"].LAYOUT, folder)
     assert len(source.entries) == len(entries)
     assert list_problems(source) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "captions", "splits"),
+    [
+        ("rstp", {2}, ("train", "val", "test")),
+        ("cuhk", {1, 2, 3}, ("train", "val", "test")),
+        ("icfg", {1}, ("train", "test")),
+    ],
+)
+def test_every_format_is_one_that_its_loader_reads(tool, tmp_path, name, captions, splits):
+    few = replace(TINY, train_persons=4, val_persons=2, test_persons=2)
+    form = tool.FORMATS[name]
+    counts = tool.export(few, tmp_path / form.folder, form)
+    assert tuple(counts) == splits == tuple(PUBLISHED[name].LAYOUT.splits)
+    source = read_source(PUBLISHED[name].LAYOUT, tmp_path)  # the parent will do
+    assert list_problems(source) == []
+    assert source.annotation.name == form.annotation == PUBLISHED[name].LAYOUT.annotations[0]
+    assert {len(entry.captions) for entry in source.entries} == captions
+    for split in splits:
+        assert source.counts(split)[:2] == (few.persons(split), counts[split])
+    if name == "cuhk":
+        assert len({entry.image.split("/")[0] for entry in source.entries}) > 3
+        item = json.loads(source.annotation.read_text())[0]
+        assert item["processed_tokens"][0][:2] == item["captions"][0].lower().split()[:2]
+    if name == "icfg":
+        assert all(entry.image.startswith(f"{entry.split}/") for entry in source.entries)
 
 
 def test_a_folder_with_something_in_it_is_left_alone(tool, tmp_path, capsys):

@@ -1,0 +1,135 @@
+"""Image files and their captions to what is stored of them, on one core or on many.
+
+Imports no TensorFlow, so that a worker process starts in a second.
+"""
+
+import collections
+import concurrent.futures
+import functools
+import io
+import multiprocessing
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from PIL import Image
+
+from cada_jax.text.attributes import CaptionEncoder
+from cada_jax.text.tokenizer import Tokenizer
+
+CHUNK = 32  # images a worker gets at once
+
+
+class EncoderSettings(NamedTuple):
+    """What a `CaptionEncoder` is made from, in any process; see `CaptionConfig`."""
+
+    vocab_path: str
+    max_length: int
+    tagger: str
+    tag_unit: str
+
+
+class Job(NamedTuple):
+    """One image to read. path: None where there is no file; name: for messages."""
+
+    path: str | None
+    captions: tuple[str, ...]
+    name: str
+
+
+class Read(NamedTuple):
+    """One image read. data: the file as it is; captions: encoded; problem: None if usable."""
+
+    data: bytes
+    captions: list[dict[str, Any]]
+    problem: str | None
+
+
+@functools.lru_cache(maxsize=1)
+def load_encoder(settings: EncoderSettings) -> CaptionEncoder:
+    """Returns the encoder of these settings, loaded once in a process.
+
+    Raises:
+      MissingFileError: the vocabulary or the tagger's data is missing.
+    """
+    return CaptionEncoder(Tokenizer(settings.vocab_path), *settings[1:])
+
+
+def image_problem(data: bytes) -> str | None:
+    """Returns why encoded bytes are no usable image (JPEG or PNG), None if they are one."""
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            if image.format not in ("JPEG", "PNG"):
+                return f"is {image.format}, expected JPEG or PNG"
+            image.load()
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as err:
+        return f"cannot be decoded ({str(err) or type(err).__name__})"
+    return None
+
+
+def read_job(job: Job, settings: EncoderSettings | None) -> Read:
+    """Reads an image, decodes it to see that it can be, and encodes its captions.
+
+    Args:
+      job: what to read.
+      settings: None leaves the captions out.
+
+    Raises:
+      UsageError: a caption is empty or no string.
+    """
+    if job.path is None:
+        return Read(b"", [], f"image {job.name} is missing")
+    try:
+        data = Path(job.path).read_bytes()
+    except OSError as err:
+        return Read(b"", [], f"image {job.path} cannot be read ({err.strerror})")
+    problem = image_problem(data)
+    if problem:
+        return Read(data, [], f"image {job.path} {problem}")
+    captions = load_encoder(settings).encode(job.captions, job.name) if settings else []
+    return Read(data, captions, None)
+
+
+def _read_chunk(jobs: Sequence[Job], settings: EncoderSettings | None) -> list[Read]:
+    return [read_job(job, settings) for job in jobs]
+
+
+def read_all(
+    jobs: Sequence[Job], settings: EncoderSettings | None, workers: int = 0
+) -> Iterator[Read]:
+    """Reads images in order, a bounded number ahead.
+
+    Args:
+      jobs: what to read.
+      settings: of the captions' encoder, None leaves the captions out.
+      workers: processes; 0 reads in this one. They are started anew ("spawn"), so a script that
+        asks for them needs `if __name__ == "__main__":`.
+    """
+    if workers <= 0:
+        yield from (read_job(job, settings) for job in jobs)
+        return
+    pool = concurrent.futures.ProcessPoolExecutor(
+        workers,
+        multiprocessing.get_context("spawn"),
+        initializer=signal.signal,  # Ctrl-C is this process's affair
+        initargs=(signal.SIGINT, signal.SIG_IGN),
+    )
+    ahead: collections.deque[concurrent.futures.Future] = collections.deque()
+    chunks = (jobs[i : i + CHUNK] for i in range(0, len(jobs), CHUNK))
+    try:
+        for chunk in chunks:
+            ahead.append(pool.submit(_read_chunk, chunk, settings))
+            if len(ahead) > 2 * workers:
+                yield from ahead.popleft().result()
+        while ahead:
+            yield from ahead.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def worker_count(images: int) -> int:
+    """Returns how many processes pay for their start: one a core, 0 for few images."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return 0 if cores == 1 or images < 2000 else cores
