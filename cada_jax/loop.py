@@ -88,7 +88,7 @@ class Loop:
       checkpoints: opened on it.
       writer: for the metrics.
       timers: where the time is counted.
-      score: params -> results on the split that chooses the best; None to choose none.
+      score: (step, params) -> results on the split that chooses the best; None to choose none.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class Loop:
         checkpoints: Checkpoints,
         writer: metric_writers.MetricWriter,
         timers: Timers,
-        score: Callable[[Any], dict] | None,
+        score: Callable[[int, Any], dict] | None,
     ):
         train = program.config.train
         self.program = program
@@ -226,7 +226,7 @@ class Loop:
             return
         c = self.program.config.eval
         with self._timers("evaluation"), self._progress.paused():
-            results = self._score(state.params)
+            results = self._score(step, state.params)
         figures = flat_metrics(results)
         if c.select_metric not in figures:
             raise UsageError(

@@ -82,6 +82,14 @@ class RankMetrics:
         """Ranks int [Q] (0 is the best) of each query's first right image, -1 without one."""
         return np.concatenate(self._first) if self._first else np.zeros(0, int)
 
+    @property
+    def average_precision(self) -> np.ndarray:
+        """Average precision of each query over the whole gallery, float [Q], NaN without one."""
+        values = np.full(len(self.first_rank), np.nan)
+        if len(values):
+            values[self.first_rank >= 0] = np.concatenate(self._precision)
+        return values
+
     def result(self) -> dict[str, float]:
         """Returns {"R1", "R5", "R10", "mAP", "mINP"} in percent.
 

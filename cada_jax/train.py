@@ -5,6 +5,7 @@ import functools
 import os
 import pathlib
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -12,10 +13,11 @@ from absl import logging
 from clu import metric_writers, parameter_overview
 from ml_collections import ConfigDict
 
-from cada_jax import evaluate, hosts, optimizer, runtime, sharding, train_step
+from cada_jax import cross_domain, evaluate, hosts, optimizer, runtime, sharding, train_step
 from cada_jax import workdir as workdir_lib
+from cada_jax.best_on_test import BestOnTest
 from cada_jax.checkpoints import Checkpoints, save_model
-from cada_jax.data import input_pipeline, prepare
+from cada_jax.data import input_pipeline, mixture, prepare
 from cada_jax.errors import MissingFileError, UsageError
 from cada_jax.initialize import load_initial
 from cada_jax.loop import Loop, Program, flat_metrics
@@ -110,7 +112,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike) -> dict:
     hosts.check_shared(root)
     runtime.enable_compilation_cache()
     with timers("data"), hosts.first_alone("data"):
-        split = input_pipeline.load_split(config, "train")
+        split = mixture.load_training(config)
         select = _select_split(config)
         steps_per_epoch = input_pipeline.steps_per_epoch(split, config)
     program = build(config, split.vocab_path, steps_per_epoch)
@@ -130,7 +132,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike) -> dict:
             logging.info(
                 parameter_overview.get_parameter_overview(state.params, include_stats=False)
             )
-            score = functools.partial(_score, program, select) if select else None
+            score = _selecting_score(program, root, select)
             loop = Loop(program, root, checkpoints, writer, timers, score)
             state = loop.run(state, split, steps_per_epoch)
             chosen = Chosen(state.params, int(state.step), "last")
@@ -140,7 +142,8 @@ def train(config: ConfigDict, workdir: str | os.PathLike) -> dict:
                 checkpoints.wait()
                 best = checkpoints.restore_best(program.state.params)
                 chosen = Chosen(best, checkpoints.best_step, select.name)
-        results = _finish(program, root, chosen, split.vocab_path, writer, timers)
+        notes = {"test_selected": score.best} if isinstance(score, BestOnTest) else {}
+        results = _finish(program, root, chosen, split.vocab_path, writer, timers, notes)
     finally:
         writer.close()
     say(timers.summary())
@@ -149,6 +152,8 @@ def train(config: ConfigDict, workdir: str | os.PathLike) -> dict:
 
 def evaluate_only(config: ConfigDict, workdir: str | os.PathLike) -> dict:
     """Scores what is trained on `config.eval.split`; writes results as `train` does.
+
+    With `config.eval.datasets` it does so for each of them, see `cross_domain.evaluate_sets`.
 
     It takes the best parameters in the workdir, else the newest checkpoint's, else the exported
     model there, else `config.init_from`.
@@ -166,13 +171,28 @@ def evaluate_only(config: ConfigDict, workdir: str | os.PathLike) -> dict:
         workdir_lib.check_same_config(root, config, workdir_lib.FREE_KEYS_OF_EVAL)
     hosts.check_same_program(config)
     runtime.enable_compilation_cache()
+    several = bool(config.eval.datasets)
     with timers("data"), hosts.first_alone("data"):
-        split = input_pipeline.load_split(config, config.eval.split)
-    program = build(config, split.vocab_path)
+        if several:
+            sets, vocab_path = cross_domain.find_sets(config)
+        else:
+            split = input_pipeline.load_split(config, config.eval.split)
+            vocab_path = split.vocab_path
+    program = build(config, vocab_path)
     with timers("start"):
-        chosen = _trained(program, root, split.vocab_path)
+        chosen = _trained(program, root, vocab_path)
     say(f"Scoring step {chosen.step}, selected on {chosen.selected_on}.")
-    results = _final_score(program, root, chosen, split, timers)
+    if several:
+
+        def score(own: ConfigDict, split: input_pipeline.Split, folder: pathlib.Path) -> dict:
+            say(f"On {own.data.name}:")
+            its = dataclasses.replace(program, config=own)
+            return _final_score(its, folder, chosen, split, timers)
+
+        results = cross_domain.evaluate_sets(config, sets, root, score)
+        say(f"{cross_domain.table(results)}\nWritten: {root / 'cross_domain.json'}, .md")
+    else:
+        results = _final_score(program, root, chosen, split, timers)
     say(timers.summary())
     return results
 
@@ -209,12 +229,29 @@ def _score(program: Program, split: input_pipeline.Split, params: Any) -> dict:
     )
 
 
+def _selecting_score(
+    program: Program, root: pathlib.Path, select: input_pipeline.Split | None
+) -> Callable[[int, Any], dict] | None:
+    """What the loop scores (step, params) with, None where there is no split to select on."""
+    config = program.config
+    if select is None:
+        return None
+    score = functools.partial(_score, program, select)
+    if not config.eval.track_test or select.name == "test":
+        return lambda step, params: score(params)
+    test = input_pipeline.load_split(config, "test")
+    return BestOnTest(
+        root, score, functools.partial(_score, program, test), config.eval.select_metric
+    )
+
+
 def _final_score(
     program: Program,
     root: pathlib.Path,
     chosen: Chosen,
     split: input_pipeline.Split,
     timers: Timers,
+    notes: dict | None = None,
 ) -> dict:
     with timers("evaluation"):
         results = evaluate.evaluate(
@@ -227,6 +264,7 @@ def _final_score(
             selected_on=chosen.selected_on,
             workdir=root,
             quiet=not sys.stderr.isatty(),
+            notes=notes,
         )
     for stage in ("global", "reranked"):
         figures = "  ".join(f"{name} {value:.2f}" for name, value in results[stage].items())
@@ -242,13 +280,15 @@ def _finish(
     vocab_path: pathlib.Path,
     writer: metric_writers.MetricWriter,
     timers: Timers,
+    notes: dict,
 ) -> dict:
     """Exports and scores the parameters that a run ends with."""
     config = program.config
-    card = {"step": chosen.step, "selected_on": chosen.selected_on, "data": config.data.name}
+    data = config.train.datasets or config.data.name
+    card = {"step": chosen.step, "selected_on": chosen.selected_on, "data": data}
     save_model(root / "model", chosen.params, config, vocab_path, card)
     split = input_pipeline.load_split(config, config.eval.split)
-    results = _final_score(program, root, chosen, split, timers)
+    results = _final_score(program, root, chosen, split, timers, notes)
     figures = {f"{split.name}/{k}": v for k, v in flat_metrics(results).items()}
     writer.write_scalars(chosen.step, figures)
     return results

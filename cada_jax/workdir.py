@@ -4,7 +4,7 @@
     WORKDIR/checkpoints/STEP   the training state, to continue from  (cada_jax.checkpoints)
     WORKDIR/best/STEP          the parameters that scored best so far
     WORKDIR/model/             the same exported: parameters, configuration, vocabulary
-    WORKDIR/results.json, retrieval.png, events.out.tfevents.*, profile/
+    WORKDIR/results.json, queries.jsonl, retrieval.png, events.out.tfevents.*, profile/
 
 A run is continued by the same command. Were the configuration another one, the result would be
 neither of the two experiments, so that is refused; `FREE_KEYS` may change.
@@ -27,7 +27,10 @@ CONFIG_FILE = "config.json"
 FREE_KEYS = (
     "data.data_dir",
     "eval.batch_size",
+    "eval.datasets",
+    "eval.image_to_text_top_k",
     "eval.rerank_batch",
+    "eval.save_queries",
     "eval.split",
     "mesh.",
     "model.remat",

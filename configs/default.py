@@ -96,6 +96,7 @@ def get_config() -> ConfigDict:
     c.train.batch_size = 120  # image-caption pairs over all devices
     c.train.accumulation = 1  # chunks of a batch on a device: less memory, the same gradient
     c.train.epochs = 30
+    c.train.datasets = ""  # sets mixed for training, as "cuhk,rstp"; empty: data.name alone
     c.train.max_steps = 0  # stop after so many steps in all; 0: train.epochs decides
     c.train.log_every = 50  # steps
     c.train.eval_every = 1  # epochs
@@ -111,6 +112,12 @@ def get_config() -> ConfigDict:
     c.eval.select_on = "val"  # split that chooses the best checkpoint; "test" is for comparison
     c.eval.select_metric = "reranked/R1"
     c.eval.split = "test"  # scored at the end, and by --mode=eval
+    # Sets that --mode=eval tests on, as "cuhk,icfg,rstp"; empty: data.name. NAME/VARIANT names one
+    # prepared under other settings than data.variant.
+    c.eval.datasets = ""
+    c.eval.track_test = False  # also score test at every evaluation; its best is reported apart
+    c.eval.image_to_text_top_k = 0  # captions of each image that the decoder scores at the end
+    c.eval.save_queries = True  # write queries.jsonl: ranks and ten best images of every caption
 
     c.mesh = ConfigDict()  # devices along each axis; -1: all that remain
     c.mesh.data = -1

@@ -95,7 +95,68 @@ def test_results_have_every_field_and_are_written(run, tmp_path):
     assert json.loads((tmp_path / "results.json").read_text()) == results
     with Image.open(tmp_path / "retrieval.png") as picture:
         assert picture.width > 1000
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["results.json", "retrieval.png"]
+    files = ["queries.jsonl", "results.json", "retrieval.png"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == files
+    assert results["caption_protocol"] == "all"
+    assert {"R1", "R5", "R10", "mAP", "mINP"} == results["image_to_text"]["global"].keys()
+    assert results["image_to_text"]["rerank_top_k"] == 0
+
+
+def test_the_rows_of_the_queries_add_up_to_the_results(run, split, tmp_path):
+    results = run(workdir=tmp_path)
+    rows = [json.loads(line) for line in (tmp_path / "queries.jsonl").read_text().splitlines()]
+    assert [row["caption"] for row in rows] == split.texts
+    scored = [row for row in rows if row["rank_reranked"]]
+    assert len(rows) - len(scored) == results["queries_left_out"]
+    for stage in ("global", "reranked"):
+        for k in (1, 5, 10):
+            share = np.mean([row[f"rank_{stage}"] <= k for row in scored])
+            assert 100 * share == pytest.approx(results[stage][f"R{k}"])
+    precision = np.mean([row["average_precision"] for row in scored])
+    assert precision == pytest.approx(results["reranked"]["mAP"], abs=1e-3)
+    for row in rows:
+        assert len(row["hits"]) == 10
+        right = [hit["right"] for hit in row["hits"]]
+        first = row["rank_reranked"] or 99
+        assert right.index(True) + 1 == first if True in right else first > 10
+        assert [hit["match_logit"] is None for hit in row["hits"]] == [False] * 6 + [True] * 4
+
+
+def test_rows_of_queries_can_be_left_out(run, tiny_config, tmp_path):
+    tiny_config.eval.save_queries = False
+    run(workdir=tmp_path)
+    assert not (tmp_path / "queries.jsonl").exists()
+
+
+def test_extra_notes_are_written(run, tmp_path):
+    assert run(workdir=tmp_path, notes={"a": 1})["a"] == 1
+    assert json.loads((tmp_path / "results.json").read_text())["a"] == 1
+
+
+def test_images_search_captions_by_the_same_scores(tiny_config, monkeypatch):
+    """Logits put in by hand, by (text, image): the decoder lifts caption 2 for image 1."""
+    gallery, queries, mesh = _hand_made(tiny_config)
+    gallery = gallery._replace(pids=np.array([1, 9, 3, 5]))  # nobody describes person 5
+    asked = []
+
+    def score_pairs(model, params, token_ids, image_tokens, text, image, *_):
+        asked.extend(zip(text.tolist(), image.tolist(), strict=True))
+        return np.where((text == 2) & (image == 1), 7.0, 0.0).astype(np.float32)
+
+    monkeypatch.setattr(evaluate.retrieval, "score_pairs", score_pairs)
+    got = evaluate.score_image_to_text(None, None, gallery, queries, 3, mesh, 8)
+    assert sorted(asked) == [(text, image) for text in range(3) for image in range(4)]
+    assert got["rerank_top_k"] == 3 and got["queries_left_out"] == 1
+    similarity = gallery.embeddings @ queries.embeddings.T
+    right = gallery.pids[:, None] == queries.pids[None]
+    assert got["global"] == pytest.approx(rank_metrics(similarity, right))
+    assert got["reranked"]["R1"] == pytest.approx(got["global"]["R1"] + 100 / 3)
+
+
+def test_the_other_direction_takes_no_negative_k(run, tiny_config):
+    tiny_config.eval.image_to_text_top_k = -1
+    with pytest.raises(UsageError, match="config.eval.image_to_text_top_k is -1"):
+        run()
 
 
 def test_nothing_is_written_without_a_workdir(run, tmp_path, monkeypatch):

@@ -50,13 +50,18 @@ LAYERS = {
     "inspection.py": 4,
     "train_step.py": 4,
     "retrieval.py": 4,
+    "scoring.py": 5,
+    "report.py": 6,
     "visualize.py": 4,
     "data/prepare.py": 6,
     "data/input_pipeline.py": 7,
+    "data/mixture.py": 8,
     "evaluate.py": 8,
     "loop.py": 8,
-    "train.py": 9,
-    "main.py": 10,
+    "best_on_test.py": 2,
+    "cross_domain.py": 9,
+    "train.py": 10,
+    "main.py": 11,
 }
 
 # These run on an accelerator machine that has JAX, Flax, Optax, einops and ml_collections only.

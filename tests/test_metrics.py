@@ -176,3 +176,12 @@ def test_golden_evaluation(golden):
         assert result["R5"] == pytest.approx(expected["img_r5"])
         assert result["R10"] == pytest.approx(expected["img_r10"])
         assert result["mAP"] == pytest.approx(expected["mAP"])
+
+
+def test_average_precision_of_each_query_is_in_the_order_added():
+    metrics = RankMetrics()
+    assert metrics.average_precision.shape == (0,)
+    metrics.add(np.array([[3.0, 2.0, 1.0]]), np.array([[False, True, True]]))
+    metrics.add(np.array([[3.0, 2.0, 1.0]]), np.zeros((1, 3), bool))
+    metrics.add(np.array([[3.0, 2.0, 1.0]]), np.array([[True, False, False]]))
+    np.testing.assert_allclose(metrics.average_precision, [(1 / 2 + 2 / 3) / 2, np.nan, 1.0])

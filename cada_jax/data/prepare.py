@@ -6,6 +6,7 @@ from pathlib import Path
 
 import tensorflow as tf
 import tensorflow_datasets as tfds
+from google.protobuf import json_format
 from ml_collections import ConfigDict
 
 from cada_jax.data.datasets.cuhk.builder import Cuhk
@@ -51,7 +52,13 @@ def make_builder(config: ConfigDict) -> tfds.core.GeneratorBasedBuilder:
         settings = CaptionConfig(name=data.variant, max_length=data.max_length)
     else:
         settings = caption_config(data.vocab, data.max_length, data.tagger, data.tag_unit)
-    return PUBLISHED[data.name](data_dir=folder, config=settings)
+    try:
+        return PUBLISHED[data.name](data_dir=folder, config=settings)
+    except json_format.ParseError as err:
+        raise UsageError(
+            f"the prepared data in {folder}/{data.name}/{settings.name} is damaged ({err}): remove "
+            "that folder and prepare it again"
+        ) from err
 
 
 def _synthetic_variant(data: ConfigDict) -> str | None:

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from cada_jax.text.attributes import CaptionEncoder
 from cada_jax.text.tokenizer import Tokenizer
@@ -64,6 +64,8 @@ def image_problem(data: bytes) -> str | None:
             if image.format not in ("JPEG", "PNG"):
                 return f"is {image.format}, expected JPEG or PNG"
             image.load()
+    except UnidentifiedImageError:  # its text holds an address in memory
+        return "cannot be decoded (it is no image file)"
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as err:
         return f"cannot be decoded ({str(err) or type(err).__name__})"
     return None

@@ -7,13 +7,13 @@ folder that lost files later is noticed, and a full disk is one message.
 
 import contextlib
 import io
-import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import tensorflow as tf
 import tensorflow_datasets as tfds
+from google.protobuf import json_format
 
 from cada_jax.data.features import VOCABULARY_FILE
 from cada_jax.errors import UsageError
@@ -34,7 +34,7 @@ def find_defect(folder: str | Path) -> str | None:
             return f"{name} is missing"
     try:
         splits = tfds.builder_from_directory(folder).info.splits.values()
-    except (ValueError, KeyError, json.JSONDecodeError) as err:
+    except (ValueError, KeyError, json_format.ParseError) as err:
         return f"dataset_info.json or features.json cannot be read ({err})"
     for split in splits:
         files = [Path(path) for path in split.filepaths]

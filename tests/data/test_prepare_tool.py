@@ -4,6 +4,8 @@ import importlib.util
 import json
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -98,3 +100,36 @@ def test_show_colours_phrases_on_a_terminal(tool):
     assert plain == "a red top , a bag"
     first, second = re.findall(r"(\033\[\d+m)([^\033]+)\033\[0m", text)
     assert (first[1], second[1]) == ("red top", "bag") and first[0] != second[0]
+
+
+def test_the_tool_knows_every_published_set_before_tensorflow_is_there(tool):
+    from cada_jax.data.prepare import PUBLISHED
+
+    assert list(tool.DATASETS) == sorted(PUBLISHED)
+    code = "import sys, runpy; runpy.run_path(sys.argv[1], run_name='__mp_main__');"
+    code += "sys.exit('tensorflow' in sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", code, tool.__file__], cwd=REPOSITORY)
+    assert ran.returncode == 0, "every worker process would import TensorFlow"
+
+
+def test_ctrl_c_is_one_line(tool, source, tmp_path, monkeypatch, capsys):
+    def interrupt(images, *_):
+        yield next(iter(images))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tool, "progress_bar", interrupt)
+    assert tool.main(flags(source, f"--data_dir={tmp_path / 'out'}")) == 130
+    assert capsys.readouterr().err.startswith("Stopped; nothing half-written is left.")
+    assert not [p for p in tmp_path.rglob("*") if "tfrecord" in p.name]
+
+
+def test_the_benchmark_measures_each_stage(capsys):
+    spec = importlib.util.spec_from_file_location("b", REPOSITORY / "tools" / "bench_data.py")
+    bench = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(bench)
+    sizes = ["--size=32x16", "--input_size=16x16", "--batch=2", "--batches=2"]
+    assert bench.main(["--images=4", *sizes]) == 0
+    printed = capsys.readouterr().out
+    for part in ("plain reading", "captions", "preparation, one", "ratio", "pipeline at 16x16"):
+        assert part in printed
+    assert re.search(r"1,000 pairs/s need [\d.]+ such cores", printed)

@@ -82,6 +82,29 @@ def test_an_archive_is_to_be_unpacked(tmp_path):
         read_source(LAYOUTS["rstp"], tmp_path)
 
 
+def test_an_archive_given_as_the_source_is_to_be_unpacked(tmp_path):
+    (tmp_path / "RSTPReid.zip").touch()
+    with pytest.raises(MissingFileError, match=r"RSTPReid\.zip is a file: unpack it.*imgs/"):
+        read_source(LAYOUTS["rstp"], tmp_path / "RSTPReid.zip")
+
+
+def test_images_that_are_still_packed_are_said_to_be(rstp):
+    shutil.rmtree(rstp / "imgs")
+    (rstp / "imgs.zip").touch()
+    (problem,) = list_problems(read_source(LAYOUTS["rstp"], rstp))
+    assert "7 of 7 images are missing" in problem and problem.endswith("unpacked yet: imgs.zip?")
+
+
+def test_the_lists_that_are_there_are_named_where_the_right_one_is_not(tmp_path):
+    (tmp_path / "caption_all.json").write_text("[]")
+    with pytest.raises(
+        MissingFileError, match=r"reid_raw\.json.*It holds caption_all\.json: "
+    ):
+        read_source(LAYOUTS["cuhk"], tmp_path)
+    with pytest.raises(MissingFileError, match=r"nowhere does not exist"):
+        read_source(LAYOUTS["cuhk"], tmp_path / "nowhere")
+
+
 def test_an_annotation_file_of_another_set_is_recognised(rstp):
     shutil.copy(DATASETS / "cuhk" / "dummy_data" / "reid_raw.json", annotation(rstp))
     with pytest.raises(UsageError, match=r"not the annotation file of RSTPReid.*file_path"):

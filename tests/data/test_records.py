@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import tensorflow as tf
+from ml_collections import ConfigDict
 
 from cada_jax.data import prepare, records
 from cada_jax.data.features import caption_config
@@ -60,13 +61,19 @@ def garble(folder):
 @pytest.mark.parametrize(
     ("damage", "named"), [(cut, "records of train"), (lose, "test.tfrecord"), (garble, "info.json")]
 )
-def test_a_folder_that_was_damaged_later_is_noticed(copy, damage, named):
+def test_a_folder_that_was_damaged_later_is_noticed(copy, tmp_path, damage, named):
     builder, folder = copy
     damage(folder)
     assert named in records.find_defect(folder)
     assert not records.is_prepared(builder)
     with pytest.raises(UsageError, match="not a complete preparation.*remove that folder"):
         records.write_records(builder, SOURCE)
+    if damage is garble:
+        with pytest.raises(UsageError, match="damaged.*remove that folder"):
+            config = ConfigDict({"data": {"name": "rstp", "data_dir": str(tmp_path / "copy")}})
+            config.data.update(vocab=VOCABULARY, variant=None, max_length=73)
+            config.data.update(tagger="pattern", tag_unit="word")
+            prepare.make_builder(config)
     assert folder.exists(), "what somebody else wrote is not ours to remove"
 
 

@@ -2,7 +2,13 @@ import numpy as np
 import pytest
 
 from cada_jax.errors import MissingFileError, UsageError
-from cada_jax.text.attributes import annotate, make_tagger, phrase_groups, tag_words
+from cada_jax.text.attributes import (
+    CaptionEncoder,
+    annotate,
+    make_tagger,
+    phrase_groups,
+    tag_words,
+)
 from cada_jax.text.tokenizer import Tokenizer, clean_caption, find_words
 
 from .test_tokenizer import SPECIAL, golden_captions, golden_tokenizer, write_vocabulary
@@ -65,6 +71,21 @@ def test_nltk_gives_the_tags_of_the_released_code(golden):
         pytest.skip(str(err))
     for record in golden_captions(golden):
         assert tagger(record["tokens"]) == record["pos_tags"]
+
+
+def test_the_released_variant_stores_the_masks_of_the_released_code(golden, tmp_path, load_config):
+    """From the caption as published to what the records hold, by the variant's own settings."""
+    data = load_config("rstp", "released").data
+    tokenizer = golden_tokenizer(golden, tmp_path)
+    try:
+        encoder = CaptionEncoder(tokenizer, data.max_length, data.tagger, data.tag_unit)
+    except MissingFileError as err:
+        pytest.skip(str(err))
+    arrays = np.load(golden / "e_attr.npz")
+    captions = [record["caption"] for record in golden_captions(golden)]
+    for i, stored in enumerate(encoder.encode(captions, "x.jpg")):
+        np.testing.assert_array_equal(stored["token_ids"], arrays["ids"][i])
+        np.testing.assert_array_equal(stored["attribute_mask"], arrays["eligible_false"][i])
 
 
 def test_missing_nltk_data_is_explained(monkeypatch):

@@ -1,0 +1,178 @@
+"""Measures data preparation and the input pipeline in images a second of one core.
+
+python tools/bench_data.py                     # 5,000 generated JPEG files of 384x128
+python tools/bench_data.py --images=20000 --size=256x128 --workers=8
+
+Preparation has to read and decode every image once, to know that it can be; "ratio" says how near
+to that it comes. Rates are per second of CPU time, so that they hold on a machine that does
+something else besides; "wall" is what the clock said.
+"""
+
+import argparse
+import io
+import json
+import os
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from PIL import Image
+from tqdm import tqdm
+
+from cada_jax.data.datasets.synthetic.people import DEMO, generate
+from cada_jax.data.datasets.synthetic.vocabulary import VOCAB_PATH
+from cada_jax.data.reading import EncoderSettings, Job, load_encoder, read_all
+
+# Worker processes import this file again: what imports TensorFlow is imported in functions.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+DRAWN = 200  # different pictures; the files repeat them under other names
+MAX_LENGTH = 73
+
+
+def parse_arguments(argv: list[str]) -> argparse.Namespace:
+    """Returns the flags."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--images", type=int, default=5000, help="files to prepare (default: 5000)")
+    add("--size", default="384x128", help="height x width of the files (default: 384x128)")
+    add("--input_size", default="224x224", help="of the model's input (default: 224x224)")
+    add("--batch", type=int, default=120, help="pairs in a training batch (default: 120)")
+    add("--batches", type=int, default=20, help="training batches to read (default: 20)")
+    add("--workers", type=int, default=0, help="processes of a second preparation (default: none)")
+    add("--need", type=float, default=1000.0, help="pairs/s of the train step (default: 1000)")
+    add("--folder", type=Path, help="where to write (default: a temporary folder)")
+    return parser.parse_args(argv)
+
+
+def cpu_seconds() -> float:
+    """CPU time of this process, all its threads, and the processes it has waited for."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in used)
+
+
+def measure(name: str, count: int, work: Callable[[], object]) -> float:
+    """Runs `work` on `count` images, prints its rates, returns images per CPU second."""
+    start, cpu = time.monotonic(), cpu_seconds()
+    work()
+    cpu, wall = cpu_seconds() - cpu, time.monotonic() - start
+    print(f"{name:44} {count / cpu:9,.0f} /s of a core {count / wall:9,.0f} /s wall", flush=True)
+    return count / cpu
+
+
+def make_folder(folder: Path, images: int, size: tuple[int, int]) -> Path:
+    """Writes generated people, enlarged, in RSTPReid's format; returns the folder."""
+    drawn = []
+    examples = generate(DEMO, "train")
+    for _ in tqdm(range(min(DRAWN, images)), desc="drawing", unit=" images"):
+        example = next(examples)
+        picture = Image.open(io.BytesIO(example.jpeg)).resize(size[::-1], Image.Resampling.BICUBIC)
+        file = io.BytesIO()
+        picture.save(file, "JPEG", quality=90)
+        drawn.append((file.getvalue(), [caption.text for caption in example.captions]))
+    (folder / "imgs").mkdir(parents=True)
+    entries = []
+    for number in range(images):
+        data, captions = drawn[number % len(drawn)]
+        path = f"{number:06d}.jpg"
+        (folder / "imgs" / path).write_bytes(data)
+        person = {"id": number // 5, "img_path": path, "captions": captions, "split": "train"}
+        entries.append(person)
+    (folder / "data_captions.json").write_text(json.dumps(entries), encoding="utf-8")
+    size_kb = sum(len(data) for data, _ in drawn) / len(drawn) / 1e3
+    print(f"{images} files of {size[0]}x{size[1]}, {size_kb:.1f} kB each, two captions each")
+    return folder
+
+
+def prepare(source: Path, out: Path, workers: int):
+    """Prepares the folder; returns the builder."""
+    from cada_jax.data.datasets.rstp.builder import Rstp
+    from cada_jax.data.features import caption_config
+    from cada_jax.data.records import write_records
+
+    builder = Rstp(data_dir=str(out), config=caption_config(str(VOCAB_PATH), MAX_LENGTH))
+    builder.workers = workers
+    write_records(builder, source)
+    return builder
+
+
+def bench_preparation(source: Path, root: Path, workers: int) -> None:
+    """Plain decoding, the captions alone, and the preparation as a whole."""
+    items = json.loads((source / "data_captions.json").read_text(encoding="utf-8"))
+    jobs = [
+        Job(str(source / "imgs" / item["img_path"]), tuple(item["captions"]), item["img_path"])
+        for item in items
+    ]
+    settings = EncoderSettings(str(VOCAB_PATH), MAX_LENGTH, "pattern", "word")
+    encoder = load_encoder(settings)
+    encoder.encode(jobs[0].captions, jobs[0].name)  # loads the tagger's lexicon
+
+    def decode():
+        assert not any(read.problem for read in read_all(jobs, None))
+
+    plain = measure("plain reading and decoding", len(jobs), decode)
+
+    def encode():
+        for job in jobs:
+            encoder.encode(job.captions, job.name)
+
+    measure("captions: clean, tokenize, tag", len(jobs), encode)
+    whole = measure("preparation, one process", len(jobs), lambda: prepare(source, root / "1", 0))
+    print(f"{'ratio of preparation to plain decoding':44} {whole / plain:9.2f}")
+    if workers:
+        name = f"preparation, {workers} worker processes"
+        measure(name, len(jobs), lambda: prepare(source, root / "n", workers))
+
+
+def bench_pipeline(root: Path, arguments: argparse.Namespace) -> None:
+    """The training batches of the prepared records."""
+    from ml_collections import ConfigDict
+
+    from cada_jax.data.features import caption_config
+    from cada_jax.data.input_pipeline import load_split, train_batches
+
+    name = caption_config(str(VOCAB_PATH), MAX_LENGTH).name
+    data = {"name": "rstp", "variant": name, "data_dir": str(root / "1"), "captions": "all"}
+    data |= {"image_size": parse_size(arguments.input_size), "max_length": MAX_LENGTH}
+    data |= {"vocab": None, "tagger": "pattern", "tag_unit": "word"}
+    config = ConfigDict({"seed": 0, "data": data, "train": {"batch_size": arguments.batch}})
+    split = load_split(config, "train")
+    batches = train_batches(split, config, 0, 0, 1)
+    next(batches)  # the graph is built and its threads are started
+    count = arguments.batches * arguments.batch
+    name = f"input pipeline at {arguments.input_size}"
+    rate = measure(name, count, lambda: [next(batches) for _ in range(arguments.batches)])
+    print(
+        f"{arguments.need:,.0f} pairs/s need {arguments.need / rate:.1f} such cores; "
+        f"{os.cpu_count()} are here"
+    )
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Returns (height, width) of a text such as 384x128."""
+    height, width = map(int, text.split("x"))
+    return height, width
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the measurements; returns the exit status."""
+    arguments = parse_arguments(sys.argv[1:] if argv is None else argv)
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
+        root = Path(folder)
+        source = make_folder(root / "RSTPReid", arguments.images, parse_size(arguments.size))
+        # TensorFlow's own start is not what is measured.
+        from cada_jax.data.prepare import hide_accelerators
+
+        hide_accelerators()
+        bench_preparation(source, root, arguments.workers)
+        bench_pipeline(root, arguments)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
