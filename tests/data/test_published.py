@@ -97,9 +97,7 @@ def test_images_that_are_still_packed_are_said_to_be(rstp):
 
 def test_the_lists_that_are_there_are_named_where_the_right_one_is_not(tmp_path):
     (tmp_path / "caption_all.json").write_text("[]")
-    with pytest.raises(
-        MissingFileError, match=r"reid_raw\.json.*It holds caption_all\.json: "
-    ):
+    with pytest.raises(MissingFileError, match=r"reid_raw\.json.*It holds caption_all\.json: "):
         read_source(LAYOUTS["cuhk"], tmp_path)
     with pytest.raises(MissingFileError, match=r"nowhere does not exist"):
         read_source(LAYOUTS["cuhk"], tmp_path / "nowhere")

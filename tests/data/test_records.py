@@ -141,7 +141,7 @@ def test_a_disk_that_fills_up_is_one_message_and_leaves_nothing(tmp_path, monkey
 def test_too_little_room_is_told_before_anything_is_written(tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
-    with pytest.raises(UsageError, match="no room for prepared data.*0 MB are free"):
+    with pytest.raises(UsageError, match="no room for prepared data.*0.0 MB are free"):
         records.write_records(make_builder(tmp_path), SOURCE)
     assert not [p for p in tmp_path.rglob("*") if "tfrecord" in p.name]
 

@@ -101,6 +101,6 @@ def _check_room(source: Source, folder: str | Path) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise UsageError(
-            f"no room for prepared data in {Path(folder).parent}: {needed / 1e6:,.0f} MB of images "
-            f"are to be stored, {free / 1e6:,.0f} MB are free. Make room or take another --data_dir"
+            f"no room for prepared data in {Path(folder).parent}: {needed / 1e6:,.1f} MB of images "
+            f"are to be stored, {free / 1e6:,.1f} MB are free. Make room or take another --data_dir"
         )
