@@ -53,18 +53,29 @@ def padding_matters(config: ConfigDict) -> bool:
     return config.atp.group_pool == "all"
 
 
-def cut_batch(batch: dict[str, np.ndarray], config: ConfigDict) -> dict[str, np.ndarray]:
-    """Cuts a training batch to the length its longest caption needs.
+def batch_length(token_ids: np.ndarray, config: ConfigDict) -> int:
+    """Tokens to keep of each caption of a training batch: what its longest one needs, rounded up.
 
-    The losses and gradients stay what they are, but for the draws of dropout and masks, whose
-    random numbers depend on the shape. Where padding matters the batch stays whole.
+    Where padding matters the batch stays whole.
 
     Args:
-      batch: train batch, token_ids int32 [B,L]; all [B,L] arrays are cut.
+      token_ids: int32 [B,L], the global batch, so that all hosts keep the same.
       config: full config.
     """
     if padding_matters(config):
-        return batch
-    token_ids = batch["token_ids"]
-    longest = rounded_lengths(token_ids, config.model.tokens.pad, TRAIN_STEP).max()
-    return {name: x[:, :longest] if x.shape == token_ids.shape else x for name, x in batch.items()}
+        return token_ids.shape[1]
+    return int(rounded_lengths(token_ids, config.model.tokens.pad, TRAIN_STEP).max())
+
+
+def cut_batch(batch: dict[str, np.ndarray], length: int) -> dict[str, np.ndarray]:
+    """Cuts a training batch's captions to `length` tokens, from `batch_length`.
+
+    The losses and gradients stay what they are, but for the draws of dropout and masks, whose
+    random numbers depend on the shape.
+
+    Args:
+      batch: train batch, token_ids int32 [B,L]; all [B,L] arrays are cut.
+      length: at most L.
+    """
+    shape = batch["token_ids"].shape
+    return {name: x[:, :length] if x.shape == shape else x for name, x in batch.items()}

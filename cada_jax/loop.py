@@ -23,7 +23,6 @@ from cada_jax import runtime, sharding, train_step
 from cada_jax.checkpoints import Checkpoints
 from cada_jax.data import input_pipeline
 from cada_jax.errors import DivergedError, StoppedError, UsageError
-from cada_jax.lengths import cut_batch
 from cada_jax.models import cada
 from cada_jax.progress import Progress, Timers, say
 
@@ -43,16 +42,6 @@ class Program:
     tx: optax.GradientTransformation
     schedule: optax.Schedule
     state: train_step.TrainState  # of jax.ShapeDtypeStruct with shardings
-
-
-def cut_batches(batches: Iterable[dict], config: ConfigDict) -> Iterator[dict]:
-    """Cuts padding off captions, batch by batch; see `lengths.cut_batch`.
-
-    With several processes batches stay whole: none sees the captions of the others, and all must
-    run one program.
-    """
-    for batch in batches:
-        yield cut_batch(batch, config) if jax.process_count() == 1 else batch
 
 
 def device_batches(batches: Iterable[dict], mesh: Mesh) -> Iterator[dict]:
@@ -142,7 +131,7 @@ class Loop:
         key = jax.random.key(config.seed)
         mesh = self.program.mesh
         batches = input_pipeline.train_batches(split, config, start, *sharding.host_share(mesh))
-        batches = device_batches(cut_batches(batches, config), mesh)
+        batches = device_batches(batches, mesh)
         try:
             with runtime.StopSignal() as stop:
                 for step in range(start + 1, total + 1):

@@ -38,7 +38,7 @@ def test_a_cut_batch_has_the_same_losses_and_gradients(tiny_config, pool):
     batch["image"] = rng.standard_normal(batch["image"].shape, np.float32)
     batch["token_ids"][:, 12:] = 0  # room to cut 21 to 16
     batch["phrase_ids"][:, 12:] = 0
-    cut = lengths.cut_batch(batch, tiny_config)
+    cut = lengths.cut_batch(batch, lengths.batch_length(batch["token_ids"], tiny_config))
     shapes = {cut[name].shape[1] for name in ("token_ids", "phrase_ids", "attribute_mask")}
     assert shapes == ({21} if pool == "all" else {16})
     assert cut["image"] is batch["image"]

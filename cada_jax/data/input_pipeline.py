@@ -6,6 +6,7 @@ resumed run goes on where the stopped one was.
 """
 
 import dataclasses
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from ml_collections import ConfigDict
 
+from cada_jax import lengths
 from cada_jax.data.features import VOCABULARY_FILE, vocabulary_digest
 from cada_jax.data.prepare import hide_accelerators, prepared_builder
 from cada_jax.errors import UsageError
@@ -175,17 +177,19 @@ def train_batches(
 
     An epoch passes over all image-caption pairs in an order made of (config.seed, epoch) and
     drops what is left after its last whole batch. Every host takes its contiguous rows of the
-    same global batch, so the sequence does not depend on the number of hosts.
+    same global batch, so the sequence does not depend on the number of hosts. Captions are cut to
+    the l <= L tokens that the longest of the global batch needs, see `lengths.batch_length`.
 
     Args:
       split: the training split.
-      config: full config; reads seed, data.image_size and train.batch_size (B).
+      config: full config; reads seed, data.image_size, train.batch_size (B) and what says
+        whether padding matters.
       start_step: number of batches done before.
       process_index: which host this is, by default JAX's answer.
       process_count: number of hosts P, by default JAX's answer.
 
     Yields:
-      image uint8 [B/P,H,W,3], token_ids, phrase_ids int32 [B/P,L], attribute_mask bool [B/P,L],
+      image uint8 [B/P,H,W,3], token_ids, phrase_ids int32 [B/P,l], attribute_mask bool [B/P,l],
       pid int32 [B/P].
 
     Raises:
@@ -196,9 +200,12 @@ def train_batches(
     rows = _host_rows(batch, "config.train.batch_size", process_index, process_count)
     seed, pairs = config.seed, split.num_captions
 
+    @functools.lru_cache(maxsize=PREFETCH)
+    def batches_of(epoch: int) -> np.ndarray:
+        return epoch_order(pairs, seed, epoch)[: steps * batch].reshape(steps, batch)
+
     def share(epoch) -> np.ndarray:
-        order = epoch_order(pairs, seed, int(epoch))[: steps * batch]
-        return order.reshape(steps, batch)[:, rows].reshape(-1)
+        return batches_of(int(epoch))[:, rows].reshape(-1)
 
     def of_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
         order = tf.numpy_function(share, [epoch], tf.int64, stateful=False)
@@ -210,14 +217,17 @@ def train_batches(
     captions = captions.skip(skip * share_size)
     image_of = tf.constant(split.caption_image)
     indices = captions.map(lambda caption: (caption, tf.gather(image_of, caption)))
-    for chosen, image in _decoded(split, indices, config.data.image_size, share_size):
-        yield {
+    decoded = _decoded(split, indices, config.data.image_size, share_size)
+    for step, (chosen, image) in enumerate(decoded, start_step):
+        everybody = batches_of(step // steps)[step % steps]
+        own = {
             "image": image,
             "token_ids": split.token_ids[chosen],
             "phrase_ids": split.phrase_ids[chosen],
             "attribute_mask": split.attribute_mask[chosen],
             "pid": split.caption_pids[chosen],
         }
+        yield lengths.cut_batch(own, lengths.batch_length(split.token_ids[everybody], config))
 
 
 def gallery_batches(

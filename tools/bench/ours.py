@@ -126,7 +126,7 @@ class Ours:
     def train_batch(self) -> dict:
         """The batch of the training step, cut to the length it needs."""
         batch = work.make_train_batch(self.config, self.config.train.batch_size, self.words)
-        return lengths.cut_batch(batch, self.config)
+        return lengths.cut_batch(batch, lengths.batch_length(batch["token_ids"], self.config))
 
     def length(self) -> int:
         """Tokens of a caption in the training step, padding included."""
@@ -158,7 +158,7 @@ class Ours:
         step = train_step.make_train_step(model, tx, config, self.mesh)
 
         def batches():
-            read = loop.cut_batches(input_pipeline.train_batches(split, config, 0), config)
+            read = input_pipeline.train_batches(split, config, 0)
             return loop.device_batches(read, self.mesh)
 
         def timed(source):
