@@ -47,8 +47,8 @@ def get_config(variant: str | None = None) -> ConfigDict:
     c.optimizer.schedule = "step"
     c.optimizer.clip_norm = 1.0
     c.train.batch_size = 64
-    c.train.epochs = 4
-    c.train.eval_every = 2
+    c.train.epochs = 2
+    c.train.eval_every = 1
     c.eval.batch_size = 128
     c.eval.rerank_top_k = 32
     if variant:
@@ -68,6 +68,7 @@ def _scratch(c: ConfigDict) -> None:
     c.optimizer.warmup_steps = 200
     c.augment.erase = 0.0
     c.atp.negatives = "sampled"
+    c.train.epochs = 4
 
 
 def _pretrain(c: ConfigDict) -> None:

@@ -208,7 +208,7 @@ def main(argv: list[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("out", metavar="MODEL", help="model folder to write")
-    parser.add_argument("--steps", type=int, default=3000, help="updates (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=2500, help="updates (default: %(default)s)")
     parser.add_argument("--variant", default="pretrain", choices=sorted(people.VARIANTS))
     flags = parser.parse_args(argv)
     config = load_config("synthetic:scratch")
