@@ -7,6 +7,7 @@ TensorFlow.
 import collections
 import dataclasses
 import json
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -75,9 +76,10 @@ class Source:
 
     def image_file(self, entry: Entry) -> Path | None:
         """Returns the image's file, below imgs/ or without that level; None if there is none."""
-        for path in (self.root / "imgs" / entry.image, self.root / entry.image):
-            if path.is_file():
-                return path
+        for folder in (os.path.join(self.root, "imgs"), self.root):
+            path = os.path.join(folder, entry.image)
+            if os.path.isfile(path):
+                return Path(path)
         return None
 
     def job(self, entry: Entry) -> Job:

@@ -146,8 +146,12 @@ def annotate(
     if tag_unit == "wordpiece":
         attribute_mask[n + 1] = True
     # A word the tokenizer drops (a control character) leaves no gap: numbers stay below L.
-    phrase_ids = np.unique(phrase_ids, return_inverse=True)[1].astype(np.int32)
-    return {"token_ids": token_ids, "phrase_ids": phrase_ids, "attribute_mask": attribute_mask}
+    phrase_ids = np.searchsorted(np.flatnonzero(np.bincount(phrase_ids)), phrase_ids)
+    return {
+        "token_ids": token_ids,
+        "phrase_ids": phrase_ids.astype(np.int32),
+        "attribute_mask": attribute_mask,
+    }
 
 
 class CaptionEncoder:
@@ -177,18 +181,22 @@ class CaptionEncoder:
         return [self._encode_one(caption, image_path) for caption in captions]
 
     def _encode_one(self, caption: str, image_path: str) -> dict[str, Any]:
-        problem = caption_problem(caption)
-        if problem:
-            raise UsageError(f"image {image_path}: {problem}")
-        text = clean_caption(caption)
+        text = clean_caption(caption) if isinstance(caption, str) else ""
+        if not has_word(text):
+            raise UsageError(f"image {image_path}: {caption_problem(caption)}")
         arrays = annotate(text, self.tokenizer, self.max_length, self.tagger, self.tag_unit)
         return {"text": text, **arrays}
+
+
+def has_word(text: str) -> bool:
+    """Whether anything but punctuation is left of a cleaned caption."""
+    return any(map(str.isalnum, text))
 
 
 def caption_problem(caption: Any) -> str | None:
     """Returns what is wrong with a caption as published, None if nothing is."""
     if not isinstance(caption, str):
         return f"a caption is not a string but {type(caption).__name__}: {caption!r}"
-    if not any(char.isalnum() for char in clean_caption(caption)):
+    if not has_word(clean_caption(caption)):
         return f"empty caption {caption!r}: expected at least one word"
     return None
