@@ -143,7 +143,7 @@ def read_source(layout: Layout, folder: str | Path) -> Source:
     """
     path = find_annotation(layout, folder)
     try:
-        items = json.loads(path.read_text(encoding="utf-8"))
+        items = json.loads(path.read_text(encoding="utf-8-sig"))  # editors may add a mark
     except (ValueError, RecursionError) as err:
         raise UsageError(f"{path} is not JSON: {err}. Download or unpack it again") from err
     except OSError as err:

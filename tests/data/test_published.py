@@ -70,6 +70,11 @@ def test_the_folder_may_be_the_parent_and_lack_the_imgs_level(tmp_path, rstp):
     assert list_problems(source) == []
 
 
+def test_a_list_that_an_editor_saved_with_a_byte_order_mark(rstp):
+    annotation(rstp).write_text(annotation(rstp).read_text(), encoding="utf-8-sig")
+    assert len(read_source(LAYOUTS["rstp"], rstp).entries) == 7
+
+
 def test_either_spelling_of_icfg(tmp_path):
     folder = copy_dummy("icfg", tmp_path / "x")
     (folder / "ICFG-PEDES.json").rename(folder / "ICFG_PEDES.json")
