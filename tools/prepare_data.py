@@ -43,7 +43,7 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     add("--max_length", type=int, default=73, help="tokens of a caption (default: 73)")
     add("--tagger", default="pattern", choices=TAGGERS)
     add("--tag_unit", default="word", choices=TAG_UNITS)
-    add("--workers", type=int, help="processes (default: one a core; 0: none besides this one)")
+    add("--workers", type=int, help="processes (default: by cores; 0: none besides this one)")
     add("--check", action="store_true", help="list every problem of the source, write nothing")
     add("--show", type=int, metavar="N", help="print N captions, phrases marked; write nothing")
     return parser.parse_args(argv)

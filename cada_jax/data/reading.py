@@ -20,6 +20,8 @@ from cada_jax.text.attributes import CaptionEncoder
 from cada_jax.text.tokenizer import Tokenizer
 
 CHUNK = 32  # images a worker gets at once
+FEW_IMAGES = 2000  # are read before worker processes have started
+MOST_WORKERS = 8  # more of them only wait for the one process that writes the records
 
 
 class EncoderSettings(NamedTuple):
@@ -132,6 +134,6 @@ def read_all(
 
 
 def worker_count(images: int) -> int:
-    """Returns how many processes pay for their start: one a core, 0 for few images."""
+    """Returns how many processes pay for themselves: one a core up to a limit, 0 for few images."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return 0 if cores == 1 or images < 2000 else cores
+    return 0 if cores == 1 or images < FEW_IMAGES else min(cores, MOST_WORKERS)

@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 from ml_collections import ConfigDict
 
-from cada_jax.data import prepare, records
+from cada_jax.data import prepare, reading, records
 from cada_jax.data.features import caption_config
 from cada_jax.data.reading import EncoderSettings, Job, read_all
 from cada_jax.errors import UsageError
@@ -176,6 +176,14 @@ def test_worker_processes_read_what_one_process_reads(tmp_path):
         assert len(one.captions) == len(other.captions) == (one.problem is None)
         for a, b in zip(one.captions, other.captions, strict=True):
             assert a["text"] == b["text"] and (a["phrase_ids"] == b["phrase_ids"]).all()
+
+
+@pytest.mark.parametrize(
+    ("cores", "images", "workers"), [(4, 20000, 4), (64, 20000, 8), (4, 100, 0), (1, 20000, 0)]
+)
+def test_as_many_workers_as_pay_for_themselves(monkeypatch, cores, images, workers):
+    monkeypatch.setattr(reading.os, "sched_getaffinity", lambda _: range(cores), raising=False)
+    assert reading.worker_count(images) == workers
 
 
 def test_a_worker_imports_no_tensorflow():
