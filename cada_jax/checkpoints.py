@@ -55,6 +55,10 @@ def _manager(folder: pathlib.Path, item: str, keep: int | None, read_only: bool)
             # What a killed run left half written. Never while reading: another process may be
             # writing it right now.
             cleanup_tmp_directories=not read_only,
+            # Or two managers that write at the same time meet at each other's barriers.
+            multiprocessing_options=ocp.options.MultiprocessingOptions(
+                barrier_sync_key_prefix=folder.name
+            ),
         ),
     )
 
