@@ -7,7 +7,7 @@ import pytest
 from cada_jax import accumulate, sharding, train_step
 from cada_jax.augment import normalize
 from cada_jax.models import cada
-from tests.conftest import tiny_config_of_steps
+from tests.conftest import slow, tiny_config_of_steps
 from tests.test_sharding import batch_for
 
 
@@ -74,11 +74,17 @@ def one():
     return found
 
 
+def test_chunks_on_a_mesh_give_the_losses_and_the_gradient_of_one_device(one):
+    assert_equal(gradient_of(random_config(), chunks=2, sizes=(2, 2, 2)), one)
+
+
+@slow
 @pytest.mark.parametrize("sizes", [(8, 1, 1), (2, 4, 1), (2, 2, 2)])
 def test_every_mesh_gives_the_same_losses_and_gradient(one, sizes):
     assert_equal(gradient_of(random_config(), sizes=sizes), one)
 
 
+@slow
 def test_two_and_four_chunks_give_the_same_losses_and_gradient(one, monkeypatch):
     assert_equal(gradient_of(random_config(), chunks=4), one)
     assert_equal(gradient_of(random_config(), chunks=2, sizes=(2, 1, 1)), one)
@@ -88,6 +94,7 @@ def test_two_and_four_chunks_give_the_same_losses_and_gradient(one, monkeypatch)
     assert abs(other / one[0][0] - 1) > 1e-4
 
 
+@slow
 def test_hard_negatives_are_found_in_other_chunks():
     config = random_config()
     config.atp.negatives = "hardest"

@@ -15,7 +15,7 @@ import pytest
 from cada_jax import hosts, inspection, sharding, train, trees
 from cada_jax.data import input_pipeline, prepare
 from cada_jax.errors import LostProcessError, UsageError
-from tests.conftest import REPOSITORY, tiny_config_of_runs
+from tests.conftest import REPOSITORY, slow, tiny_config_of_runs
 from tests.two_hosts import use_noise
 
 
@@ -44,7 +44,7 @@ def pair(tmp_path_factory):
     ]
     died = None
     try:
-        said = [processes[1].communicate(timeout=900)[0]]
+        said = [processes[1].communicate(timeout=1800)[0]]
         died = time.monotonic()
         said.insert(0, processes[0].communicate(timeout=60)[0])
     finally:
@@ -65,6 +65,7 @@ def test_hosts_of_different_configuration_or_code_are_told(pair):
         assert told["code"].startswith("Processes 1 run other code than process 0")
 
 
+@slow
 def test_two_processes_train_and_score_as_one_does(pair, tmp_path, monkeypatch):
     monkeypatch.setattr(input_pipeline, "load_split", None)  # given back afterwards
     monkeypatch.setattr(prepare, "prepared_builder", None)

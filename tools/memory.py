@@ -110,8 +110,10 @@ def report(step: compiled_step.Step) -> str:
     params, state = state_bytes(step.state)
     parts = activation_bytes(config, mesh["data"] * mesh["fsdp"], mesh["tensor"])
     accumulated = config.train.accumulation > 1
-    counted = {"parameters": params, "optimizer state": state - params, "gradient": params} | parts
-    peak = state + params + peak_of(parts, accumulated)
+    gradient = params * (2 if accumulated else 1)  # a chunk's beside the sum
+    counted = {"parameters": params, "optimizer state": state - params, "gradient": gradient}
+    counted |= parts
+    peak = state + gradient + peak_of(parts, accumulated)
     lines = [f"{name:<26} {size / GIB:8.3f} GiB" for name, size in counted.items()]
     lines.append(f"{'at once, by count':<26} {peak / GIB:8.3f} GiB")
     figures = {"by count": peak}
