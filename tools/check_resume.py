@@ -117,7 +117,7 @@ def compare(
     _finish(arguments, straight)
     done = []
     for number in range(kills):
-        saves, wait = moments.randint(1, 3), moments.uniform(0.0, 0.2)
+        saves, wait = moments.randint(1, 2), moments.uniform(0.0, 0.2)
         done.append(kill_once(arguments, killed, saves, wait, while_saving=number % 3 == 0))
         print(f"kill {number + 1}: {done[-1]}", file=sys.stderr, flush=True)
     _finish(arguments, killed)
