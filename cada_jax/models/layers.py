@@ -65,8 +65,8 @@ def gelu(x: jax.Array) -> jax.Array:
 def can_fuse(dtype, dropping: bool, wanted: bool, bias: jax.Array | None, tokens: int) -> bool:
     """Whether cuDNN's fused (flash) attention computes what `Attention` was asked for.
 
-    It knows 16-bit types only, drops no weights by our keys and never forms the weights. Its
-    gradient with a bias needs even numbers of tokens.
+    It needs an NVIDIA GPU from Ampere on and a 16-bit type, drops no weights by our keys and never
+    forms the weights. Its gradient with a bias needs even numbers of tokens.
 
     Args:
       dtype: of the activations.
@@ -76,6 +76,8 @@ def can_fuse(dtype, dropping: bool, wanted: bool, bias: jax.Array | None, tokens
       tokens: T, with a bias S = T too.
     """
     if jax.default_backend() != "gpu" or jnp.dtype(dtype).itemsize != 2 or dropping or wanted:
+        return False
+    if float(getattr(jax.devices()[0], "compute_capability", 0)) < 8.0:
         return False
     return bias is None or (tokens % 2 == 0 and bias.shape[-1] == tokens)
 
@@ -135,12 +137,19 @@ class Attention(nn.Module):
 
     def _fused(self, q, k, v, bias):
         """The kernel of cuDNN, which keeps neither products nor weights: [M, T, D]."""
-        q, k, v = (rearrange(x, "b t (n d) -> b t n d", n=self.heads) for x in (q, k, v))
+        batch, tokens, seen = q.shape[0], q.shape[1], k.shape[1]
+        lengths = {}
         if bias is not None:
-            shape = (q.shape[0], 1, q.shape[1], k.shape[1])
-            bias = jnp.broadcast_to(bias, shape).astype(self.dtype)
-        mixed = jax.nn.dot_product_attention(q, k, v, bias, implementation="cudnn")
-        return rearrange(mixed, "b t n d -> b t (n d)")
+            bias = jnp.broadcast_to(bias, (batch, 1, tokens, seen)).astype(self.dtype)
+        elif tokens % 2 or seen % 2:
+            # Its gradient takes even numbers of tokens only; one more is added and masked.
+            q = jnp.pad(q, ((0, 0), (0, tokens % 2), (0, 0)))
+            k, v = (jnp.pad(x, ((0, 0), (0, seen % 2), (0, 0))) for x in (k, v))
+            lengths["query_seq_lengths"] = jnp.full((batch,), tokens, jnp.int32)
+            lengths["key_value_seq_lengths"] = jnp.full((batch,), seen, jnp.int32)
+        q, k, v = (rearrange(x, "b t (n d) -> b t n d", n=self.heads) for x in (q, k, v))
+        mixed = jax.nn.dot_product_attention(q, k, v, bias, implementation="cudnn", **lengths)
+        return rearrange(mixed, "b t n d -> b t (n d)")[:, :tokens]
 
     def _plain(self, q, k, v, bias, deterministic):
         """Two matrix products and a softmax between: [M, T, D]."""
