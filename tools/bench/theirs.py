@@ -95,6 +95,7 @@ class Network(nn.Module):
             input_ids=masked_ids,
             attention_mask=(ids != self.tokens.pad).long(),
             encoder_hidden_states=image_tokens,
+            use_cache=False,
         ).logits
         words = F.cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), ignore_index=-100)
         return spread / 2 + match + group + self.loss.ara_weight * words
