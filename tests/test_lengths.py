@@ -45,7 +45,8 @@ def test_a_cut_batch_has_the_same_losses_and_gradients(tiny_config, pool):
     if pool == "all":
         return
     model = from_config(tiny_config)
-    params = init_params(model, tiny_config, jax.random.key(0))
+    init = jax.jit(lambda key: init_params(model, tiny_config, key))
+    params = init(jax.random.key(0))
 
     @jax.jit
     def run(params, batch):
@@ -57,4 +58,4 @@ def test_a_cut_batch_has_the_same_losses_and_gradients(tiny_config, pool):
     whole, short = run(params, batch), run(params, cut)
     assert jax.tree.structure(whole) == jax.tree.structure(short)
     for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(short), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5 * max(1.0, np.abs(b).max()))
