@@ -109,7 +109,7 @@ def run(flags, ours, theirs) -> tuple[dict, int]:
     of_torch = f" (torch {ceiling_torch / 1e9:.0f})" if theirs else ""
     print(
         f"Large matrix product: {ceiling / 1e9:.0f} GFLOP/s{of_torch}; the released schedule's "
-        f"re-ranking takes {plain / flags.queries / 1e9:.0f} GFLOP a query; the first run, which "
+        f"re-ranking takes {plain / flags.queries / 1e9:.3g} GFLOP a query; the first run, which "
         f"compiles, took {m['first']:.1f} s\n"
     )
     header = ("stage", "s", "torch s", "ratio", "rows/s", "GFLOP", "MFU %")
