@@ -131,16 +131,19 @@ def bench_preparation(source: Path, root: Path, workers: int) -> None:
 
 def bench_pipeline(root: Path, arguments: argparse.Namespace) -> None:
     """The training batches of the prepared records."""
-    from ml_collections import ConfigDict
-
     from cada_jax.data.features import caption_config
     from cada_jax.data.input_pipeline import load_split, train_batches
 
-    name = caption_config(str(VOCAB_PATH), MAX_LENGTH).name
-    data = {"name": "rstp", "variant": name, "data_dir": str(root / "1"), "captions": "all"}
-    data |= {"image_size": parse_size(arguments.input_size), "max_length": MAX_LENGTH}
-    data |= {"vocab": None, "tagger": "pattern", "tag_unit": "word"}
-    config = ConfigDict({"seed": 0, "data": data, "train": {"batch_size": arguments.batch}})
+    # As other tools: the scripts beside this one are importable when it is run, not when tested.
+    sys.path.insert(0, str(Path(__file__).resolve().parent))
+    from config_file import load_config
+
+    config = load_config("default")
+    config.data.variant = caption_config(str(VOCAB_PATH), MAX_LENGTH).name
+    config.data.data_dir = str(root / "1")
+    config.data.image_size = parse_size(arguments.input_size)
+    config.data.max_length = MAX_LENGTH
+    config.train.batch_size = arguments.batch
     split = load_split(config, "train")
     batches = train_batches(split, config, 0, 0, 1)
     next(batches)  # the graph is built and its threads are started
