@@ -128,6 +128,18 @@ def check_batch(mesh: Mesh, size: int, field: str) -> None:
         )
 
 
+def check_heads(mesh: Mesh, heads: int, field: str) -> None:
+    """Raises ValueError naming `field` if tensor does not divide the attention heads.
+
+    The step would run, and gather every layer's queries, keys and values to cut them elsewhere.
+    """
+    if heads % mesh.shape["tensor"]:
+        raise ValueError(
+            f"{field} = {heads} is not a multiple of config.mesh.tensor = {mesh.shape['tensor']}: "
+            "whole attention heads are split over that axis"
+        )
+
+
 def check_accumulation(mesh: Mesh, size: int, chunks: int) -> None:
     """Raises ValueError if a batch of `size` rows cannot be split into `chunks` on every device."""
     if chunks < 1 or size % (batch_divisor(mesh) * chunks):

@@ -50,6 +50,9 @@ def build(config: ConfigDict, vocab_path: pathlib.Path, steps_per_epoch: int = 1
     prepare.check_vocabulary(config, load_tokenizer(vocab_path))
     try:
         mesh = sharding.make_mesh(config.mesh)
+        for part in ("image", "text"):
+            heads = config.model[part].heads
+            sharding.check_heads(mesh, heads, f"config.model.{part}.heads")
         model = cada.from_config(config)
         tx = optimizer.make_optimizer(config, steps_per_epoch)
         schedule = optimizer.make_schedule(config, steps_per_epoch)

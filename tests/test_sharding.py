@@ -32,6 +32,15 @@ def test_a_batch_that_cannot_be_split_names_the_field():
         sharding.check_batch(mesh, 12, "config.train.batch_size")
 
 
+def test_heads_that_cannot_be_split_name_the_field():
+    mesh = sharding.make_mesh(mesh_config(4, 1, 2))
+    sharding.check_heads(mesh, 12, "config.model.text.heads")
+    with pytest.raises(
+        ValueError, match=r"text\.heads = 3 is not a multiple of .*tensor = 2"
+    ):
+        sharding.check_heads(mesh, 3, "config.model.text.heads")
+
+
 def test_large_parameters_are_split_and_heads_go_to_tensor():
     mesh = sharding.make_mesh(mesh_config(2, 2, 2))
     shape = jax.ShapeDtypeStruct

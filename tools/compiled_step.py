@@ -117,6 +117,9 @@ def describe_step(config: ConfigDict) -> Step:
 
     try:
         mesh = sharding.make_mesh(config.mesh)
+        for part in ("image", "text"):
+            heads = config.model[part].heads
+            sharding.check_heads(mesh, heads, f"config.model.{part}.heads")
         sharding.check_batch(mesh, config.train.batch_size, "config.train.batch_size")
         sharding.check_accumulation(mesh, config.train.batch_size, config.train.accumulation)
         model = cada.from_config(config)
