@@ -35,9 +35,7 @@ def test_a_batch_that_cannot_be_split_names_the_field():
 def test_heads_that_cannot_be_split_name_the_field():
     mesh = sharding.make_mesh(mesh_config(4, 1, 2))
     sharding.check_heads(mesh, 12, "config.model.text.heads")
-    with pytest.raises(
-        ValueError, match=r"text\.heads = 3 is not a multiple of .*tensor = 2"
-    ):
+    with pytest.raises(ValueError, match=r"text\.heads = 3 is not a multiple of .*tensor = 2"):
         sharding.check_heads(mesh, 3, "config.model.text.heads")
 
 
