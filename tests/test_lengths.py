@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from cada_jax import lengths, train_step
+from cada_jax import lengths, objective
 from cada_jax.models.cada import from_config, init_params
 from tests.test_sharding import batch_for
 
@@ -51,7 +51,7 @@ def test_a_cut_batch_has_the_same_losses_and_gradients(tiny_config, pool):
     @jax.jit
     def run(params, batch):
         def loss(params):
-            return train_step.loss_terms(model, tiny_config, params, batch, jax.random.key(1))
+            return objective.loss_terms(model, tiny_config, params, batch, jax.random.key(1))
 
         return jax.value_and_grad(loss, has_aux=True)(params)
 

@@ -9,10 +9,11 @@ import numpy as np
 
 from cada_jax import losses
 from cada_jax.models.cada import from_config
+from cada_jax.objective import association_losses, loss_terms
 from cada_jax.optimizer import make_optimizer, make_schedule
 from cada_jax.posembed import resize_positions
 from cada_jax.sharding import make_mesh, to_global
-from cada_jax.train_step import TrainState, association_losses, loss_terms, make_train_step
+from cada_jax.train_step import TrainState, make_train_step
 from parity.golden import Golden, before_normalising, channels_last
 from parity.table import TOLERANCES, Table
 
