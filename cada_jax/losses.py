@@ -154,7 +154,6 @@ def masked_word_loss(
     number = jnp.sum(masked, axis=1)
     most = jnp.max(number)
 
-    @jax.checkpoint  # the backward pass makes a chunk's logits again
     def summed(places, begin):
         rows = jnp.take_along_axis(decoded, places[:, :, None], axis=1)
         words = jnp.take_along_axis(token_ids, places, axis=1)
@@ -164,6 +163,9 @@ def masked_word_loss(
         right = (jnp.argmax(logits, axis=-1) == words).astype(logits.dtype)
         return jnp.sum(losses * valid), jnp.sum(right * valid)
 
+    # The backward pass makes a chunk's logits again. Around the whole of it: what is kept for a
+    # `cond` alone is kept for every chunk, and that includes the vocabulary.
+    @jax.checkpoint
     def add(total, i):
         begin = i * chunk
         places = jax.lax.dynamic_slice_in_dim(order, begin, chunk, axis=1)

@@ -165,3 +165,15 @@ def test_masked_word_loss_makes_no_logits_for_every_position():
 
     text = jax.jit(jax.grad(loss)).lower(decoded).as_text()
     assert "2x8x999xf32" in text and "x64x999xf32" not in text
+
+
+def test_masked_word_loss_keeps_one_copy_of_the_vocabulary():
+    """What all chunks read alike is not kept once for each of them until the backward pass."""
+    decoded, head = jnp.zeros((2, 64, 4)), jnp.zeros((4, 999))
+    ids, masked = jnp.zeros((2, 64), jnp.int32), jnp.ones((2, 64), bool)
+
+    def loss(decoded, head):
+        return losses.masked_word_loss(lambda x: x @ head, decoded, ids, masked, 8)[0]
+
+    text = jax.jit(jax.grad(loss, argnums=(0, 1))).lower(decoded, head).as_text()
+    assert "tensor<4x999xf32>" in text and "tensor<8x4x999xf32>" not in text
