@@ -1,9 +1,6 @@
 """Folders in the three published formats, from the exporter to a cross-domain table."""
 
-import importlib.util
 import json
-import pathlib
-import sys
 from dataclasses import replace
 
 import jax
@@ -16,17 +13,9 @@ from cada_jax.data.datasets.synthetic.vocabulary import VOCAB_PATH
 from cada_jax.data.mixture import load_training
 from cada_jax.errors import UsageError
 from cada_jax.text.tokenizer import Tokenizer
+from tests.conftest import load_tool
 
-REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 FEW = replace(VARIANTS["tiny"], train_persons=6, val_persons=3, test_persons=4, images_per_person=3)
-
-
-def load_tool(name):
-    spec = importlib.util.spec_from_file_location(name, REPOSITORY / "tools" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")
@@ -65,10 +54,9 @@ def config(load_config, data_dir):
 
 
 @pytest.fixture(autouse=True)
-def one_device(monkeypatch, tmp_path):
+def one_device(monkeypatch):
     make_mesh = sharding.make_mesh
     monkeypatch.setattr(sharding, "make_mesh", lambda mesh: make_mesh(mesh, jax.devices()[:1]))
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "compiled"))
 
 
 def read(path):

@@ -15,7 +15,7 @@ import pytest
 from cada_jax import hosts, inspection, sharding, train, trees
 from cada_jax.data import input_pipeline, prepare
 from cada_jax.errors import LostProcessError, UsageError
-from tests.conftest import REPOSITORY, slow, tiny_config_of_runs
+from tests.conftest import FAST_COMPILE, REPOSITORY, slow, tiny_config_of_runs
 from tests.two_hosts import use_noise
 
 
@@ -27,8 +27,7 @@ def pair(tmp_path_factory):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     environment = os.environ | {
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=1 --xla_backend_optimization_level=0",
-        "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"),
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count=1 {FAST_COMPILE}",
         "JAX_PLATFORMS": "cpu",
     }
     processes = [

@@ -2,14 +2,14 @@
 
 import json
 import os
-import pathlib
 import signal
 import subprocess
 import sys
 
 import pytest
 
-REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
+from tests.conftest import FAST_COMPILE, REPOSITORY
+
 COMMAND = (sys.executable, "-m", "cada_jax.main")
 # The smallest run on generated people: 144 steps, so that a signal comes before the last.
 TINY = """
@@ -94,11 +94,7 @@ def test_one_command_trains_stops_at_sigterm_continues_and_scores(tmp_path):
     config, workdir = tmp_path / "tiny.py", tmp_path / "run"
     config.write_text(TINY)
     arguments = f"--config={config}", f"--workdir={workdir}"
-    environment = os.environ | {
-        "CADA_DATA_DIR": str(tmp_path / "data"),
-        "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "compiled"),
-        "XLA_FLAGS": "",
-    }
+    environment = os.environ | {"CADA_DATA_DIR": str(tmp_path / "data"), "XLA_FLAGS": FAST_COMPILE}
     options = dict(cwd=REPOSITORY, env=environment, stderr=subprocess.PIPE, text=True)
     with subprocess.Popen([*COMMAND, *arguments], **options) as first:
         seen = []

@@ -55,7 +55,6 @@ def test_unknown_labels_do_not_count():
 
 def test_training_lowers_the_loss_and_writes_a_model(data_dir, tmp_path, capfd, monkeypatch):
     monkeypatch.setenv("CADA_DATA_DIR", str(data_dir))
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "")
     tool.main([str(tmp_path / "model"), "--variant", "tiny", "--steps", "4"])
     assert "shoes_color" in capfd.readouterr().err
     params, config, _ = checkpoints.load_model(tmp_path / "model")

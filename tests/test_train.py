@@ -59,16 +59,10 @@ def config():
 
 
 @pytest.fixture(autouse=True)
-def one_device_and_a_cache(monkeypatch, tmp_path_factory):
-    """One device compiles fastest; the programs of one test serve the next, and no home folder."""
+def one_device(monkeypatch):
+    """One device compiles fastest."""
     make_mesh = sharding.make_mesh
     monkeypatch.setattr(sharding, "make_mesh", lambda mesh: make_mesh(mesh, jax.devices()[:1]))
-    folder = tmp_path_factory.getbasetemp() / "compiled"
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(folder))
-    before = jax.config.jax_compilation_cache_dir
-    jax.config.update("jax_compilation_cache_dir", str(folder))
-    yield
-    jax.config.update("jax_compilation_cache_dir", before)
 
 
 @pytest.fixture

@@ -68,7 +68,7 @@ def test_a_weight_of_zero_leaves_the_loss_out(tiny_config, field, absent):
 
 
 def test_total_is_the_weighted_sum(tiny_config):
-    state, step, batch = build(tiny_config, optax.sgd(0.0))
+    state, step, batch = build(tiny_config, optax.sgd(0.1))
     _, m = step(state, batch, jax.random.key(0))
     expected = m["global"] + m["match"] + m["group"] + 0.1 * m["ara"]
     np.testing.assert_allclose(m["total"], expected, rtol=1e-6)

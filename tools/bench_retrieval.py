@@ -11,7 +11,6 @@ runs Hugging Face's BLIP with the same parameters as the released CADA code does
 scores must be ours within 1e-5, else the exit status is 1. The last line is a JSON object.
 """
 
-import json
 import pathlib
 import sys
 import tempfile
@@ -21,7 +20,6 @@ import numpy as np
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 from bench import flops, report, work  # noqa: E402
-from cada_jax.errors import UsageError  # noqa: E402
 
 TOLERANCE = {"float32": 1e-5, "bfloat16": 5e-2}  # of the scores, relative to the largest
 
@@ -169,29 +167,18 @@ def main() -> int:
     ):
         if getattr(flags, name) is None:
             setattr(flags, name, large if flags.gpu else small)
-    sides = []
-    try:
-        if flags.topk > flags.gallery:
-            raise UsageError(f"--topk={flags.topk} exceeds --gallery={flags.gallery}")
-        sides = [side for side in report.start_sides(flags, 1, 1) if side]
-        if flags.gpu and sides[0].call("device") == "cpu":
+    if flags.topk > flags.gallery:
+        parser.error(f"--topk={flags.topk} exceeds --gallery={flags.gallery}")
+
+    def measure(ours, theirs):
+        if flags.gpu and ours.call("device") == "cpu":
             print(f"No accelerator here. With one this would score {flags.queries} texts x "
                   f"{flags.gallery} images, k = {flags.topk}, in {flags.dtype or 'bfloat16'}; "
                   "target: under 60 s")  # fmt: skip
-            return 0
-        status = 0
-        if flags.plot:
-            result = run_plot(flags, sides[0])
-        else:
-            result, status = run(flags, sides[0], sides[1] if len(sides) > 1 else None)
-    except UsageError as err:
-        print(f"error: {err}", file=sys.stderr)
-        return 2
-    finally:
-        for side in sides:
-            side.close()
-    print(json.dumps(result))
-    return status
+            return None
+        return (run_plot(flags, ours), 0) if flags.plot else run(flags, ours, theirs)
+
+    return report.race(flags, 1, 1, measure)
 
 
 if __name__ == "__main__":

@@ -10,14 +10,12 @@ turns in processes of their own. The last line is a JSON object; its "ratio" is 
 over ours.
 """
 
-import json
 import pathlib
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 from bench import flops, report, work  # noqa: E402
-from cada_jax.errors import UsageError  # noqa: E402
 
 PARTS = ("vit", "text", "decoder", "train_step")
 CHUNK = 16  # positions at a time in losses.masked_word_loss
@@ -40,7 +38,7 @@ def count(config, part: str, batch: int, forward: int, length: int, words) -> tu
     )
 
 
-def measure(part: str, repeats: int, ours, theirs) -> dict:
+def time_part(part: str, repeats: int, ours, theirs) -> dict:
     """Runs a part on both sides in turn."""
     out = {"ours": [], "torch": [], **ours.call("prepare", part)}
     if theirs:
@@ -62,7 +60,7 @@ def run(flags, ours, theirs, batch: int, forward: int) -> dict:
     ceiling_torch = theirs.call("product") if theirs else None
     rows, ratio, figures = [], {}, {}
     for part in flags.parts:
-        m = measure(part, flags.repeats, ours, theirs)
+        m = time_part(part, flags.repeats, ours, theirs)
         done, plain = count(config, part, batch, forward, length, flags.words)
         mine = report.median(m["ours"])
         other = report.median(m["torch"]) if theirs else None
@@ -124,28 +122,20 @@ def main() -> int:
     flags = parser.parse_args()
     batch = flags.batch or (120 if flags.gpu else 4)
     forward = 120 if flags.gpu else 8
-    sides = []
-    try:
-        sides = [side for side in report.start_sides(flags, batch, forward) if side]
-        if flags.gpu and sides[0].call("device") == "cpu":
+
+    def measure(ours, theirs):
+        if flags.gpu and ours.call("device") == "cpu":
             print(
                 f"No accelerator here. With one this would time {', '.join(flags.parts)} at full "
                 f"size, batch {batch}, in {flags.dtype or 'bfloat16'}, against {flags.against} "
                 "(torch.compile, fused attention); target: MFU of 50 %, 1.2 times PyTorch"
             )
-            return 0
+            return None
         if flags.data:
-            result = run_data(flags, sides[0])
-        else:
-            result = run(flags, sides[0], sides[1] if len(sides) > 1 else None, batch, forward)
-    except UsageError as err:
-        print(f"error: {err}", file=sys.stderr)
-        return 2
-    finally:
-        for side in sides:
-            side.close()
-    print(json.dumps(result))
-    return 0
+            return run_data(flags, ours), 0
+        return run(flags, ours, theirs, batch, forward), 0
+
+    return report.race(flags, batch, forward, measure)
 
 
 if __name__ == "__main__":

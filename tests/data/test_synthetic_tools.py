@@ -1,12 +1,9 @@
 """Generated people on disk: prepared, exported as published, their ceiling, their picture."""
 
-import importlib.util
 import io
 import json
 import os
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,18 +17,14 @@ from cada_jax.data.prepare import PUBLISHED
 from cada_jax.data.source import list_problems, read_source
 from cada_jax.errors import UsageError
 from cada_jax.text.tokenizer import Tokenizer, clean_caption
+from tests.conftest import load_tool
 
 TINY = VARIANTS["tiny"]
 
 
 @pytest.fixture(scope="module")
 def tool():
-    path = Path(__file__).resolve().parents[2] / "tools" / "export_synthetic.py"
-    spec = importlib.util.spec_from_file_location("export_synthetic", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+    return load_tool("export_synthetic")
 
 
 # Records

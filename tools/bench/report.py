@@ -2,14 +2,17 @@
 
 import argparse
 import datetime
+import json
 import os
 import pathlib
 import platform
 import statistics
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 
 from bench.side import Side
 from bench.work import SIZES
+from cada_jax.errors import UsageError
 
 OURS, THEIRS = "bench.ours:Ours", "bench.theirs:Theirs"
 
@@ -59,6 +62,34 @@ def start_sides(flags, batch: int, forward: int) -> tuple[Side, Side | None]:
     if flags.against == "torch":
         theirs = Side(THEIRS, environment, **kwargs, threads=flags.threads)
     return Side(OURS, ours, **kwargs), theirs
+
+
+def race(
+    flags, batch: int, forward: int, measure: Callable[[Side, Side | None], tuple[dict, int] | None]
+) -> int:
+    """Starts the sides, measures, prints what was found as the last line; the exit status.
+
+    Args:
+      flags: from `common_flags`.
+      batch: pairs of a training step.
+      forward: rows of the forward parts.
+      measure: (ours, PyTorch's or None) -> (what the JSON line holds, exit status), or None where
+        there was nothing to measure.
+    """
+    sides = []
+    try:
+        sides = start_sides(flags, batch, forward)
+        found = measure(*sides)
+    except UsageError as err:
+        print(f"error: {err}", file=sys.stderr)
+        return 2
+    finally:
+        for side in filter(None, sides):
+            side.close()
+    if found is None:
+        return 0
+    print(json.dumps(found[0]))
+    return found[1]
 
 
 def median(seconds: Sequence[float]) -> float:
