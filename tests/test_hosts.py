@@ -15,8 +15,8 @@ import pytest
 from cada_jax import hosts, inspection, sharding, train, trees
 from cada_jax.data import input_pipeline, prepare
 from cada_jax.errors import LostProcessError, UsageError
+from tests.cheap_run import use_noise
 from tests.conftest import REPOSITORY, slow, tiny_config_of_runs
-from tests.two_hosts import use_noise
 
 
 @pytest.fixture(scope="module")
