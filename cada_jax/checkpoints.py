@@ -26,7 +26,7 @@ from ml_collections import ConfigDict
 
 from cada_jax import hosts
 from cada_jax import workdir as workdir_lib
-from cada_jax.errors import MissingFileError, UsageError
+from cada_jax.errors import MissingFileError, NoRoomError, UsageError
 from cada_jax.trees import compare_trees, to_host
 
 PRETRAINED = pathlib.Path(__file__).parent / "pretrained"
@@ -157,7 +157,7 @@ class Checkpoints:
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
-        """Turns what a disk without room makes Orbax raise into one UsageError."""
+        """Turns what a disk without room makes Orbax raise into one NoRoomError."""
         try:
             yield
         except UsageError:
@@ -169,7 +169,7 @@ class Checkpoints:
             # By what is there: the manager also counts the one that was not finished.
             steps = [int(p.name) for p in self._root.glob("checkpoints/*") if p.name.isdigit()]
             kept = f"step {max(steps)}" if steps else "none"
-            raise UsageError(
+            raise NoRoomError(
                 f"{self._root}: a checkpoint could not be written: {reason}. Checkpoints saved "
                 f"before are kept (the newest: {kept}). Make room there, then the same command "
                 "continues."

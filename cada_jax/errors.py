@@ -23,6 +23,10 @@ class MissingFileError(UsageError, FileNotFoundError):
         return str(self.args[0]) if self.args else ""
 
 
+class NoRoomError(UsageError):
+    """A checkpoint could not be written for want of room; what was saved before is kept."""
+
+
 class DivergedError(ArithmeticError):
     """The loss or its gradient is no longer a finite number."""
 

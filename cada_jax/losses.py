@@ -11,6 +11,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
+# Masked positions of a caption that logits of the vocabulary are made for at once.
+MASKED_CHUNK = 16
+
 
 def normalize(features: jax.Array) -> jax.Array:
     """L2-normalises float [B,E] along E; a zero row stays zero."""
@@ -124,7 +127,7 @@ def match_loss(logits, is_match, weights) -> jax.Array:
 
 
 def masked_word_loss(
-    predict: Callable[[jax.Array], jax.Array], decoded, token_ids, masked, chunk: int = 16
+    predict: Callable[[jax.Array], jax.Array], decoded, token_ids, masked, chunk: int = MASKED_CHUNK
 ) -> tuple[jax.Array, jax.Array]:
     """Cross-entropy of the true words at masked positions (ARA), and how many are predicted.
 

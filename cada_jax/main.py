@@ -25,7 +25,13 @@ from typing import NoReturn
 from absl import app, flags
 from ml_collections import config_flags
 
-from cada_jax.errors import DivergedError, LostProcessError, StoppedError, UsageError
+from cada_jax.errors import (
+    DivergedError,
+    LostProcessError,
+    NoRoomError,
+    StoppedError,
+    UsageError,
+)
 
 CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Configuration file, as configs/synthetic.py or configs/rstp.py:released."
@@ -147,6 +153,9 @@ def main(argv: list[str]) -> None:
         with hosts.explained():
             run = train.train if MODE.value == "train" else train.evaluate_only
             run(CONFIG.value, WORKDIR.value)
+    except NoRoomError as e:
+        print(e, file=sys.stderr, flush=True)
+        hosts.leave(2)  # at a normal exit the writers left over print hundreds of tracebacks
     except UsageError as e:
         _stop(e, 2)
     except (DivergedError, LostProcessError) as e:

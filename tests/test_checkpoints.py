@@ -12,7 +12,7 @@ import pytest
 
 from cada_jax import checkpoints, trees
 from cada_jax import workdir as workdir_lib
-from cada_jax.errors import MissingFileError, UsageError
+from cada_jax.errors import MissingFileError, NoRoomError, UsageError
 
 
 @flax.struct.dataclass
@@ -154,7 +154,7 @@ def test_no_room_while_saving_is_one_message_and_keeps_what_was_saved(tmp_path):
         return {"x": jnp.asarray(rng.normal(size=(256, 256)), jnp.float32)}
 
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    with pytest.raises(UsageError) as error:
+    with pytest.raises(NoRoomError) as error:
         with checkpoints.Checkpoints(tmp_path, keep=1) as saved:
             saved.save(1, large(1))
             saved.wait()

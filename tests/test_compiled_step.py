@@ -88,6 +88,8 @@ def test_the_count_of_memory_follows_the_configuration(tool, tiny_config):
     weights = 8 * 2 * 9 * 9 * (4 + 4)
     inputs = 8 * 9 * 32 * 4
     assert parts["image encoder"] == 2 * (hidden + weights + inputs)
+    # Logits and their gradient of 8 captions at 16 masked positions, however long they are.
+    assert parts["vocabulary logits"] == 2 * 8 * 16 * 200 * 4
 
 
 def test_parameters_and_optimizer_are_counted_as_they_are_split(tool, tiny_config, monkeypatch):

@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 from pathlib import Path
 
 import jax
@@ -15,7 +16,7 @@ from cada_jax.errors import DivergedError, UsageError
 from cada_jax.metrics import rank_metrics
 from cada_jax.models.cada import from_config, init_params
 from cada_jax.retrieval import Gallery, Queries
-from cada_jax.sharding import make_mesh
+from cada_jax.sharding import AXES, make_mesh
 
 IMAGES, CAPTIONS, LENGTH = 14, 19, 21
 
@@ -71,7 +72,9 @@ def run(tiny_config, split, made_once):
 
     def evaluate_it(edit=lambda params: params, **options):
         model = from_config(tiny_config)
-        mesh = make_mesh(tiny_config.mesh, jax.devices()[:1])
+        sizes = [tiny_config.mesh[axis] for axis in AXES]
+        devices = 1 if -1 in sizes else math.prod(sizes)
+        mesh = make_mesh(tiny_config.mesh, jax.devices()[:devices])
         options = {"quiet": True} | options
         return evaluate.evaluate(model, edit(params), split, tiny_config, mesh, **options)
 
@@ -201,6 +204,25 @@ def test_batch_sizes_do_not_change_the_results(run, tiny_config):
     large = run()
     for stage in ("global", "reranked", "match_only"):
         assert large[stage] == pytest.approx(small[stage])
+
+
+def test_eight_devices_give_the_results_and_the_ranks_of_one(run, tiny_config, tmp_path):
+    tiny_config.eval.batch_size, tiny_config.eval.image_to_text_top_k = 8, 3
+    one = run(workdir=tmp_path / "one")
+    tiny_config.mesh.data, tiny_config.mesh.fsdp, tiny_config.mesh.tensor = 2, 2, 2
+    eight = run(workdir=tmp_path / "eight")
+    assert one["image_to_text"]["global"] != one["image_to_text"]["reranked"]
+    for results in (one, eight):
+        del results["seconds"]
+    assert eight == one
+    one, eight = (
+        [json.loads(line) for line in (tmp_path / name / "queries.jsonl").read_text().splitlines()]
+        for name in ("one", "eight")
+    )
+    for ours, theirs in zip(eight, one, strict=True):
+        hits = [[(hit["image"], hit["right"]) for hit in row.pop("hits")] for row in (ours, theirs)]
+        assert hits[0] == hits[1]
+        assert ours == theirs
 
 
 def test_a_second_evaluation_compiles_nothing(run):

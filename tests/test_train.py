@@ -107,22 +107,23 @@ def scripted(monkeypatch):
     return scores
 
 
-@pytest.fixture
-def cheap_step(monkeypatch):
+def cheap_train_step(model, tx, config, mesh):
     """A step that compiles at once, and still depends on the batch, the seed and the step."""
 
-    def make_train_step(model, tx, config, mesh):
-        @jax.jit
-        def step(state, batch, key):
-            noise = jax.random.normal(jax.random.fold_in(key, state.step))
-            seen = jax.numpy.mean(batch["image"]) + jax.numpy.mean(batch["token_ids"])
-            params = jax.tree.map(lambda x: x + 1e-3 * (noise + seen), state.params)
-            metrics = {"total": seen, "global": noise, "grad_norm": jax.numpy.ones(())}
-            return state.replace(step=state.step + 1, params=params), metrics
+    @jax.jit
+    def step(state, batch, key):
+        noise = jax.random.normal(jax.random.fold_in(key, state.step))
+        seen = jax.numpy.mean(batch["image"]) + jax.numpy.mean(batch["token_ids"])
+        params = jax.tree.map(lambda x: x + 1e-3 * (noise + seen), state.params)
+        metrics = {"total": seen, "global": noise, "grad_norm": jax.numpy.ones(())}
+        return state.replace(step=state.step + 1, params=params), metrics
 
-        return step
+    return step
 
-    monkeypatch.setattr(train_step, "make_train_step", make_train_step)
+
+@pytest.fixture
+def cheap_step(monkeypatch):
+    monkeypatch.setattr(train_step, "make_train_step", cheap_train_step)
 
 
 def test_a_run_stopped_by_sigterm_and_continued_equals_one_that_was_not(

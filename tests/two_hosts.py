@@ -5,29 +5,12 @@ import os
 import pathlib
 import signal
 import sys
-import types
 
-import jax
-
-from cada_jax import evaluate, hosts, train, train_step
-from cada_jax.data import input_pipeline, prepare
+from cada_jax import hosts, train
+from cada_jax.data import input_pipeline
 from cada_jax.errors import LostProcessError, StoppedError, UsageError
+from tests.cheap_run import make_it_cheap, use_noise
 from tests.conftest import tiny_config_of_runs
-from tests.test_train import make_split
-
-PERSONS = {"train": 6, "val": 3, "test": 4}
-
-
-def use_noise(config, folder: pathlib.Path) -> None:
-    """Splits in memory in place of prepared ones."""
-    words = ["[PAD]", *(f"word{i}" for i in range(1, 198)), "[DEC]", "[ENC]"]
-    words[100:104] = "[UNK]", "[CLS]", "[SEP]", "[MASK]"
-    vocab = folder / f"words{os.getpid()}.txt"
-    vocab.write_text("\n".join(words) + "\n")
-    splits = {name: make_split(name, n, config, vocab) for name, n in PERSONS.items()}
-    input_pipeline.load_split = lambda _, name: splits[name]
-    builder = types.SimpleNamespace(info=types.SimpleNamespace(splits=splits))
-    prepare.prepared_builder = lambda _: builder
 
 
 def tell(**values) -> None:
@@ -53,24 +36,6 @@ def differ(config, index: int) -> None:
         tell(code=str(e))
     hosts.code_digest = digest
     hosts.check_same_program(config)
-
-
-def make_it_cheap() -> None:
-    """A step that compiles at once and needs every device, and no evaluation."""
-
-    def make_train_step(model, tx, config, mesh):
-        @jax.jit
-        def step(state, batch, key):
-            seen = jax.numpy.mean(batch["image"]) + jax.numpy.mean(batch["token_ids"])
-            params = jax.tree.map(lambda x: x + 1e-3 * seen, state.params)
-            metrics = {"total": seen, "grad_norm": jax.numpy.ones(())}
-            return state.replace(step=state.step + 1, params=params), metrics
-
-        return step
-
-    train_step.make_train_step = make_train_step
-    figures = {"R1": 1.0}
-    evaluate.evaluate = lambda *_, **__: {"global": figures, "reranked": figures}
 
 
 def with_a_signal(index: int, signum: int):

@@ -16,9 +16,9 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 from bench import flops, report, work  # noqa: E402
+from cada_jax.losses import MASKED_CHUNK  # noqa: E402
 
 PARTS = ("vit", "text", "decoder", "train_step")
-CHUNK = 16  # positions at a time in losses.masked_word_loss
 
 
 def count(config, part: str, batch: int, forward: int, length: int, words) -> tuple[int, int]:
@@ -31,7 +31,7 @@ def count(config, part: str, batch: int, forward: int, length: int, words) -> tu
     if part == "decoder":
         return (flops.decode(config, forward, full, forward),) * 2
     masked = (work.make_train_batch(config, batch, words)["phrase_ids"] > 0).sum(1).max()
-    logits = min(length, -(-int(masked) // CHUNK) * CHUNK) * batch
+    logits = min(length, -(-int(masked) // MASKED_CHUNK) * MASKED_CHUNK) * batch
     return (
         flops.train_step(config, batch, length, shared=True, logits=logits),
         flops.train_step(config, batch, full, shared=False),

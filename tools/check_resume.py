@@ -3,13 +3,16 @@
     python tools/check_resume.py --config=configs/synthetic.py:tiny --workdir=/tmp/resume --kills=20
 
 One run is left alone. Another gets SIGKILL again and again, every third time while it writes a
-checkpoint, and the same command continues it. The exit status is 1 unless both end with the same
-SHA-256 of the parameters, as `tools/inspect_checkpoint.py` prints it. FIELD=VALUE after --set
-changes the configuration of both: train.checkpoint_every=5 for many checkpoints in a short run.
+checkpoint, then SIGTERM --terms times, and the same command continues it. The exit status is 1
+unless both end with the same SHA-256 of the parameters, of the last step and of the best, as
+`tools/inspect_checkpoint.py` prints it, and every SIGTERM left a checkpoint and exit code 143.
+FIELD=VALUE after --set changes the configuration of both: train.checkpoint_every=5 for many
+checkpoints in a short run.
 """
 
 import argparse
 import dataclasses
+import functools
 import multiprocessing
 import os
 import pathlib
@@ -18,18 +21,18 @@ import shutil
 import signal
 import sys
 import time
+from collections.abc import Callable
+from typing import Any
 
 from cada_jax import inspection
-from cada_jax.errors import UsageError
+from cada_jax.errors import StoppedError, UsageError
 
 CONTEXT = multiprocessing.get_context("forkserver")
+Run = Callable[[str], Any]  # trains in the folder it is given; must be picklable
 
 
-def _run(argument: str, changes: dict, workdir: str, log: str) -> None:
-    """A whole run, in a process of its own."""
-    with open(log, "a", encoding="utf-8") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
+def train_from_config(argument: str, changes: dict, workdir: str) -> None:
+    """The run of a configuration file with changed fields, by dotted name."""
     from cada_jax import train
     from config_file import load_config
 
@@ -38,13 +41,34 @@ def _run(argument: str, changes: dict, workdir: str, log: str) -> None:
     train.train(config.lock(), workdir)
 
 
+def _run(run: Run, workdir: str, log: str) -> None:
+    """A whole run, in a process of its own; it ends with the exit codes of `cada_jax.main`."""
+    with open(log, "a", encoding="utf-8") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    try:
+        run(workdir)
+    except StoppedError as e:
+        print(e, flush=True)
+        sys.exit(128 + e.signum)
+
+
 @dataclasses.dataclass(frozen=True)
 class Kill:
-    """One kill: seconds after the start, newest whole checkpoint then, whether one was written."""
+    """One kill: seconds after the start, newest whole checkpoint then, whether one was written.
+
+    exit_code is that of the process, negative for the signal that ended it.
+    """
 
     after: float
     step: int | None
     saving: bool
+    exit_code: int | None
+
+    @property
+    def saved(self) -> bool:
+        """Whether it saved and ended as `cada_jax.main` documents for SIGTERM."""
+        return self.exit_code == 128 + signal.SIGTERM and self.step is not None
 
 
 def _saving(folder: pathlib.Path) -> bool:
@@ -56,29 +80,35 @@ def _newest(folder: pathlib.Path) -> int | None:
     return max((int(p.name) for p in folder.glob("*") if p.name.isdigit()), default=None)
 
 
-def _start(arguments: tuple, workdir: pathlib.Path) -> multiprocessing.Process:
-    process = CONTEXT.Process(target=_run, args=(*arguments, str(workdir), f"{workdir}.log"))
+def _start(run: Run, workdir: pathlib.Path) -> multiprocessing.Process:
+    process = CONTEXT.Process(target=_run, args=(run, str(workdir), f"{workdir}.log"))
     process.start()
     return process
 
 
 def kill_once(
-    arguments: tuple, workdir: pathlib.Path, saves: int, wait: float, while_saving: bool
+    run: Run,
+    workdir: pathlib.Path,
+    saves: int,
+    wait: float,
+    while_saving: bool,
+    signum: int = signal.SIGKILL,
 ) -> Kill:
-    """Starts or continues the run and kills it.
+    """Starts or continues the run and sends it a signal.
 
     Args:
-      arguments: configuration file, changed fields.
-      workdir: of the run.
+      run: what to run.
+      workdir: where.
       saves: new checkpoints to let it finish first.
       wait: seconds after the last of them.
       while_saving: then wait until it writes the next one.
+      signum: the signal.
 
     Raises:
       UsageError: the run ended before it could be killed.
     """
     folder, start = workdir / "checkpoints", time.monotonic()
-    newest, process = _newest(folder), _start(arguments, workdir)
+    newest, process = _newest(folder), _start(run, workdir)
     due = None
     while process.is_alive():
         if due is None and _newest(folder) != newest:
@@ -92,44 +122,53 @@ def kill_once(
             f"the run ended before it was killed; see {workdir}.log: give it more steps"
         )
     saving = _saving(folder)
-    os.kill(process.pid, signal.SIGKILL)
+    os.kill(process.pid, signum)
     process.join()
-    return Kill(time.monotonic() - start, _newest(folder), saving)
+    return Kill(time.monotonic() - start, _newest(folder), saving, process.exitcode)
 
 
 def compare(
-    argument: str, changes: dict, root: pathlib.Path, kills: int, seed: int
-) -> tuple[str, str, list[Kill]]:
+    alone: Run, run: Run, root: pathlib.Path, kills: int, terms: int, seed: int
+) -> tuple[list[str], list[str], list[Kill]]:
     """Digests of the undisturbed and of the killed run, and the kills.
 
     Args:
-      argument: configuration file, as for `load_config`.
-      changes: its changed fields, by dotted name.
+      alone: what to run undisturbed.
+      run: what to kill; the same but for how often it saves.
       root: folder for both runs, emptied first.
-      kills: how often.
+      kills: how often it gets SIGKILL.
+      terms: how often SIGTERM after that.
       seed: of the moments.
+
+    Returns:
+      (digests, digests, kills); digests are of the last parameters and, if any, of the best.
     """
-    CONTEXT.set_forkserver_preload(["cada_jax.train"])  # imported once, not for every start
     shutil.rmtree(root, ignore_errors=True)
     root.mkdir(parents=True)
-    arguments, moments = (argument, changes), random.Random(seed)
+    moments = random.Random(seed)
     straight, killed = root / "straight", root / "killed"
-    _finish(arguments, straight)
+    _finish(alone, straight)
     done = []
-    for number in range(kills):
+    for number in range(kills + terms):
+        signum = signal.SIGKILL if number < kills else signal.SIGTERM
         saves, wait = moments.randint(1, 2), moments.uniform(0.0, 0.2)
-        done.append(kill_once(arguments, killed, saves, wait, while_saving=number % 3 == 0))
+        done.append(kill_once(run, killed, saves, wait, number % 3 == 0, signum))
         print(f"kill {number + 1}: {done[-1]}", file=sys.stderr, flush=True)
-    _finish(arguments, killed)
-    digests = (inspection.digest(inspection.read(run).params) for run in (straight, killed))
-    return *digests, done
+    _finish(run, killed)
+    return _digests(straight), _digests(killed), done
 
 
-def _finish(arguments: tuple, workdir: pathlib.Path) -> None:
-    process = _start(arguments, workdir)
+def _finish(run: Run, workdir: pathlib.Path) -> None:
+    process = _start(run, workdir)
     process.join()
     if process.exitcode:
         raise UsageError(f"the run in {workdir} failed; see {workdir}.log")
+
+
+def _digests(workdir: pathlib.Path) -> list[str]:
+    best = _newest(workdir / "best")
+    paths = [workdir] if best is None else [workdir, workdir / "best" / str(best)]
+    return [inspection.digest(inspection.read(path).params) for path in paths]
 
 
 def main() -> int:
@@ -140,6 +179,7 @@ def main() -> int:
     parser.add_argument("--config", default="synthetic:tiny", help="as for cada_jax.main")
     parser.add_argument("--workdir", required=True, help="folder for both runs, emptied first")
     parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--terms", type=int, default=0, help="SIGTERMs after the kills")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--set", nargs="*", default=[], metavar="FIELD=VALUE")
     flags = parser.parse_args()
@@ -147,16 +187,22 @@ def main() -> int:
         from compiled_step import parse_changes
         from config_file import load_config
 
+        CONTEXT.set_forkserver_preload(["cada_jax.train"])  # imported once, not for every start
         changes = parse_changes(load_config(flags.config), flags.set)
+        run = functools.partial(train_from_config, flags.config, changes)
         root = pathlib.Path(flags.workdir).absolute()
-        straight, killed, kills = compare(flags.config, changes, root, flags.kills, flags.seed)
+        straight, killed, done = compare(run, run, root, flags.kills, flags.terms, flags.seed)
     except UsageError as err:
         print(f"error: {err}", file=sys.stderr)
         return 2
+    kills, terms = done[: flags.kills], done[flags.kills :]
     saving = sum(kill.saving for kill in kills)
     print(f"{len(kills)} kills, {saving} of them while a checkpoint was written")
-    print(f"left alone  sha256 {straight}\nkilled      sha256 {killed}")
-    return 0 if straight == killed else 1
+    if terms:
+        print(f"{len(terms)} SIGTERMs, {sum(term.saved for term in terms)} saved and exited 143")
+    for what, one, other in zip(("last", "best"), straight, killed, strict=False):
+        print(f"{what}, left alone  sha256 {one}\n{what}, killed      sha256 {other}")
+    return 0 if straight == killed and all(term.saved for term in terms) else 1
 
 
 if __name__ == "__main__":

@@ -5,9 +5,9 @@
 
 Devices are simulated on the CPU and the step is compiled for them, not run. Bytes are those of the
 whole array a collective works on, on one device (the result of an all-gather, the operand of a
-reduce-scatter), times how often it runs: loops over layers and chunks are counted by their length.
-The CPU's compiler leaves an all-reduce where the accelerators' make a reduce-scatter of it, which
-is half of it.
+reduce-scatter), times how often it runs: loops over layers and chunks are counted by their length,
+and what a condition may skip as if it never did. The CPU's compiler sends bfloat16 as float32, and
+leaves an all-reduce where the accelerators' make a reduce-scatter of it, which is half of it.
 """
 
 import argparse

@@ -56,6 +56,8 @@ def activation_bytes(config: ConfigDict, data: int, tensor: int) -> dict[str, in
     With accumulation the parts of a chunk follow each other, and the batch's image tokens (their
     own, the negatives' and both gradients) stay; without it everything is there at once.
     """
+    from cada_jax.losses import MASKED_CHUNK  # imports JAX
+
     c, size = config.model, 2 if config.model.dtype == "bfloat16" else 4
     chunks, length = config.train.accumulation, config.data.max_length
     batch = config.train.batch_size // data
@@ -77,8 +79,9 @@ def activation_bytes(config: ConfigDict, data: int, tensor: int) -> dict[str, in
         parts["decoder"] = layers(c.text, 3 * rows, length, [length, grid], drops)
     if config.loss.ara_weight:
         parts["attribute decoder"] = layers(c.text, rows, length, [length, grid], drops)
-        # Logits, and the softmax that their gradient is made of.
-        parts["vocabulary logits"] = 2 * 4 * rows * length * c.text.vocab_size
+        # Logits, and the softmax that their gradient is made of, some masked positions at a time.
+        places = min(MASKED_CHUNK, length)
+        parts["vocabulary logits"] = 2 * 4 * rows * places * c.text.vocab_size
     if chunks > 1:
         parts["encodings of the batch"] = 4 * batch * grid * c.image.width * size
     return parts
