@@ -1,4 +1,4 @@
-"""Image files and their captions to what is stored of them, on one core or on many.
+"""Image files and their captions to the records stored of them, on one core or on many.
 
 Imports no TensorFlow, so that a worker process starts in a second.
 """
@@ -12,10 +12,11 @@ import os
 import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from PIL import Image, UnidentifiedImageError
 
+from cada_jax.data.example import serialize_example
 from cada_jax.text.attributes import CaptionEncoder
 from cada_jax.text.tokenizer import Tokenizer
 
@@ -34,18 +35,30 @@ class EncoderSettings(NamedTuple):
 
 
 class Job(NamedTuple):
-    """One image to read. path: None where there is no file; name: for messages."""
+    """One image to read.
+
+    Attributes:
+      path: its file, None where there is none.
+      image_path: as the annotation file names it.
+      pid: person number.
+      captions: as published.
+    """
 
     path: str | None
+    image_path: str
+    pid: int
     captions: tuple[str, ...]
-    name: str
 
 
 class Read(NamedTuple):
-    """One image read. data: the file as it is; captions: encoded; problem: None if usable."""
+    """One image read.
 
-    data: bytes
-    captions: list[dict[str, Any]]
+    Attributes:
+      example: see `serialize_example`; empty if there is a problem or it was not asked for.
+      problem: None if the image is usable.
+    """
+
+    example: bytes
     problem: str | None
 
 
@@ -65,6 +78,9 @@ def image_problem(data: bytes) -> str | None:
         with Image.open(io.BytesIO(data)) as image:
             if image.format not in ("JPEG", "PNG"):
                 return f"is {image.format}, expected JPEG or PNG"
+            # A JPEG at an eighth of its size: all of the file is decoded, which is what can fail,
+            # and the inverse transform of its blocks, half of the time, is left out.
+            image.draft(None, (1, 1))
             image.load()
     except UnidentifiedImageError:  # its text holds an address in memory
         return "cannot be decoded (it is no image file)"
@@ -74,26 +90,28 @@ def image_problem(data: bytes) -> str | None:
 
 
 def read_job(job: Job, settings: EncoderSettings | None) -> Read:
-    """Reads an image, decodes it to see that it can be, and encodes its captions.
+    """Reads an image, decodes it to see that it can be, and makes its record.
 
     Args:
       job: what to read.
-      settings: None leaves the captions out.
+      settings: of the captions' encoder; None only checks the image.
 
     Raises:
       UsageError: a caption is empty or no string.
     """
     if job.path is None:
-        return Read(b"", [], f"image {job.name} is missing")
+        return Read(b"", f"image {job.image_path} is missing")
     try:
         data = Path(job.path).read_bytes()
     except OSError as err:
-        return Read(b"", [], f"image {job.path} cannot be read ({err.strerror})")
+        return Read(b"", f"image {job.path} cannot be read ({err.strerror})")
     problem = image_problem(data)
     if problem:
-        return Read(data, [], f"image {job.path} {problem}")
-    captions = load_encoder(settings).encode(job.captions, job.name) if settings else []
-    return Read(data, captions, None)
+        return Read(b"", f"image {job.path} {problem}")
+    if settings is None:
+        return Read(b"", None)
+    captions = load_encoder(settings).encode(job.captions, job.image_path)
+    return Read(serialize_example(data, job.image_path, job.pid, captions), None)
 
 
 def _read_chunk(jobs: Sequence[Job], settings: EncoderSettings | None) -> list[Read]:
@@ -107,7 +125,7 @@ def read_all(
 
     Args:
       jobs: what to read.
-      settings: of the captions' encoder, None leaves the captions out.
+      settings: of the captions' encoder; None only checks the images.
       workers: processes; 0 reads in this one. They are started anew ("spawn"), so a script that
         asks for them needs `if __name__ == "__main__":`.
     """
