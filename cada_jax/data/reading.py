@@ -20,7 +20,7 @@ from cada_jax.data.example import serialize_example
 from cada_jax.text.attributes import CaptionEncoder
 from cada_jax.text.tokenizer import Tokenizer
 
-CHUNK = 32  # images a worker gets at once
+CHUNK = 32  # images that are read at once
 FEW_IMAGES = 2000  # are read before worker processes have started
 MOST_WORKERS = 8  # more of them only wait for the one process that writes the records
 
@@ -89,33 +89,44 @@ def image_problem(data: bytes) -> str | None:
     return None
 
 
-def read_job(job: Job, settings: EncoderSettings | None) -> Read:
-    """Reads an image, decodes it to see that it can be, and makes its record.
+def read_file(job: Job) -> tuple[bytes, str | None]:
+    """Returns an image file's bytes, and what is wrong with it: None if it can be decoded."""
+    if job.path is None:
+        return b"", f"image {job.image_path} is missing"
+    try:
+        data = Path(job.path).read_bytes()
+    except OSError as err:
+        return b"", f"image {job.path} cannot be read ({err.strerror})"
+    problem = image_problem(data)
+    return data, problem and f"image {job.path} {problem}"
+
+
+def read_chunk(jobs: Sequence[Job], settings: EncoderSettings | None) -> list[Read]:
+    """Reads images, decodes them to see that they can be, and makes their records.
 
     Args:
-      job: what to read.
-      settings: of the captions' encoder; None only checks the image.
+      jobs: what to read.
+      settings: of the captions' encoder; None only checks the images.
 
     Raises:
       UsageError: a caption is empty or no string.
     """
-    if job.path is None:
-        return Read(b"", f"image {job.image_path} is missing")
-    try:
-        data = Path(job.path).read_bytes()
-    except OSError as err:
-        return Read(b"", f"image {job.path} cannot be read ({err.strerror})")
-    problem = image_problem(data)
-    if problem:
-        return Read(b"", f"image {job.path} {problem}")
+    # All files, then all captions: to change between the two at every image takes a fifth longer,
+    # as neither's code and tables stay in the core's cache.
+    files = [read_file(job) for job in jobs]
     if settings is None:
-        return Read(b"", None)
-    captions = load_encoder(settings).encode(job.captions, job.image_path)
-    return Read(serialize_example(data, job.image_path, job.pid, captions), None)
-
-
-def _read_chunk(jobs: Sequence[Job], settings: EncoderSettings | None) -> list[Read]:
-    return [read_job(job, settings) for job in jobs]
+        return [Read(b"", problem) for _, problem in files]
+    encode = load_encoder(settings).encode
+    encoded = [
+        [] if problem else encode(job.captions, job.image_path)
+        for job, (_, problem) in zip(jobs, files, strict=True)
+    ]
+    return [
+        Read(
+            b"" if problem else serialize_example(data, job.image_path, job.pid, captions), problem
+        )
+        for job, (data, problem), captions in zip(jobs, files, encoded, strict=True)
+    ]
 
 
 def read_all(
@@ -129,8 +140,10 @@ def read_all(
       workers: processes; 0 reads in this one. They are started anew ("spawn"), so a script that
         asks for them needs `if __name__ == "__main__":`.
     """
+    chunks = (jobs[i : i + CHUNK] for i in range(0, len(jobs), CHUNK))
     if workers <= 0:
-        yield from (read_job(job, settings) for job in jobs)
+        for chunk in chunks:
+            yield from read_chunk(chunk, settings)
         return
     pool = concurrent.futures.ProcessPoolExecutor(
         workers,
@@ -139,10 +152,9 @@ def read_all(
         initargs=(signal.SIGINT, signal.SIG_IGN),
     )
     ahead: collections.deque[concurrent.futures.Future] = collections.deque()
-    chunks = (jobs[i : i + CHUNK] for i in range(0, len(jobs), CHUNK))
     try:
         for chunk in chunks:
-            ahead.append(pool.submit(_read_chunk, chunk, settings))
+            ahead.append(pool.submit(read_chunk, chunk, settings))
             if len(ahead) > 2 * workers:
                 yield from ahead.popleft().result()
         while ahead:
