@@ -119,7 +119,8 @@ def check_vocabulary(config: ConfigDict, tokenizer: Tokenizer) -> None:
 
 def _missing_message(config: ConfigDict, builder: FolderBuilder) -> str:
     layout, name, folder = builder.LAYOUT, config.data.name, data_folder(config)
-    beside = sorted(p.parent.parent.name for p in folder.glob(f"{name}/*/*/dataset_info.json"))
+    others = folder.glob(f"{name}/*/{builder.version}/dataset_info.json")
+    beside = sorted(path.parent.parent.name for path in others)
     found = ""
     if beside:
         found = (

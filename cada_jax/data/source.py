@@ -85,7 +85,7 @@ class Source:
     def job(self, entry: Entry) -> Job:
         """Returns what `reading.read_all` needs of an entry."""
         path = self.image_file(entry)
-        return Job(path and str(path), entry.captions, entry.image)
+        return Job(path and str(path), entry.image, entry.pid, entry.captions)
 
     def of_split(self, split: str) -> list[Entry]:
         """Returns the entries of one split, in the order of the file."""

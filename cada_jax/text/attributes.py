@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from cada_jax.errors import MissingFileError, UsageError
-from cada_jax.text.tokenizer import Tokenizer, clean_caption, find_words
+from cada_jax.text.tokenizer import Tokenizer, clean_caption, split_words
 
 # Penn Treebank tags.
 ADJECTIVE = "JJ"
@@ -129,29 +129,24 @@ def annotate(
     if tag_unit not in TAG_UNITS:
         raise UsageError(f"unknown data.tag_unit {tag_unit!r}: expected one of {TAG_UNITS}")
     pieces, piece_ids, words = tokenizer.split(text)
-    token_ids, word_index = tokenizer.frame(piece_ids, words, max_length)
+    token_ids, _ = tokenizer.frame(piece_ids, words, max_length)
     n = min(len(pieces), max_length - 2)
     if tag_unit == "word":
-        tags = tag_words([text[start:end] for start, end in find_words(text)], tagger)
-        unit = word_index[1 : n + 1]
+        tags = tag_words(split_words(text), tagger)
+        unit = words[:n].tolist()
     else:
         tags = tag_words(pieces, tagger)
-        unit = np.arange(n)
-    attribute = np.array([tag in ATTRIBUTE_TAGS for tag in tags], bool)
+        unit = range(n)
+    groups = phrase_groups(tags)
+    # A word the tokenizer drops (a control character) leaves no gap: numbers stay below L.
+    number = {0: 0}
     phrase_ids = np.zeros(max_length, np.int32)
     attribute_mask = np.zeros(max_length, bool)
-    if n:
-        phrase_ids[1 : n + 1] = np.array(phrase_groups(tags), np.int32)[unit]
-        attribute_mask[1 : n + 1] = attribute[unit]
+    phrase_ids[1 : n + 1] = [number.setdefault(groups[i], len(number)) for i in unit]
+    attribute_mask[1 : n + 1] = [tags[i] in ATTRIBUTE_TAGS for i in unit]
     if tag_unit == "wordpiece":
         attribute_mask[n + 1] = True
-    # A word the tokenizer drops (a control character) leaves no gap: numbers stay below L.
-    phrase_ids = np.searchsorted(np.flatnonzero(np.bincount(phrase_ids)), phrase_ids)
-    return {
-        "token_ids": token_ids,
-        "phrase_ids": phrase_ids.astype(np.int32),
-        "attribute_mask": attribute_mask,
-    }
+    return {"token_ids": token_ids, "phrase_ids": phrase_ids, "attribute_mask": attribute_mask}
 
 
 class CaptionEncoder:

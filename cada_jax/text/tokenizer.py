@@ -3,6 +3,8 @@
 Cleaning follows the released CADA code, the pieces are those of BERT uncased.
 """
 
+import bisect
+import functools
 import re
 from pathlib import Path
 
@@ -25,6 +27,9 @@ UNKNOWN_TOKEN = "[UNK]"
 # BERT's own file has none of these: they follow its last entry, as in BLIP.
 APPENDED = ("[DEC]", "[ENC]")
 
+# Different words of captions, their punctuation included, that are split once only.
+CACHED_WORDS = 2**16
+
 _REMOVED = str.maketrans(dict.fromkeys('.!"()*#:;~', " "))
 # A hyphenated compound is one word ("knee-length"), so that a tagger sees one attribute in it.
 _WORD = re.compile(r"\w+(?:-\w+)*|[^\w\s]")
@@ -43,6 +48,11 @@ def clean_caption(text: str, max_words: int = 72) -> str:
 def find_words(text: str) -> list[tuple[int, int]]:
     """Returns the (start, end) characters of each word, and of each lone punctuation mark."""
     return [match.span() for match in _WORD.finditer(text)]
+
+
+def split_words(text: str) -> list[str]:
+    """Returns the words themselves, in the same order."""
+    return _WORD.findall(text)
 
 
 class Tokenizer:
@@ -70,6 +80,7 @@ class Tokenizer:
         self._pieces = PieceTokenizer(models.WordPiece(self.vocabulary, unk_token=UNKNOWN_TOKEN))
         self._pieces.normalizer = normalizers.BertNormalizer(lowercase=True)
         self._pieces.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        self._split_word = functools.lru_cache(maxsize=CACHED_WORDS)(self._split_new_word)
 
     def split(self, text: str) -> tuple[list[str], np.ndarray, np.ndarray]:
         """Splits a cleaned caption, without special tokens and without truncation.
@@ -78,11 +89,26 @@ class Tokenizer:
           The n pieces as strings ("sleeve", "##d"), their ids (int32 [n]) and the index in
           `find_words(text)` of the word each piece begins in (int32 [n]).
         """
+        # Neither a piece nor a word reaches over a blank, so that what is between two blanks is
+        # split alone, and the few thousand different ones are split once.
+        pieces: list[str] = []
+        ids: list[int] = []
+        words: list[int] = []
+        before = 0
+        for part in text.split():
+            part_pieces, part_ids, part_words, count = self._split_word(part)
+            pieces += part_pieces
+            ids += part_ids
+            words += [before + word for word in part_words]
+            before += count
+        return pieces, np.array(ids, np.int32), np.array(words, np.int32)
+
+    def _split_new_word(self, text: str) -> tuple[list[str], list[int], list[int], int]:
+        """What `split` returns for a text without blanks, and the number of its words."""
         encoding = self._pieces.encode(text, add_special_tokens=False)
-        ends = np.array([end for _, end in find_words(text)], np.int32)
-        starts = np.array([start for start, _ in encoding.offsets], np.int32)
-        words = np.searchsorted(ends, starts, side="right").astype(np.int32)
-        return encoding.tokens, np.array(encoding.ids, np.int32), words
+        ends = [end for _, end in find_words(text)]
+        words = [bisect.bisect_right(ends, start) for start, _ in encoding.offsets]
+        return encoding.tokens, encoding.ids, words, len(ends)
 
     def encode(self, text: str, max_length: int) -> tuple[np.ndarray, np.ndarray]:
         """Encodes a cleaned caption.

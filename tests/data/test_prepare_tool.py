@@ -41,7 +41,7 @@ def test_prepares_and_counts_beside_the_published_numbers(tool, source, tmp_path
     assert re.search(r"train +2 \(3701\) +4 \(18505\) +8 \(37010\) +differs", printed)
     assert "WARNING" in printed
     (variant,) = re.findall(r"--config\.data\.variant=(\S+)", printed)
-    assert (out / "rstp" / variant / "1.0.0" / "vocab.txt").is_file()
+    assert (out / "rstp" / variant / "2.0.0" / "vocab.txt").is_file()
     assert tool.main(flags(source, f"--data_dir={out}")) == 0
     assert "Already prepared" in capsys.readouterr().out
 
@@ -130,6 +130,12 @@ def test_the_benchmark_measures_each_stage(capsys):
     sizes = ["--size=32x16", "--input_size=16x16", "--batch=2", "--batches=2"]
     assert bench.main(["--images=4", *sizes]) == 0
     printed = capsys.readouterr().out
-    for part in ("plain reading", "captions", "preparation, one", "ratio", "pipeline at 16x16"):
+    for part in (
+        "plain reading",
+        "captions",
+        "preparation, 0 worker",
+        "ratio",
+        "pipeline at 16x16",
+    ):
         assert part in printed
     assert re.search(r"1,000 pairs/s need [\d.]+ such cores", printed)

@@ -1,12 +1,14 @@
 """Folders as published, whole and broken: what is read, and how each fault is reported."""
 
 import dataclasses
+import io
 import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 from PIL import Image
 
 from cada_jax.data import prepare
@@ -184,6 +186,32 @@ def test_a_corrupt_image_is_named_and_nothing_is_left(rstp, tmp_path, break_imag
     assert not [p for p in (tmp_path / "out").rglob("*") if "tfrecord" in p.name]
 
 
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}])
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_a_damaged_jpeg_is_found_as_by_decoding_all_of_it(options, mode):
+    """The check leaves out what cannot fail, and only that."""
+    generator = np.random.default_rng(0)
+    pixels = generator.integers(0, 256, (40, 24, 3)).astype(np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).convert(mode).save(file, "JPEG", **options)
+    whole, bad = file.getvalue(), 0
+    assert image_problem(whole) is None
+    for trial in range(60):
+        data = np.frombuffer(whole, np.uint8)[: generator.integers(1, len(whole) + 1)].copy()
+        if trial % 2:
+            data = np.frombuffer(whole, np.uint8).copy()
+            data[generator.integers(0, len(data), 3)] = generator.integers(0, 256, 3)
+        try:
+            with Image.open(io.BytesIO(data.tobytes())) as image:
+                image.load()
+            decodes = True
+        except (OSError, ValueError, SyntaxError):
+            decodes = False
+        assert (image_problem(data.tobytes()) is None) == decodes
+        bad += not decodes
+    assert 0 < bad < 60
+
+
 def test_shared_persons_names_person_and_splits():
     assert shared_persons({"train": [1, 1, 2], "test": [3]}) == {}
     shared = shared_persons({"train": [1, 2, 7], "val": [4], "test": [7, 2, 2]})
@@ -210,8 +238,6 @@ def test_a_list_with_the_published_counts_is_taken_as_its_authors_numbered_it(rs
 
 
 def test_image_files_are_stored_as_they_are(rstp, tmp_path):
-    import tensorflow_datasets as tfds
-
     builder = builder_of(tmp_path / "out")
     prepare.write_records(builder, rstp)
     examples = builder.as_dataset(split="train", decoders={"image": tfds.decode.SkipDecoding()})
@@ -223,6 +249,15 @@ def test_image_files_are_stored_as_they_are(rstp, tmp_path):
     assert count == 4
     stored = (Path(builder.data_dir) / "vocab.txt").read_bytes()
     assert stored == (rstp / "vocab.txt").read_bytes()
+
+
+def test_records_are_in_the_order_of_the_annotation_file(rstp, tmp_path):
+    builder = builder_of(tmp_path / "out")
+    prepare.write_records(builder, rstp)
+    entries = json.loads(annotation(rstp).read_text())
+    for split in builder.info.splits:
+        paths = [e["image_path"].decode() for e in tfds.as_numpy(builder.as_dataset(split=split))]
+        assert paths == [entry["img_path"] for entry in entries if entry["split"] == split]
 
 
 def test_settings_that_change_the_records_change_the_folder():

@@ -114,6 +114,7 @@ def test_two_at_once_prepare_once(tmp_path, monkeypatch):
     assert len(calls) == 1 and records.is_prepared(builders[1])
 
 
+@pytest.mark.parametrize("wrapped", [False, True])
 @pytest.mark.parametrize(
     "error",
     [
@@ -121,20 +122,30 @@ def test_two_at_once_prepare_once(tmp_path, monkeypatch):
         tf.errors.ResourceExhaustedError(None, None, "No space left on device"),
     ],
 )
-def test_a_disk_that_fills_up_is_one_message_and_leaves_nothing(tmp_path, monkeypatch, error):
-    import tensorflow_datasets as tfds
+def test_a_disk_that_fills_up_is_one_message_and_leaves_nothing(
+    tmp_path, monkeypatch, error, wrapped
+):
+    written = []
 
-    def full(*_, **__):
-        try:
-            raise error
-        except Exception as err:
-            raise RuntimeError("Failed to finalize writing") from err  # as TFDS wraps it
+    class Full(tf.io.TFRecordWriter):
+        def write(self, record):
+            super().write(record)
+            written.append(record)
+            if len(written) < 3:
+                return
+            try:
+                raise error
+            except Exception as err:
+                if wrapped:  # as TFDS does to some
+                    raise RuntimeError("Failed to finalize writing") from err
+                raise
 
-    monkeypatch.setattr(tfds.core.writer.Writer, "finalize", full)
+    monkeypatch.setattr(tf.io, "TFRecordWriter", Full)
     builder = make_builder(tmp_path)
     with pytest.raises(UsageError, match="cannot write prepared data.*No space left.*Make room"):
         records.write_records(builder, SOURCE)
-    assert not [p for p in tmp_path.rglob("*") if "tfrecord" in p.name or p.name == "vocab.txt"]
+    assert len(written) == 3
+    assert [path.name for path in tmp_path.glob("rstp/*/*")] == [records.LOCK_FILE]
     assert not records.is_prepared(builder)
 
 
@@ -165,17 +176,28 @@ def test_worker_processes_read_what_one_process_reads(tmp_path):
     images = sorted((SOURCE / "imgs").iterdir())
     (tmp_path / "broken.jpg").write_text("no image")
     paths = [*map(str, images), str(tmp_path / "broken.jpg"), None, str(tmp_path)]
-    jobs = [Job(path, ("A man in a red top.",), f"image {i}") for i, path in enumerate(paths * 5)]
+    caption = ("A man in a red top.",)
+    jobs = [Job(path, f"image {i}", i, caption) for i, path in enumerate(paths * 5)]
     settings = EncoderSettings(VOCABULARY, 20, "pattern", "word")
     alone, together = (list(read_all(jobs, settings, workers)) for workers in (0, 2))
-    assert [(r.data, r.problem) for r in alone] == [(r.data, r.problem) for r in together]
-    problems = [r.problem for r in alone[len(images) : len(paths)]]
+    assert alone == together
+    problems = [read.problem for read in alone[len(images) : len(paths)]]
     for problem, words in zip(problems, PROBLEMS, strict=True):
         assert words in problem
-    for one, other in zip(alone, together, strict=True):
-        assert len(one.captions) == len(other.captions) == (one.problem is None)
-        for a, b in zip(one.captions, other.captions, strict=True):
-            assert a["text"] == b["text"] and (a["phrase_ids"] == b["phrase_ids"]).all()
+    assert all(bool(read.example) == (read.problem is None) for read in alone)
+
+
+def test_worker_processes_write_the_files_that_one_process_writes(tmp_path):
+    folders = []
+    for workers in (0, 2):
+        builder = make_builder(tmp_path / str(workers))
+        builder.workers = workers
+        records.write_records(builder, SOURCE)
+        folders.append(Path(builder.data_dir))
+    names = [sorted(path.name for path in folder.iterdir()) for folder in folders]
+    assert names[0] == names[1] and sum("tfrecord" in name for name in names[0]) == 3
+    for name in names[0]:
+        assert (folders[0] / name).read_bytes() == (folders[1] / name).read_bytes(), name
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 
 from cada_jax.errors import MissingFileError, UsageError
-from cada_jax.text.tokenizer import Tokenizer, clean_caption, find_words, load_tokenizer
+from cada_jax.text.tokenizer import (
+    Tokenizer,
+    clean_caption,
+    find_words,
+    load_tokenizer,
+    split_words,
+)
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
@@ -92,6 +98,24 @@ def test_every_piece_knows_its_word(tokenizer):
     assert [text[s:e] for s, e in spans] == ["a", "sleeved", "t-shirt", ",", "café"]
     assert words.tolist() == [0, 1, 1, 2, 2, 2, 3, 4]
     assert tokenizer.tokens(ids) == pieces
+
+
+def test_splitting_word_by_word_is_splitting_the_whole(tokenizer):
+    """Captions are split between blanks and the parts remembered: nothing may reach over one."""
+    generator = np.random.default_rng(0)
+    letters = list(
+        "ared tshirtsleeved-,'/?&0\u00e9\u0301\u200b\u4e2d\u00a0\u3000\u00df\ufb01\ud55c\x00_"
+    )
+    for length in generator.integers(0, 60, 300):
+        text = clean_caption("".join(generator.choice(letters, length)))
+        whole = tokenizer._pieces.encode(text, add_special_tokens=False)
+        ends = [end for _, end in find_words(text)]
+        of_word = np.searchsorted(ends, [start for start, _ in whole.offsets], side="right")
+        for _ in range(2):  # new, then remembered
+            pieces, ids, words = tokenizer.split(text)
+            assert (pieces, ids.tolist()) == (whole.tokens, whole.ids)
+            assert words.tolist() == of_word.tolist()
+        assert split_words(text) == [text[start:end] for start, end in find_words(text)]
 
 
 def test_encoding_has_static_shape_and_marks_no_word_at_special_tokens(tokenizer):

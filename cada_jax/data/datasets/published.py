@@ -1,16 +1,18 @@
 """TFDS builder over a published folder: RSTPReid, CUHK-PEDES, ICFG-PEDES."""
 
-import collections
+import itertools
+import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import tensorflow_datasets as tfds
 from absl import logging
 
 from cada_jax.data.features import CaptionConfig, caption_config, caption_features, store_vocabulary
-from cada_jax.data.reading import EncoderSettings, read_all
-from cada_jax.data.source import LISTED, Layout, Source, blocking_problems, read_source
+from cada_jax.data.reading import EncoderSettings, Job, Read, read_all
+from cada_jax.data.shards import write_split
+from cada_jax.data.source import LISTED, Layout, blocking_problems, read_source
 from cada_jax.errors import UsageError
 
 
@@ -25,7 +27,11 @@ class FolderBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     """
 
     LAYOUT: Layout
-    VERSION = tfds.core.Version("1.0.0")
+    VERSION = tfds.core.Version("2.0.0")
+    RELEASE_NOTES = {
+        "1.0.0": "Initial release.",
+        "2.0.0": "The same examples in the order of the annotation file, not of hashed names.",
+    }
     progress: Callable[[Iterable, int, str], Iterable]
     workers: int = 0
 
@@ -47,7 +53,8 @@ class FolderBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     def _info(self) -> tfds.core.DatasetInfo:
         return self.dataset_info_from_configs(
-            features=caption_features(self.captions_config.max_length)
+            features=caption_features(self.captions_config.max_length),
+            disable_shuffling=True,  # the records are in the order of the annotation file
         )
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager):
@@ -67,37 +74,44 @@ class FolderBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         settings = EncoderSettings(
             str(encoder.tokenizer.path), config.max_length, config.tagger, config.tag_unit
         )
-        _check_room(source, self.data_dir)
+        jobs = {
+            split: list(map(source.job, source.of_split(split))) for split in self.LAYOUT.splits
+        }
+        _check_room(itertools.chain(*jobs.values()), self.data_dir)
+        # One stream for all splits, which are taken in this order: worker processes start once.
+        images = read_all(list(itertools.chain(*jobs.values())), settings, self.workers)
         return {
-            split: self._generate_examples(source, split, settings)
-            for split in self.LAYOUT.splits
-            if source.of_split(split)
+            split: self._generate_examples(of_split, split, images)
+            for split, of_split in jobs.items()
+            if of_split
         }
 
-    def _generate_examples(self, source: Source, split: str, settings: EncoderSettings):
-        entries = source.of_split(split)
-        seen: collections.Counter[str] = collections.Counter()
-        jobs = [source.job(entry) for entry in entries]
-        images = self.progress(read_all(jobs, settings, self.workers), len(entries), split)
-        for entry, read in zip(entries, images, strict=True):
+    def _generate_examples(self, jobs: list[Job], split: str, images: Iterator[Read]):
+        """Yields keys and examples, serialized already, in the order of the annotation file."""
+        images = self.progress(itertools.islice(images, len(jobs)), len(jobs), split)
+        for job, read in zip(jobs, images, strict=True):
             if read.problem:
                 raise UsageError(read.problem)
-            seen[entry.image] += 1
-            again = f"#{seen[entry.image]}" if seen[entry.image] > 1 else ""
-            yield (
-                entry.image + again,
-                {
-                    "image": read.data,
-                    "image_path": entry.image,
-                    "pid": entry.pid,
-                    "captions": read.captions,
-                },
+            yield job.image_path, read.example
+
+    def _download_and_prepare(self, dl_manager: tfds.download.DownloadManager, download_config):
+        """Writes all splits; TFDS would encode and serialize every example in this process."""
+        del download_config
+        splits = []
+        for split, examples in self._split_generators(dl_manager).items():
+            template = tfds.core.ShardedFileTemplate(
+                data_dir=self.data_dir,
+                dataset_name=self.name,
+                split=split,
+                filetype_suffix=self.info.file_format.file_suffix,
             )
+            splits.append(write_split((example for _, example in examples), template))
+        self.info.set_splits(tfds.core.SplitDict(splits))
 
 
-def _check_room(source: Source, folder: str | Path) -> None:
+def _check_room(jobs: Iterable[Job], folder: str | Path) -> None:
     """Raises UsageError if the image files alone do not fit on the disk of `folder`."""
-    needed = sum(source.image_file(entry).stat().st_size for entry in source.entries)
+    needed = sum(os.path.getsize(job.path) for job in jobs)
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise UsageError(
