@@ -6,10 +6,10 @@ import pathlib
 import signal
 import sys
 
-from cada_jax import hosts, train
+from cada_jax import hosts, train, train_step
 from cada_jax.data import input_pipeline
 from cada_jax.errors import LostProcessError, StoppedError, UsageError
-from tests.cheap_run import make_it_cheap, use_noise
+from tests.cheap_run import make_it_cheap, small_state, use_noise
 from tests.conftest import tiny_config_of_runs
 
 
@@ -70,8 +70,9 @@ def be_stopped(config, index: int, folder: pathlib.Path) -> None:
     """Whole runs with a cheap step: undisturbed, told to end and continued, and killed."""
     batches = input_pipeline.train_batches
     make_it_cheap()
+    train_step.init_state = small_state
     with config.unlocked():
-        config.train.epochs = 10
+        config.train.epochs, config.train.eval_every = 10, 5
     # First: JAX remembers the step at which a process was told to end.
     train.train(config, folder / "not_stopped")
     input_pipeline.train_batches = with_a_signal(index, signal.SIGTERM)
