@@ -5,6 +5,8 @@ a shape rule, and attention heads and MLP columns over tensor by name. One devic
 of one; nothing else in the project asks how many there are.
 """
 
+import contextlib
+
 import jax
 import numpy as np
 from jax.experimental import mesh_utils
@@ -158,6 +160,26 @@ def spread(mesh: Mesh | None) -> bool:
 def constrain_rows(x: jax.Array, mesh: Mesh | None) -> jax.Array:
     """Inside `jit`: x [rows, ...] split by rows as a batch is; the same x without a mesh."""
     return jax.lax.with_sharding_constraint(x, data_sharding(mesh)) if spread(mesh) else x
+
+
+def batch_mesh(mesh: Mesh | None):
+    """Inside `jit`: a context of JAX's own that tells `constrain_batch` the mesh, if any."""
+    if mesh is None:
+        return contextlib.nullcontext()
+    return jax.sharding.use_abstract_mesh(mesh.abstract_mesh)
+
+
+def constrain_batch(x: jax.Array) -> jax.Array:
+    """Inside `jit`: x [rows, ...] split by rows over the mesh of `batch_mesh`, for the network.
+
+    Where an array is looked up in or multiplied by parameters that fsdp splits, the compiler may
+    as well split its features, or leave it whole, and the layers that follow do as it does. Without
+    a mesh, or where the rows do not divide evenly, x stays as it is.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty or batch_divisor(mesh) == 1 or len(x) % batch_divisor(mesh):
+        return x
+    return jax.lax.with_sharding_constraint(x, PartitionSpec(BATCH_AXES))
 
 
 def gather_rows(x: jax.Array, index: jax.Array, mesh: Mesh | None) -> jax.Array:

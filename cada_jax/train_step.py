@@ -78,9 +78,10 @@ def make_train_step(
         images = augment(batch["image"], key_augment, config.augment)
         batch = batch | {"image": images}
 
-        (_, metrics), grads = loss_and_gradient(
-            model, config, state.params, batch, key_losses, mesh
-        )
+        with sharding.batch_mesh(mesh):
+            (_, metrics), grads = loss_and_gradient(
+                model, config, state.params, batch, key_losses, mesh
+            )
         updates, opt_state = tx.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         metrics["grad_norm"] = optax.tree.norm(grads)

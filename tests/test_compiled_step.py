@@ -104,6 +104,19 @@ def test_parameters_and_optimizer_are_counted_as_they_are_split(tool, tiny_confi
     assert "at once, by count" in memory.report(step)
 
 
+def test_rows_stay_where_they_are_when_parameters_are_split(tool, tiny_config, monkeypatch):
+    """Parameters come to the activations; no activation is sent to be split by features."""
+    monkeypatch.setattr(sharding, "MIN_FSDP_SIZE", 512)
+    tiny_config.mesh.data, tiny_config.mesh.fsdp = 2, 4
+    compiled_step = tool("compiled_step")
+    step = compiled_step.compile_step(compiled_step.describe_step(tiny_config))
+    found = tool("collectives").read_collectives(step.compiled.as_text())
+    of_a_device = tiny_config.train.batch_size // 8 * tiny_config.data.max_length
+    activation = 4 * of_a_device * tiny_config.model.text.width
+    assert [c for c in found if c.kind == "all-gather"]
+    assert not [c for c in found if c.kind == "all-to-all" and c.size >= activation]
+
+
 @pytest.mark.parametrize(
     ("change", "part"),
     [

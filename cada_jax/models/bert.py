@@ -18,6 +18,7 @@ from cada_jax.models.layers import (
     gelu,
     layer_norm,
 )
+from cada_jax.sharding import constrain_batch
 
 EPSILON = 1e-12
 
@@ -156,7 +157,7 @@ class Bert(nn.Module):
         words = self.word_embed(ids)
         # As torch's padding_idx: the [PAD] row is an input like any other and is never trained.
         words = jnp.where(valid[:, :, None], words, jax.lax.stop_gradient(words))
-        x = words + self.pos_embed(positions)[None]
+        x = constrain_batch(words + self.pos_embed(positions)[None])
         x = self.embed_norm(x)
         x = self.embed_dropout(x, deterministic=deterministic)
         if self.stem == "conv":
@@ -218,4 +219,4 @@ class PredictionHead(nn.Module):
         bias = self.param("bias", nn.initializers.zeros_init(), (embedding.shape[0],))
         rows = x.reshape(-1, x.shape[-1])
         logits = jnp.matmul(rows, embedding.T.astype(self.dtype)).astype(jnp.float32)
-        return (logits + bias[None]).reshape(*x.shape[:-1], -1)
+        return constrain_batch((logits + bias[None]).reshape(*x.shape[:-1], -1))
