@@ -26,9 +26,8 @@ class PairPlan(NamedTuple):
 def plan_pairs(image_index: np.ndarray, rows: int, image_cost: float) -> PairPlan:
     """Packs pairs into groups of `rows` with a fixed, small number of distinct images.
 
-    That number is the power of four for which decoding costs least: few images waste rows when
-    images have few texts each, many images waste keys and values. Powers of two would gain
-    little and compile more often.
+    That number is `rows` over the power of two for which decoding costs least: few images waste
+    rows when images have few texts each, many images waste keys and values.
 
     Args:
       image_index: int [P], P > 0, sorted: the image of each pair.
@@ -46,7 +45,7 @@ def plan_pairs(image_index: np.ndarray, rows: int, image_cost: float) -> PairPla
         cost = (len(begins) - 1) * (rows + image_cost * images)
         if best is None or cost < best[0]:
             best = cost, begins, images
-        images //= 4
+        images //= 2
     _, begins, images = best
     begin, end = begins[:-1, None], begins[1:, None]
     pair = begin + np.arange(rows)[None]

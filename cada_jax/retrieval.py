@@ -30,6 +30,7 @@ from cada_jax.sharding import batch_divisor, data_sharding, host_share, replicat
 # progress(iterable, total, text) yields what the iterable yields; see evaluate.progress_bar.
 Progress = Callable[[Iterable, int, str], Iterable]
 QUERY_BLOCK = 1024  # queries compared with the whole gallery at once
+FEW_BATCHES = 8  # of one text length, see `_rows_at_once`
 
 
 class Gallery(NamedTuple):
@@ -260,11 +261,21 @@ def _plan_batches(
     for length in np.unique(lengths).tolist():
         chosen = np.flatnonzero(lengths == length)
         order = chosen[np.argsort(image_index[chosen], kind="stable")]
-        rows = -(-min(batch, len(order)) // shards)
+        rows = -(-_rows_at_once(len(order), batch) // shards)
         plan = plan_pairs(image_index[order], rows, image_tokens.shape[1] / (7 * length))
         for i in range(0, len(plan.pair), shards):
             part = PairPlan(*(x[i : i + shards] for x in plan))
             yield _Batch(order[part.pair], part.used, part.image, part.local, length)
+
+
+def _rows_at_once(pairs: int, batch: int) -> int:
+    """Pairs decoded at once: few batches are made equally long, many are left as they are.
+
+    Else the last of a few would be mostly padding. Where there are many that costs little, and
+    every split's programs are the same.
+    """
+    batches = -(-pairs // batch)
+    return -(-pairs // batches) if batches <= FEW_BATCHES else batch
 
 
 @functools.partial(jax.jit, static_argnames="model")

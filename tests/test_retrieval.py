@@ -244,3 +244,14 @@ def test_texts_are_decoded_at_their_own_length(model, world, tiny_config):
         np.testing.assert_array_equal(picked, image[part.pair])
     done = np.concatenate([part.pair[part.used] for part in parts])
     np.testing.assert_array_equal(np.sort(done), np.arange(40))
+
+
+@pytest.mark.parametrize(("pairs", "batch"), [(5, 8), (160, 64), (129, 64), (513, 64), (9000, 64)])
+def test_few_batches_are_equally_long_and_many_are_full(pairs, batch):
+    rows = retrieval._rows_at_once(pairs, batch)
+    batches = -(-pairs // rows)
+    assert rows <= batch and batches == -(-pairs // batch)
+    if batches <= retrieval.FEW_BATCHES:
+        assert batches * rows - pairs < batches
+    else:
+        assert rows == batch
