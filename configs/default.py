@@ -59,7 +59,9 @@ def get_config() -> ConfigDict:
     c.model.tokens.dec = 30522
     c.model.tokens.enc = 30523
     c.model.dtype = "float32"  # of activations: "float32" or "bfloat16"; parameters are float32
-    c.model.remat = False  # recompute activations in the backward pass: less memory, slower
+    # Computed again in the backward pass, for less memory: "off": nothing; "light": all of a layer
+    # but its products with weights; "full": every layer.
+    c.model.remat = "off"
 
     c.loss = ConfigDict()
     c.loss.scale = 50.0  # multiplies the cosine similarities of the global loss, a constant

@@ -78,7 +78,7 @@ def test_the_count_of_memory_follows_the_configuration(tool, tiny_config):
 
     whole = peak()
     assert peak(data=4) == whole // 4
-    assert peak(**{"model.remat": True}) < whole
+    assert peak(**{"model.remat": "full"}) < peak(**{"model.remat": "light"}) < whole
     assert peak(**{"train.accumulation": 4}) < peak(**{"train.accumulation": 2}) < whole
     assert whole / 2 < peak(**{"model.dtype": "bfloat16"}) < whole
     assert peak(**{"loss.atp_weight": 0.0}) < whole
@@ -122,7 +122,7 @@ def test_rows_stay_where_they_are_when_parameters_are_split(tool, tiny_config, m
     [
         ("train.batch=3", "--set train.batch=3: no such field"),
         ("train.batch_size=few", "not a value of its type"),
-        ("model.remat=1", "not a value of its type"),
+        ("eval.track_test=1", "not a value of its type"),
     ],
 )
 def test_a_change_that_cannot_be_is_one_message(tool, tiny_config, change, part):
@@ -137,7 +137,7 @@ def test_a_mesh_is_three_numbers_and_fits(tool, tiny_config):
     tiny_config.train.batch_size = 12
     with pytest.raises(UsageError, match="not a multiple of 8"):
         compiled_step.describe_step(tiny_config)
-    assert compiled_step.parse_changes(tiny_config, ["train.epochs=3", "model.remat=true"]) == {
+    assert compiled_step.parse_changes(tiny_config, ["train.epochs=3", "eval.track_test=true"]) == {
         "train.epochs": 3,
-        "model.remat": True,
+        "eval.track_test": True,
     }

@@ -1,6 +1,6 @@
 """How much memory a training step needs on each device: from the compiled program, and by count.
 
-    python tools/memory.py --config=rstp --mesh=1x1x1 --set model.dtype=bfloat16 model.remat=true
+    python tools/memory.py --config=rstp --mesh=1x1x1 --set model.dtype=bfloat16 model.remat=full
     python tools/memory.py --config=rstp:large --mesh=2x4x1 --set train.accumulation=4 --no_compile
 
 Devices are simulated on the CPU and nothing is allocated. The compiled figure is what that compiler
@@ -50,6 +50,12 @@ def layer_bytes(
     return total
 
 
+def product_bytes(rows: int, tokens: int, keys: list[int], part: ConfigDict, size: int) -> int:
+    """What a layer's products with weights give, in bytes; arguments as `layer_bytes` has them."""
+    total = rows * tokens * (part.width + part.mlp_dim) * size
+    return total + sum(2 * rows * part.width * (tokens + attended) * size for attended in keys)
+
+
 def activation_bytes(config: ConfigDict, data: int, tensor: int) -> dict[str, int]:
     """Activations kept on a device for the backward pass, by part of the model, in bytes.
 
@@ -68,8 +74,13 @@ def activation_bytes(config: ConfigDict, data: int, tensor: int) -> dict[str, in
     def layers(part, rows, tokens, keys, dropout):
         inputs = rows * tokens * part.width * size
         kept = layer_bytes(rows, tokens, keys, part, size, dropout) // tensor
-        # Recomputed layer by layer: every layer's input, and one layer's inside.
-        return part.depth * inputs + (kept if c.remat else part.depth * kept)
+        if c.remat == "off":
+            return part.depth * (inputs + kept)
+        # Of every layer what is kept, and the rest of one layer, computed again.
+        products = 0
+        if c.remat == "light":
+            products = product_bytes(rows, tokens, keys, part, size) // tensor
+        return part.depth * (inputs + products) + kept - products
 
     parts = {
         "image encoder": layers(c.image, rows, grid, [grid], c.image.drop_path > 0),

@@ -17,6 +17,7 @@ from cada_jax.models.layers import (
     dense,
     gelu,
     layer_norm,
+    rematerialized,
 )
 from cada_jax.sharding import constrain_batch
 
@@ -93,7 +94,7 @@ class Bert(nn.Module):
     """BERT over token ids, alone or attending image tokens with the same weights.
 
     Attributes mirror `config.model.text`; `gated` adds the ATP gate to every layer, `remat`
-    recomputes layers in the backward pass.
+    is one of `layers.REMATS`.
     """
 
     vocab_size: int
@@ -106,7 +107,7 @@ class Bert(nn.Module):
     stem: str = "embed"
     gated: bool = False
     dtype: jnp.dtype = jnp.float32
-    remat: bool = False
+    remat: str = "off"
 
     def setup(self):
         """Makes embeddings and layers, under the names that checkpoints use."""
@@ -117,9 +118,7 @@ class Bert(nn.Module):
         self.embed_dropout = nn.Dropout(self.dropout)
         if self.stem == "conv":
             self.conv_stem = ConvStem(self.dtype)
-        layer = TextLayer
-        if self.remat:
-            layer = nn.remat(TextLayer, prevent_cse=False, static_argnums=(5,))
+        layer = rematerialized(TextLayer, self.remat, static_argnums=(5,))
         self.layers = nn.scan(
             layer,
             variable_axes={"params": 0, "intermediates": 0},

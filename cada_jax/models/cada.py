@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict, FrozenConfigDict
 
 from cada_jax.models.bert import AttributeDecoder, Bert
-from cada_jax.models.layers import dense
+from cada_jax.models.layers import REMATS, dense
 from cada_jax.models.vit import ImageEncoder
 
 GATES = ("token", "off")
@@ -38,6 +38,7 @@ def from_config(config: ConfigDict) -> "CADA":
     _choice("atp.group_pool", config.atp.group_pool, GROUP_POOLS)
     _choice("model.image.stem", image.stem, IMAGE_STEMS)
     _choice("model.text.stem", text.stem, TEXT_STEMS)
+    _choice("model.remat", config.model.remat, REMATS)
     _choice("model.dtype", config.model.dtype, ("float32", "bfloat16"))
     for axis, size, patch in zip(("height", "width"), image.size, image.patch, strict=True):
         if size % patch or (image.stem == "conv" and patch % 4):

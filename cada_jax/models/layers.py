@@ -62,6 +62,26 @@ def gelu(x: jax.Array) -> jax.Array:
     return 0.5 * x * (1.0 + jax.lax.erf(x * np.asarray(math.sqrt(0.5), x.dtype)))
 
 
+REMATS = ("off", "light", "full")
+
+
+def rematerialized(layer: type[nn.Module], how: str, static_argnums: tuple[int, ...]):
+    """A layer's class that keeps less for its backward pass, which computes the rest again.
+
+    Args:
+      layer: a Flax module's class, to be scanned.
+      how: "off": everything is kept. "light": products with weights, which are nearly all of the
+        arithmetic; norms, GELU, softmax and the products of attention, whose results grow with the
+        square of the tokens, are computed again. "full": the layer's inputs alone.
+      static_argnums: arguments of the call that are no arrays, the module being 0.
+    """
+    if how == "off":
+        return layer
+    policy = jax.checkpoint_policies.dots_with_no_batch_dims_saveable if how == "light" else None
+    # Inside a scan there is nothing that the compiler could merge the recomputation with.
+    return nn.remat(layer, prevent_cse=False, static_argnums=static_argnums, policy=policy)
+
+
 def can_fuse(dtype, dropping: bool, wanted: bool, bias: jax.Array | None, tokens: int) -> bool:
     """Whether cuDNN's fused (flash) attention computes what `Attention` was asked for.
 

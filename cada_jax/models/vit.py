@@ -10,7 +10,15 @@ import jax.numpy as jnp
 import numpy as np
 from einops import rearrange
 
-from cada_jax.models.layers import MLP, Attention, DropPath, flat_dot_general, gelu, layer_norm
+from cada_jax.models.layers import (
+    MLP,
+    Attention,
+    DropPath,
+    flat_dot_general,
+    gelu,
+    layer_norm,
+    rematerialized,
+)
 
 EPSILON = 1e-6
 # 0.02 for the 16 x 16 x 3 values of a full-size patch, the same variance for other sizes.
@@ -111,7 +119,7 @@ class Block(nn.Module):
 class ImageEncoder(nn.Module):
     """ViT over normalised images; position 0 of the output is [CLS].
 
-    Attributes mirror `config.model.image`; `remat` recomputes blocks in the backward pass.
+    Attributes mirror `config.model.image`; `remat` is one of `layers.REMATS`.
     """
 
     size: tuple[int, int]
@@ -123,7 +131,7 @@ class ImageEncoder(nn.Module):
     mlp_dim: int
     drop_path: float = 0.0
     dtype: jnp.dtype = jnp.float32
-    remat: bool = False
+    remat: str = "off"
 
     @nn.compact
     def __call__(self, images, deterministic=True):
@@ -153,9 +161,7 @@ class ImageEncoder(nn.Module):
         positions = self.param("pos_embed", start, (1, x.shape[1] + 1, self.width))
         x = jnp.concatenate([jnp.broadcast_to(cls, (x.shape[0], 1, self.width)), x], axis=1)
         x = x + positions.astype(self.dtype)
-        block = Block
-        if self.remat:
-            block = nn.remat(Block, prevent_cse=False, static_argnums=(3,))
+        block = rematerialized(Block, self.remat, static_argnums=(3,))
         rates = jnp.asarray(np.linspace(0.0, self.drop_path, self.depth), jnp.float32)
         blocks = nn.scan(
             block,

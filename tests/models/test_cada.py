@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from cada_jax.models import cada
+from cada_jax.models.layers import REMATS
 
 LENGTH = 21
 
@@ -186,20 +187,26 @@ def test_group_means_use_real_tokens_only_when_asked(tiny_config, setup):
     assert np.all(weight == 1)
 
 
-def test_remat_gives_the_same_gradients(tiny_config, setup):
-    model, params, images, token_ids = setup
-    tiny_config.model.remat = True
-    remat = cada.from_config(tiny_config)
+def test_remat_gives_the_same_gradients_and_keeps_less(tiny_config, setup):
+    _, params, images, token_ids = setup
 
     def grads(module):
         def loss(p):
             tokens = module.apply({"params": p}, images, method="encode_image")
             return jnp.sum(module.apply({"params": p}, token_ids, tokens, method="decode") ** 2)
 
-        return jax.jit(jax.grad(loss))(params)
+        compiled = jax.jit(jax.grad(loss)).lower(params).compile()
+        return compiled(params), compiled.memory_analysis().temp_size_in_bytes
 
-    for a, b in zip(jax.tree.leaves(grads(model)), jax.tree.leaves(grads(remat)), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+    found = {}
+    for how in REMATS:
+        tiny_config.model.remat = how
+        found[how] = grads(cada.from_config(tiny_config))
+    for how in REMATS[1:]:
+        for a, b in zip(*(jax.tree.leaves(found[x][0]) for x in ("off", how)), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+    off, light, full = (found[how][1] for how in REMATS)
+    assert full < light < off
 
 
 def test_dropout_acts_only_when_asked(tiny_config, setup):
