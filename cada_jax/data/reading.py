@@ -1,6 +1,6 @@
 """Image files and their captions to the records stored of them, on one core or on many.
 
-Imports no TensorFlow, so that a worker process starts in a second.
+Imports no TensorFlow, so that a worker process starts in two seconds.
 """
 
 import collections
@@ -111,8 +111,7 @@ def read_chunk(jobs: Sequence[Job], settings: EncoderSettings | None) -> list[Re
     Raises:
       UsageError: a caption is empty or no string.
     """
-    # All files, then all captions: to change between the two at every image takes a fifth longer,
-    # as neither's code and tables stay in the core's cache.
+    # All files, then all captions: taking turns at every image, the two took a fifth longer.
     files = [read_file(job) for job in jobs]
     if settings is None:
         return [Read(b"", problem) for _, problem in files]

@@ -1,6 +1,5 @@
 """tools/prepare_data.py from its flags to what it prints."""
 
-import importlib.util
 import json
 import re
 import shutil
@@ -11,17 +10,14 @@ from pathlib import Path
 import pytest
 
 from cada_jax.data.features import caption_config
+from tests.conftest import REPOSITORY, load_tool
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 DUMMY = REPOSITORY / "cada_jax" / "data" / "datasets" / "rstp" / "dummy_data"
 
 
 @pytest.fixture(scope="module")
 def tool():
-    spec = importlib.util.spec_from_file_location("t", REPOSITORY / "tools" / "prepare_data.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool("prepare_data")
 
 
 @pytest.fixture
@@ -124,9 +120,7 @@ def test_ctrl_c_is_one_line(tool, source, tmp_path, monkeypatch, capsys):
 
 
 def test_the_benchmark_measures_each_stage(capsys):
-    spec = importlib.util.spec_from_file_location("b", REPOSITORY / "tools" / "bench_data.py")
-    bench = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(bench)
+    bench = load_tool("bench_data")
     sizes = ["--size=32x16", "--input_size=16x16", "--batch=2", "--batches=2"]
     assert bench.main(["--images=4", *sizes]) == 0
     printed = capsys.readouterr().out
