@@ -4,8 +4,6 @@ Padding changes no result of the encoders and decoders (nothing attends it), so 
 as long as its longest caption.
 """
 
-import itertools
-
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -30,22 +28,6 @@ def rounded_lengths(token_ids: np.ndarray, pad: int, step: int) -> np.ndarray:
     real = width - np.argmax(token_ids[:, ::-1] != pad, axis=1)
     real = np.where((token_ids != pad).any(axis=1), real, 1)
     return np.minimum(-(-real // step) * step, width)
-
-
-def merge_lengths(lengths: np.ndarray, least: int) -> np.ndarray:
-    """Lengths with those that fewer than `least` rows have raised to the next that occurs.
-
-    So that a few captions of an odd length neither compile a program nor fill a batch of their own.
-
-    Args:
-      lengths: int [M].
-      least: rows worth a length of their own.
-    """
-    merged = lengths.copy()
-    for shorter, longer in itertools.pairwise(np.unique(lengths)):
-        if np.sum(merged == shorter) < least:
-            merged[merged == shorter] = longer
-    return merged
 
 
 def padding_matters(config: ConfigDict) -> bool:

@@ -1,11 +1,9 @@
-"""Two-stage retrieval, shared by evaluation and search.
+"""Retrieval's first stage, shared by evaluation and search: the cosine of projected embeddings.
 
-Stage one ranks the gallery by the cosine of the projected embeddings; stage two lets the decoder
-score the top k images of every query. Everything on the device has fixed shapes: the last batch
-is padded and the padding dropped again, so each function compiles once.
-
-Image tokens stay on the host (20,000 images of the full model are 12 GB in float32) and reach
-the device image by image, sorted, when their pairs are scored.
+In the second, `reranking`, the decoder scores the top k images of every query. Everything on
+the device has fixed shapes: the last batch is padded and the padding dropped again, so each
+function compiles once. Image tokens stay on the host: 20,000 images of the full model are 12 GB in
+float32.
 
 Q queries, G gallery images, k re-ranked images per query, L token ids, S image tokens, E
 embedding width.
@@ -23,14 +21,10 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from cada_jax.augment import normalize
-from cada_jax.lengths import READ_STEP, merge_lengths, rounded_lengths
-from cada_jax.pairing import PairPlan, plan_pairs
+from cada_jax.lengths import READ_STEP, rounded_lengths
 from cada_jax.sharding import batch_divisor, data_sharding, host_share, replicated, to_global
 
-# progress(iterable, total, text) yields what the iterable yields; see evaluate.progress_bar.
-Progress = Callable[[Iterable, int, str], Iterable]
 QUERY_BLOCK = 1024  # queries compared with the whole gallery at once
-FEW_BATCHES = 8  # of one text length, see `_rows_at_once`
 
 
 class Gallery(NamedTuple):
@@ -94,7 +88,7 @@ def embed_gallery(
         return *_encode_images(model, params, rows["image"]), rows["pid"], rows["valid"]
 
     def valid_rows():
-        for _, (*encoded, valid) in _one_behind(batches, launch):
+        for _, (*encoded, valid) in one_behind(batches, launch):
             yield [x[valid] for x in encoded]
 
     return Gallery(*_collect(valid_rows(), size, "gallery"))
@@ -119,7 +113,7 @@ def embed_queries(
         return *embeddings, rows["token_ids"], rows["pid"], rows["valid"]
 
     def valid_rows():
-        for _, (*encoded, valid) in _one_behind(batches, launch):
+        for _, (*encoded, valid) in one_behind(batches, launch):
             yield [x[valid] for x in encoded]
 
     return Queries(*_collect(valid_rows(), size, "query"))
@@ -165,119 +159,6 @@ def similarity_blocks(
         yield rows, _to_host(matrix)[: rows.stop - rows.start]
 
 
-def rerank(
-    model: nn.Module,
-    params: Any,
-    token_ids: np.ndarray,
-    image_tokens: np.ndarray,
-    indices: np.ndarray,
-    mesh: Mesh,
-    batch: int,
-    progress: Progress | None = None,
-) -> np.ndarray:
-    """Match logits of every query with its own k images: float32 [Q,k].
-
-    Args:
-      model: from `models.cada.from_config`.
-      params: its parameters, on `mesh`.
-      token_ids: int32 [Q,L].
-      image_tokens: float [G,S,Dv] on the host, or anything such indexing works on.
-      indices: int [Q,k] into the gallery.
-      mesh: the pairs are split over its data axes.
-      batch: text-image pairs decoded at once over all devices.
-      progress: wraps the loop over batches.
-    """
-    queries, k = indices.shape
-    text = np.repeat(np.arange(queries), k)
-    logits = score_pairs(
-        model, params, token_ids, image_tokens, text, indices.reshape(-1), mesh, batch, progress
-    )
-    return logits.reshape(queries, k)
-
-
-def score_pairs(
-    model: nn.Module,
-    params: Any,
-    token_ids: np.ndarray,
-    image_tokens: np.ndarray,
-    text_index: np.ndarray,
-    image_index: np.ndarray,
-    mesh: Mesh,
-    batch: int,
-    progress: Progress | None = None,
-) -> np.ndarray:
-    """Match logits of P text-image pairs in any order: float32 [P].
-
-    Pairs are taken by the length of their text, so that little padding is decoded, then sorted
-    by image and packed into batches that touch few distinct images, so that the decoder computes
-    an image's keys and values once for all its texts in the batch. Every device gets its own
-    pairs and their images and asks no other one for anything.
-
-    Args:
-      model: from `models.cada.from_config`.
-      params: its parameters, on `mesh`.
-      token_ids: int32 [Q,L].
-      image_tokens: float [G,S,Dv].
-      text_index: int [P] in [0,Q).
-      image_index: int [P] in [0,G).
-      mesh: the pairs are split over its data axes.
-      batch: pairs decoded at once over all devices.
-      progress: wraps the loop over batches.
-    """
-    logits = np.empty(len(text_index), np.float32)
-    if not len(logits):
-        return logits
-    parts = list(
-        _plan_batches(model, token_ids, image_tokens, text_index, image_index, mesh, batch)
-    )
-
-    def launch(part):
-        ids = token_ids[text_index[part.pair], : part.length]
-        local = (ids, image_tokens[part.image], part.local)
-        return (_match_logits(model, params, *(_put_rows(x, mesh) for x in local)),)
-
-    wrapped = parts if progress is None else progress(parts, len(parts), "re-rank")
-    for part, (values,) in _one_behind(wrapped, launch):
-        logits[part.pair[part.used]] = values[: len(part.used)][part.used]
-    return logits
-
-
-class _Batch(NamedTuple):
-    """Pairs decoded at once, a group of a PairPlan for each device; texts cut to `length`."""
-
-    pair: np.ndarray  # positions among all pairs
-    used: np.ndarray
-    image: np.ndarray
-    local: np.ndarray
-    length: int
-
-
-def _plan_batches(
-    model, token_ids, image_tokens, text_index, image_index, mesh: Mesh, batch: int
-) -> Iterator[_Batch]:
-    lengths = rounded_lengths(token_ids, model.config.tokens.pad, READ_STEP)
-    lengths = merge_lengths(lengths[text_index], batch)
-    shards = batch_divisor(mesh)
-    for length in np.unique(lengths).tolist():
-        chosen = np.flatnonzero(lengths == length)
-        order = chosen[np.argsort(image_index[chosen], kind="stable")]
-        rows = -(-_rows_at_once(len(order), batch) // shards)
-        plan = plan_pairs(image_index[order], rows, image_tokens.shape[1] / (7 * length))
-        for i in range(0, len(plan.pair), shards):
-            part = PairPlan(*(x[i : i + shards] for x in plan))
-            yield _Batch(order[part.pair], part.used, part.image, part.local, length)
-
-
-def _rows_at_once(pairs: int, batch: int) -> int:
-    """Pairs decoded at once: few batches are made equally long, many are left as they are.
-
-    Else the last of a few would be mostly padding. Where there are many that costs little, and
-    every split's programs are the same.
-    """
-    batches = -(-pairs // batch)
-    return -(-pairs // batches) if batches <= FEW_BATCHES else batch
-
-
 @functools.partial(jax.jit, static_argnames="model")
 def _encode_images(model, params, images):
     apply = functools.partial(model.apply, {"params": params})
@@ -289,20 +170,6 @@ def _encode_images(model, params, images):
 def _encode_texts(model, params, token_ids):
     apply = functools.partial(model.apply, {"params": params})
     return (_unit(apply(apply(token_ids, method="encode_text"), method="project_text")),)
-
-
-@functools.partial(jax.jit, static_argnames="model")
-def _match_logits(model, params, token_ids, image_tokens, image_index):
-    """token_ids [N,m,L], image_tokens [N,b,S,Dv], image_index [N,m] -> match logits [N,m]."""
-    apply = functools.partial(model.apply, {"params": params})
-
-    def score(ids, tokens, index):
-        decoded = apply(ids, tokens, index, enc_only=True, method="decode")
-        return apply(decoded, method="match")[:, 1]
-
-    if len(token_ids) == 1:  # a leading axis would cost the plain matrix products their speed
-        return score(token_ids[0], image_tokens[0], image_index[0])[None]
-    return jax.vmap(score)(token_ids, image_tokens, image_index)
 
 
 def _unit(x: jax.Array) -> jax.Array:
@@ -321,7 +188,7 @@ def _compare(queries, gallery, mesh: Mesh) -> Iterator[tuple[slice, jax.Array]]:
         part = queries[begin : begin + block]
         rows = slice(begin, begin + len(part))
         padding = np.zeros((block - len(part), part.shape[1]), part.dtype)
-        yield rows, _similarity(_put_rows(np.concatenate([part, padding]), mesh), gallery)
+        yield rows, _similarity(put_rows(np.concatenate([part, padding]), mesh), gallery)
 
 
 @jax.jit
@@ -335,7 +202,7 @@ def _top_k(similarity, k):
     return jax.lax.top_k(similarity, k)
 
 
-def _put_rows(x: np.ndarray, mesh: Mesh) -> jax.Array:
+def put_rows(x: np.ndarray, mesh: Mesh) -> jax.Array:
     """Splits rows that every host holds over the mesh, padded with zeros to divide evenly."""
     x = _pad_rows(x, batch_divisor(mesh))
     # Not device_put: among several hosts that first compares what all of them hold.
@@ -343,7 +210,7 @@ def _put_rows(x: np.ndarray, mesh: Mesh) -> jax.Array:
 
 
 def _put_share(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
-    """Joins every host's rows of a batch over the mesh, padded as by `_put_rows`."""
+    """Joins every host's rows of a batch over the mesh, padded as by `put_rows`."""
     _, hosts = host_share(mesh)
     return to_global(
         mesh, {name: _pad_rows(x, batch_divisor(mesh) // hosts) for name, x in batch.items()}
@@ -361,7 +228,7 @@ def _to_host(x: jax.Array) -> np.ndarray:
     return multihost_utils.process_allgather(x, tiled=True)
 
 
-def _one_behind(items: Iterable, launch: Callable) -> Iterator[tuple[Any, tuple]]:
+def one_behind(items: Iterable, launch: Callable) -> Iterator[tuple[Any, tuple]]:
     """Yields (item, launch(item) on the host), one item late: the device never waits."""
     waiting = None
     for item in items:

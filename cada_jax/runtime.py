@@ -1,5 +1,8 @@
-"""What a run asks of its process: a cache of compiled programs, and notice before it ends."""
+"""What a run asks of its process: memory, a cache of programs, and notice before it ends."""
 
+import ctypes
+import importlib.metadata
+import importlib.util
 import os
 import pathlib
 import signal
@@ -19,6 +22,35 @@ def enable_compilation_cache() -> None:
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         folder = pathlib.Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "cada_jax"
         jax.config.update("jax_compilation_cache_dir", str(folder.expanduser()))
+
+
+def only_cpu() -> bool:
+    """Whether JAX will run on the CPU, told without starting it."""
+    platforms = os.environ.get("JAX_PLATFORMS", "")
+    if platforms:
+        return platforms == "cpu"
+    plugins = importlib.metadata.entry_points(group="jax_plugins")
+    return not plugins and importlib.util.find_spec("libtpu") is None
+
+
+def keep_freed_memory() -> bool:
+    """Lets a process that computes on the CPU keep the memory it frees; others are left alone.
+
+    XLA asks for a step's temporary memory when the step begins. glibc gives blocks of that size
+    back to the system when they are freed, which then fills every page with zeros again: 1.2
+    million page faults a full-size training step, a tenth of its time. What the process holds at
+    most does not change. To be called before JAX starts its threads, which otherwise allocate
+    elsewhere.
+
+    Returns:
+      Whether anything was set.
+    """
+    libc = ctypes.CDLL(None)
+    if not only_cpu() or not hasattr(libc, "gnu_get_libc_version"):
+        return False
+    trim_threshold, mmap_max, arena_max = -1, -4, -8  # numbers of malloc.h
+    settings = ((trim_threshold, -1), (mmap_max, 0), (arena_max, 1))
+    return all(libc.mallopt(*setting) for setting in settings)
 
 
 class ProfileWindow:

@@ -7,10 +7,11 @@ import flax.linen as nn
 import numpy as np
 from jax.sharding import Mesh
 
-from cada_jax import retrieval
+from cada_jax import reranking, retrieval
 from cada_jax.errors import DivergedError, UsageError
 from cada_jax.metrics import RankMetrics
-from cada_jax.retrieval import Gallery, Progress, Queries, Retrieved
+from cada_jax.reranking import Progress
+from cada_jax.retrieval import Gallery, Queries, Retrieved
 
 # The order of this many best images by the match logit alone is reported as a diagnostic.
 MATCH_ONLY_TOP = 16
@@ -71,7 +72,7 @@ def score(
       queries: from `retrieval.embed_queries`.
       k: images of each query that the decoder scores, 0 to the size of the gallery.
       mesh: from `sharding.make_mesh`.
-      rerank_batch: pairs decoded at once over all devices.
+      rerank_batch: see `batch` of `reranking.score_pairs`.
       progress: wraps the long loops.
 
     Raises:
@@ -90,7 +91,7 @@ def score(
         queries.embeddings, gallery.embeddings, min(max(k, SHOWN_HITS), len(gallery.pids)), mesh
     )
     indices, similarity = shown[:, :k], shown_similarity[:, :k]
-    logits = retrieval.rerank(
+    logits = reranking.rerank(
         model, params, queries.token_ids, gallery.tokens, indices, mesh, rerank_batch, progress
     )
     _check_finite("match logits", logits)
@@ -148,7 +149,7 @@ def score_image_to_text(
       queries: from `retrieval.embed_queries`; what is searched here.
       k: captions of each image that the decoder scores, 0 for the first stage alone.
       mesh: from `sharding.make_mesh`.
-      rerank_batch: pairs decoded at once over all devices.
+      rerank_batch: see `batch` of `reranking.score_pairs`.
       progress: wraps the long loops.
 
     Returns:
@@ -156,7 +157,7 @@ def score_image_to_text(
     """
     k = min(k, len(queries.pids))
     indices, similarity = retrieval.global_topk(gallery.embeddings, queries.embeddings, k, mesh)
-    logits = retrieval.score_pairs(
+    logits = reranking.score_pairs(
         model,
         params,
         queries.token_ids,

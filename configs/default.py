@@ -110,7 +110,7 @@ def get_config() -> ConfigDict:
     c.eval = ConfigDict()
     c.eval.batch_size = 128  # images, and texts, encoded at once over all devices
     c.eval.rerank_top_k = 128  # images of each text that the decoder scores; 0: stage one only
-    c.eval.rerank_batch = 256  # text-image pairs decoded at once over all devices
+    c.eval.rerank_batch = 256  # longest texts whose tokens are decoded at once over all devices
     c.eval.select_on = "val"  # split that chooses the best checkpoint; "test" is for comparison
     c.eval.select_metric = "reranked/R1"
     c.eval.split = "test"  # scored at the end, and by --mode=eval

@@ -65,7 +65,7 @@ def test_operations_of_the_full_model():
     saved = 3 * 2 * 12 * 4 * 197 * 768**2
     plain, shared = (flops.train_step(config, 1, 73, shared=s) for s in (False, True))
     assert plain - shared == saved
-    one, all_tokens = (flops.decode(config, 1, 1, 1, enc_only=e) for e in (True, False))
-    assert one == all_tokens  # a text of [ENC] alone has nothing to leave out
-    last = flops.decode(config, 1, 40, 0) - flops.decode(config, 1, 40, 0, enc_only=True)
-    assert 0.8 < last * 12 / flops.decode(config, 1, 40, 0) < 0.9
+    plain = flops.decode(config, 2, 40, 1)
+    assert flops.decode_packed(config, 2, 40, 40, 1) == plain  # all wanted: nothing left out
+    last = plain - flops.decode_packed(config, 2, 40, 1, 1)
+    assert 0.8 < last * 12 / flops.decode(config, 2, 40, 0) < 0.9

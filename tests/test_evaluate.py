@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cada_jax import evaluate
+from cada_jax import evaluate, reranking
 from cada_jax.data.input_pipeline import Split
 from cada_jax.errors import DivergedError, UsageError
 from cada_jax.metrics import rank_metrics
@@ -146,7 +146,7 @@ def test_images_search_captions_by_the_same_scores(tiny_config, monkeypatch):
         asked.extend(zip(text.tolist(), image.tolist(), strict=True))
         return np.where((text == 2) & (image == 1), 7.0, 0.0).astype(np.float32)
 
-    monkeypatch.setattr(evaluate.retrieval, "score_pairs", score_pairs)
+    monkeypatch.setattr(reranking, "score_pairs", score_pairs)
     got = evaluate.score_image_to_text(None, None, gallery, queries, 3, mesh, 8)
     assert sorted(asked) == [(text, image) for text in range(3) for image in range(4)]
     assert got["rerank_top_k"] == 3 and got["queries_left_out"] == 1
@@ -227,9 +227,9 @@ def test_eight_devices_give_the_results_and_the_ranks_of_one(run, tiny_config, t
 
 def test_a_second_evaluation_compiles_nothing(run):
     run()
-    compiled = evaluate.retrieval._match_logits._cache_size()
+    compiled = reranking._match_logits._cache_size()
     run(lambda params: jax.tree.map(lambda x: 1.1 * x, params))  # and builds the model anew
-    assert evaluate.retrieval._match_logits._cache_size() == compiled > 0
+    assert reranking._match_logits._cache_size() == compiled > 0
 
 
 def test_nan_parameters_are_named(run):
@@ -264,7 +264,7 @@ def test_stages_are_scored_in_the_documented_order(tiny_config, monkeypatch):
         logits[1, indices[1] == 2] = 5.0
         return logits
 
-    monkeypatch.setattr(evaluate.retrieval, "rerank", rerank)
+    monkeypatch.setattr(reranking, "rerank", rerank)
     scored = evaluate.score(None, None, gallery, queries, 2, mesh, 8)
     np.testing.assert_array_equal(scored.retrieved.indices, [[0, 1], [1, 2], [3, 2]])
     np.testing.assert_array_equal(scored.first_global, [0, 1, -1])
@@ -281,7 +281,7 @@ def test_match_only_ignores_the_similarity(tiny_config, monkeypatch):
     gallery, queries, mesh = _hand_made(tiny_config)
     queries = queries._replace(pids=np.array([2, 1, 3]))
     opposite = lambda *args: -np.arange(12.0, dtype=np.float32)[::-1].reshape(3, 4)  # noqa: E731
-    monkeypatch.setattr(evaluate.retrieval, "rerank", opposite)
+    monkeypatch.setattr(reranking, "rerank", opposite)
     scored = evaluate.score(None, None, gallery, queries, 4, mesh, 8)
     right = queries.pids[:, None] == gallery.pids[None]
     expected = rank_metrics(

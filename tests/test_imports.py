@@ -22,7 +22,7 @@ LAYERS = {
     "sharding.py": 0,
     "augment.py": 0,
     "masking.py": 0,
-    "pairing.py": 0,
+    "packing.py": 0,
     "posembed.py": 0,
     "progress.py": 0,
     "retrieval_picture.py": 0,
@@ -54,8 +54,9 @@ LAYERS = {
     "chunked_objective.py": 4,
     "train_step.py": 5,
     "retrieval.py": 4,
-    "scoring.py": 5,
-    "report.py": 6,
+    "reranking.py": 5,
+    "scoring.py": 6,
+    "report.py": 7,
     "visualize.py": 4,
     "data/prepare.py": 6,
     "data/input_pipeline.py": 7,
@@ -81,7 +82,7 @@ CORE = {
     "sharding.py",
     "augment.py",
     "masking.py",
-    "pairing.py",
+    "packing.py",
     "posembed.py",
     "trees.py",
     "models/layers.py",
@@ -90,6 +91,7 @@ CORE = {
     "models/cada.py",
     "train_step.py",
     "retrieval.py",
+    "reranking.py",
 }
 NOT_IN_CORE = {"tensorflow", "tensorflow_datasets", "clu", "torch", "transformers"}
 TORCH = {"torch", "transformers", "safetensors"}

@@ -16,19 +16,6 @@ def test_rounded_lengths():
     assert lengths.rounded_lengths(ids, 0, 16).tolist() == [5] * 5
 
 
-@pytest.mark.parametrize("least", [1, 3, 100])
-def test_merged_lengths_hold_every_row_and_enough_of_them(least):
-    rng = np.random.default_rng(0)
-    plain = rng.choice([8, 16, 24, 32, 40], 60, p=[0.02, 0.4, 0.5, 0.04, 0.04])
-    merged = lengths.merge_lengths(plain, least)
-    assert np.all(merged >= plain)
-    assert merged.max() == plain.max()
-    values, counts = np.unique(merged, return_counts=True)
-    assert np.all(counts[:-1] >= least)
-    if least == 1:
-        np.testing.assert_array_equal(merged, plain)
-
-
 @pytest.mark.parametrize("pool", ["valid", "all"])
 def test_a_cut_batch_has_the_same_losses_and_gradients(tiny_config, pool):
     tiny_config.atp.group_pool = pool

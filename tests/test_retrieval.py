@@ -4,10 +4,9 @@ import jax
 import numpy as np
 import pytest
 
-from cada_jax import retrieval
+from cada_jax import reranking, retrieval
 from cada_jax.augment import normalize
 from cada_jax.models.cada import from_config, init_params
-from cada_jax.pairing import plan_pairs
 from cada_jax.sharding import make_mesh, param_shardings
 
 QUERIES, GALLERY, TOP = 11, 13, 5
@@ -77,7 +76,7 @@ def _run(model, params, world, mesh, batch=4, rerank_batch=8, order=None):
         mesh,
     )
     top, similarity = retrieval.global_topk(queries.embeddings, gallery.embeddings, TOP, mesh)
-    logits = retrieval.rerank(
+    logits = reranking.rerank(
         model, params, queries.token_ids, gallery.tokens, top, mesh, rerank_batch
     )
     return gallery, queries, retrieval.Retrieved(top, similarity, logits)
@@ -161,11 +160,11 @@ def test_eight_devices_give_what_one_gives(model, params, world, tiny_config, ax
 def test_devices_exchange_nothing_while_pairs_are_scored(model, params, tiny_config):
     """A device has its own pairs and images: no collective operation in the compiled code."""
     mesh = _mesh(tiny_config, 8)
-    args = [np.ones((8, 3, 21), np.int32), np.zeros((8, 2, 9, 32), np.float32)]
-    args.append(np.zeros((8, 3), np.int32))
-    placed = [retrieval._put_rows(x, mesh) for x in args]
+    rows = np.zeros((16, 24), np.int32)
+    args = rows, rows, rows, rows[:, :1], np.zeros((8, 9, 32), np.float32)
+    placed = [retrieval.put_rows(x, mesh) for x in args]
     params = jax.device_put(params, param_shardings(mesh, params))
-    text = retrieval._match_logits.lower(model, params, *placed).compile().as_text()
+    text = reranking._match_logits.lower(model, params, *placed).compile().as_text()
     for collective in ("all-gather", "all-reduce", "all-to-all", "collective-permute"):
         assert collective not in text
 
@@ -197,7 +196,7 @@ def test_no_top_k_needs_no_model(tiny_config):
     x = np.ones((10, 4), np.float32)
     top, similarity = retrieval.global_topk(x, x, 0, _mesh(tiny_config))
     assert top.shape == similarity.shape == (10, 0)
-    logits = retrieval.rerank(None, None, None, None, top, _mesh(tiny_config), 4)
+    logits = reranking.rerank(None, None, None, None, top, _mesh(tiny_config), 4)
     assert logits.shape == (10, 0)
 
 
@@ -208,50 +207,15 @@ def test_a_wrong_number_of_rows_is_an_error(model, params, world, tiny_config, s
         retrieval.embed_gallery(model, params, batches, size, _mesh(tiny_config))
 
 
-@pytest.mark.parametrize("rows", [1, 5, 16, 64])
-@pytest.mark.parametrize("seed", range(4))
-def test_a_plan_holds_every_pair_once(rows, seed):
-    rng = np.random.default_rng(seed)
-    weights = rng.random(20) ** 6 + 1e-9  # some images are wanted far more often than others
-    images = np.sort(rng.choice(100, 200, p=np.repeat(weights / weights.sum() / 5, 5)))
-    plan = plan_pairs(images, rows, image_cost=0.4)
-    np.testing.assert_array_equal(plan.pair[plan.used], np.arange(200))
-    picked = np.take_along_axis(plan.image, plan.local, axis=1)
-    np.testing.assert_array_equal(picked, images[plan.pair])  # of padding rows, too
-    assert plan.pair.shape[1] == rows
-    assert plan.image.shape[1] <= rows
-
-
-def test_a_plan_shares_images_where_it_can():
-    popular = plan_pairs(np.repeat(np.arange(4), 64), 64, image_cost=0.4)
-    assert popular.image.shape == (4, 1)  # 256 pairs, four images encoded
-    distinct = plan_pairs(np.arange(64), 64, image_cost=0.4)
-    assert distinct.image.shape == (1, 64)
-    assert distinct.used.all()
-
-
-def test_texts_are_decoded_at_their_own_length(model, world, tiny_config):
-    """Pairs come in batches of few lengths, none shorter than its texts, each pair once."""
-    rng = np.random.default_rng(0)
-    text, image = rng.integers(0, QUERIES, 40), rng.integers(0, GALLERY, 40)
-    tokens = np.zeros((GALLERY, 9, 32), np.float32)
-    args = (model, world["token_ids"], tokens, text, image, _mesh(tiny_config), 4)
-    parts = list(retrieval._plan_batches(*args))
-    assert len({part.length for part in parts}) > 1
-    for part in parts:
-        assert np.all((world["token_ids"][text[part.pair]] != 0).sum(axis=2) <= part.length)
-        picked = np.take_along_axis(part.image, part.local, axis=1)
-        np.testing.assert_array_equal(picked, image[part.pair])
-    done = np.concatenate([part.pair[part.used] for part in parts])
-    np.testing.assert_array_equal(np.sort(done), np.arange(40))
-
-
-@pytest.mark.parametrize(("pairs", "batch"), [(5, 8), (160, 64), (129, 64), (513, 64), (9000, 64)])
-def test_few_batches_are_equally_long_and_many_are_full(pairs, batch):
-    rows = retrieval._rows_at_once(pairs, batch)
-    batches = -(-pairs // rows)
-    assert rows <= batch and batches == -(-pairs // batch)
-    if batches <= retrieval.FEW_BATCHES:
-        assert batches * rows - pairs < batches
+@pytest.mark.parametrize(
+    ("blocks", "most"), [(5, 8), (32, 5), (160, 64), (129, 64), (513, 64), (9000, 64)]
+)
+@pytest.mark.parametrize("devices", [1, 8])
+def test_few_batches_are_well_filled_and_many_are_of_one_size(blocks, most, devices):
+    size = reranking._blocks_at_once(blocks, most * devices, devices)
+    batches = -(-blocks // size)
+    assert size <= most * devices and size % devices == 0
+    if blocks > reranking.FEW_BATCHES * most * devices:
+        assert size == most * devices
     else:
-        assert rows == batch
+        assert batches * size - blocks < max(devices * batches, 1 + blocks // 10)

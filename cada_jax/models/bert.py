@@ -5,6 +5,8 @@ self-attention and MLP as in BLIP (Li et al., 2022); the gate is CADA's ATP gate
 LayerNorm epsilon 1e-12.
 """
 
+from typing import NamedTuple
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -22,6 +24,7 @@ from cada_jax.models.layers import (
 from cada_jax.sharding import constrain_batch
 
 EPSILON = 1e-12
+STEM_REACH = 2  # tokens that the "conv" stem looks back; packed texts must lie as far apart
 
 
 def attention_bias(valid: jax.Array, causal: bool) -> jax.Array:
@@ -34,8 +37,25 @@ def attention_bias(valid: jax.Array, causal: bool) -> jax.Array:
     return jnp.where(allowed, 0.0, MASKED)
 
 
+class Packed(NamedTuple):
+    """Several texts in a row, one after another; at inference only.
+
+    segments: int32 [M,T], which text of its row a token belongs to, -1 for padding; positions:
+    int32 [M,T], of a token in its text; wanted: int32 [M,t] in [0,T), the places that are read.
+    """
+
+    segments: jax.Array
+    positions: jax.Array
+    wanted: jax.Array
+
+
+def packed_bias(segments: jax.Array) -> jax.Array:
+    """Additive self-attention bias [M, 1, T, T]: a token attends its own text, int32 [M, T]."""
+    return jnp.where(segments[:, None, :, None] == segments[:, None, None, :], 0.0, MASKED)
+
+
 class ConvStem(nn.Module):
-    """Shows each token the two before it, [M,T,D] -> [M,T,D], before any attention.
+    """Shows each token the two (`STEM_REACH`) before it, [M,T,D] -> [M,T,D], before any attention.
 
     For small models trained on little data: to attend to a neighbour a layer must first learn
     what the positions mean, and until then "a red top and blue shoes" is a bag of words. It looks
@@ -48,7 +68,9 @@ class ConvStem(nn.Module):
     @nn.compact
     def __call__(self, x):
         """Maps float [M,T,D] to float [M,T,D]."""
-        conv = nn.Conv(x.shape[-1], (3,), padding="CAUSAL", name="conv", dtype=self.dtype)
+        conv = nn.Conv(
+            x.shape[-1], (1 + STEM_REACH,), padding="CAUSAL", name="conv", dtype=self.dtype
+        )
         return x + gelu(conv(x))
 
 
@@ -62,20 +84,23 @@ class TextLayer(nn.Module):
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x, bias, image_tokens, image_index, deterministic, first_only=False):
+    def __call__(self, x, bias, image_tokens, image_index, deterministic, wanted=None):
         """Returns (float [M,T,D], None), the pair `nn.scan` expects.
 
         Args:
           x: float [M,T,D].
           bias: float [M,1,T or 1,T], added to the self-attention scores.
           image_tokens: float [B,S,Dv], or None for text alone.
-          image_index: int32 [M], the image of each row, or None for row m = image m.
+          image_index: int32 [M], the image of each row; None: M / B rows after each other each.
           deterministic: no dropout.
-          first_only: compute position 0 alone, [M,1,D]; the others are attended only.
+          wanted: int32 [M,t], the places to compute, [M,t,D]; the others are attended only.
         """
         drop = nn.Dropout(self.dropout, deterministic=deterministic)
         attention = dict(heads=self.heads, dropout=self.dropout, dtype=self.dtype)
-        seen, x = x, x[:, :1] if first_only else x
+        seen = x
+        if wanted is not None:
+            x = jnp.take_along_axis(x, wanted[:, :, None], axis=1)
+            bias = jnp.take_along_axis(bias, wanted[:, None, :, None], axis=2)
         y = Attention(**attention, name="attn")(x, seen, bias, deterministic=deterministic)
         x = layer_norm("attn_norm", EPSILON, self.dtype)(x + drop(y))
         if image_tokens is not None:
@@ -135,7 +160,7 @@ class Bert(nn.Module):
         image_index=None,
         causal=False,
         deterministic=True,
-        first_only=False,
+        packed=None,
     ):
         """Encodes token ids, attending `image_tokens` when given.
 
@@ -143,44 +168,48 @@ class Bert(nn.Module):
           ids: int32 [M,T] in [0, vocab_size), T <= max_positions.
           valid: bool [M,T], False for padding.
           image_tokens: float [B,S,Dv] or None.
-          image_index: int32 [M] in [0,B) or None (B = M, row m attends image m).
+          image_index: int32 [M] in [0,B), the image of each row; None: M / B rows after each other
+            attend one image.
           causal: token t attends tokens <= t only.
           deterministic: no dropout.
-          first_only: return position 0 alone, [M,1,D], for which the last layer need not compute
-            the others. For inference: not with `causal`, dropout or intermediates.
+          packed: rows that hold several texts, T without limit; only the places it wants are
+            returned, [M,t,D], for which the last layer need not compute the others. For
+            inference: not with `causal`, dropout or intermediates.
 
         Returns:
           float [M,T,D].
         """
-        positions = jnp.arange(ids.shape[1])
+        positions = jnp.arange(ids.shape[1])[None] if packed is None else packed.positions
         words = self.word_embed(ids)
         # As torch's padding_idx: the [PAD] row is an input like any other and is never trained.
         words = jnp.where(valid[:, :, None], words, jax.lax.stop_gradient(words))
-        x = constrain_batch(words + self.pos_embed(positions)[None])
+        x = constrain_batch(words + self.pos_embed(positions))
         x = self.embed_norm(x)
         x = self.embed_dropout(x, deterministic=deterministic)
         if self.stem == "conv":
+            if packed is not None:  # between two texts lies what lies before the first: nothing
+                x = jnp.where(valid[:, :, None], x, 0.0)
             x = self.conv_stem(x)
+        if packed is not None:
+            bias = packed_bias(packed.segments)
+            return self._wanted_of_last(x, bias, image_tokens, packed.wanted)
         bias = attention_bias(valid, causal)
-        if first_only:
-            return self._first_of_last(x, bias, image_tokens, image_index)
         x, _ = self.layers(x, bias, image_tokens, image_index, deterministic)
         return x
 
-    def _first_of_last(self, x, bias, image_tokens, image_index):
+    def _wanted_of_last(self, x, bias, image_tokens, wanted):
         """The same layers, one by one: the scanned ones are all alike and the last one is not."""
         stacked = self.variables["params"]["layers"]
         layer = TextLayer(
             self.heads, self.mlp_dim, self.dropout, self.gated, self.dtype, parent=None
         )
 
-        def run(i, x, first_only=False):
+        def run(i, x, wanted=None):
             params = jax.tree.map(lambda leaf: leaf[i], stacked)
-            args = (x, bias, image_tokens, image_index, True, first_only)
-            return layer.apply({"params": params}, *args)[0]
+            return layer.apply({"params": params}, x, bias, image_tokens, None, True, wanted)[0]
 
         x = jax.lax.fori_loop(0, self.depth - 1, run, x)
-        return run(self.depth - 1, x, first_only=True)
+        return run(self.depth - 1, x, wanted)
 
 
 class AttributeDecoder(nn.Module):

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict, FrozenConfigDict
 
-from cada_jax.models.bert import AttributeDecoder, Bert
+from cada_jax.models.bert import AttributeDecoder, Bert, Packed
 from cada_jax.models.layers import REMATS, dense
 from cada_jax.models.vit import ImageEncoder
 
@@ -130,27 +130,39 @@ class CADA(nn.Module):
         """Text tokens [M,T,D] -> embedding float32 [M,E] of [CLS], not normalised."""
         return self.text_proj(text_tokens[:, 0])
 
-    def decode(
-        self, token_ids, image_tokens, image_index=None, *, deterministic=True, enc_only=False
-    ):
+    def decode(self, token_ids, image_tokens, image_index=None, *, deterministic=True):
         """Lets text tokens associate with image patches (ATP), [CLS] read as [ENC].
 
         Args:
           token_ids: int32 [M,T], [CLS] first.
           image_tokens: float [B,S,Dv].
-          image_index: int32 [M] in [0,B), the image of each text; None: row m, image m.
+          image_index: int32 [M] in [0,B), the image of each text; None: M / B rows after each
+            other attend one image.
             Keys and values are computed once per image however many texts use it.
             Or [G,M/G] in [0,B/G), texts and images in G groups: see `layers.Attention`.
           deterministic: no dropout.
-          enc_only: return [ENC] alone, [M,1,D]; all that `match` reads. For inference.
 
         Returns:
           float [M,T,D].
         """
         valid = token_ids != self.config.tokens.pad
         ids = jnp.asarray(token_ids).at[:, 0].set(self.config.tokens.enc)
-        how = dict(deterministic=deterministic, first_only=enc_only)
-        return self.text_encoder(ids, valid, image_tokens, image_index, **how)
+        return self.text_encoder(ids, valid, image_tokens, image_index, deterministic=deterministic)
+
+    def match_packed(self, token_ids, packed: Packed, image_tokens):
+        """`match` of `decode` for texts that share rows; for inference.
+
+        Args:
+          token_ids: int32 [M,T], texts of the same image one after another, each with its [CLS].
+          packed: where they lie, and where their [CLS] are wanted.
+          image_tokens: float [B,S,Dv]; M / B rows after each other attend one image.
+
+        Returns:
+          match logits float32 [M,t,2].
+        """
+        valid = packed.segments >= 0
+        ids = jnp.where(valid & (packed.positions == 0), self.config.tokens.enc, token_ids)
+        return self.itm_head(self.text_encoder(ids, valid, image_tokens, packed=packed))
 
     def match(self, decoded):
         """Decoded tokens [M,T,D] -> match logits float32 [M,2] of [ENC]; 1 is "match"."""

@@ -4,6 +4,7 @@ Shapes: B images, M texts (M may exceed B: several texts may attend one image),
 T text or image tokens, S tokens attended to, D width, N heads.
 """
 
+import functools
 import math
 
 import flax.linen as nn
@@ -49,11 +50,18 @@ def dense(features: int, name: str, dtype) -> nn.Dense:
     )
 
 
+# What costs little is computed again by the backward pass from its input, the one array that is
+# kept. Kept as they come, the intermediate results of GELU and LayerNorm are half of what a layer
+# keeps. Inside a scan there is nothing that the compiler could merge the recomputation with.
+_LayerNorm = nn.remat(nn.LayerNorm, prevent_cse=False)
+
+
 def layer_norm(name: str, epsilon: float, dtype) -> nn.LayerNorm:
     """LayerNorm with statistics in float32; the two-pass variance loses no digits."""
-    return nn.LayerNorm(name=name, epsilon=epsilon, dtype=dtype, use_fast_variance=False)
+    return _LayerNorm(name=name, epsilon=epsilon, dtype=dtype, use_fast_variance=False)
 
 
+@functools.partial(jax.checkpoint, prevent_cse=False)
 def gelu(x: jax.Array) -> jax.Array:
     """The exact GELU, x/2 (1 + erf(x / sqrt 2)), which both BERT and ViT use.
 
@@ -110,6 +118,43 @@ def _attended(x: jax.Array, index: jax.Array) -> jax.Array:
     return jax.vmap(lambda group, rows: group[rows])(groups, index).reshape(-1, *x.shape[1:])
 
 
+@jax.custom_vjp
+def softmax_average(scores: jax.Array, values: jax.Array) -> jax.Array:
+    """softmax(scores) @ values, divided by the sum of the weights last.
+
+    As flash attention does it: [T, d] numbers are divided in place of [T, S], which takes half the
+    time on a CPU, and the one array of that size kept for the backward pass is exp(scores).
+
+    Args:
+      scores: float32 [..., T, S]; -inf takes a place out, but not all of a row.
+      values: float [..., S, d].
+
+    Returns:
+      float [..., T, d], of the values' type.
+    """
+    return _average(scores, values)[0]
+
+
+def _average(scores, values):
+    exps = jnp.exp(scores - jnp.max(scores, axis=-1, keepdims=True))
+    total = jnp.sum(exps, axis=-1, keepdims=True)
+    exps = exps.astype(values.dtype)
+    mixed = (jnp.matmul(exps, values) / total).astype(values.dtype)
+    return mixed, (exps, total, values, mixed)
+
+
+def _average_gradient(kept, grad):
+    exps, total, values, mixed = kept
+    grad = grad.astype(jnp.float32) / total
+    of_values = jnp.matmul(exps.swapaxes(-1, -2), grad.astype(values.dtype))
+    of_weights = jnp.matmul(grad.astype(values.dtype), values.swapaxes(-1, -2))
+    common = jnp.sum(grad * mixed, axis=-1, keepdims=True)
+    return exps.astype(jnp.float32) * (of_weights - common), of_values
+
+
+softmax_average.defvjp(_average, _average_gradient)
+
+
 class Attention(nn.Module):
     """Multi-head attention; keys and values are computed once per image or text.
 
@@ -131,8 +176,9 @@ class Attention(nn.Module):
 
         Args:
           queries: float [M, T, D].
-          keys_values: float [B, S, Dk]; B = M unless `kv_index` is given.
-          bias: float, broadcastable to [M, N, T, S], added to the scaled products.
+          keys_values: float [B, S, Dk]. M is a multiple of B, and M / B rows after each other
+            attend the same, unless `kv_index` is given.
+          bias: float, broadcastable to [M, N, T, S], added to the scaled products; only for B = M.
           kv_index: int32 [M] in [0, B): row m attends keys_values[kv_index[m]]. Or [G, M/G] in
             [0, B/G): the rows, and the images or texts they attend, come in G groups of equal
             size; a device that holds whole groups then needs nothing of another.
@@ -141,19 +187,23 @@ class Attention(nn.Module):
         Returns:
           float [M, T, D].
         """
-        width = queries.shape[-1]
-        q = dense(width, "query", self.dtype)(queries)
-        k = dense(width, "key", self.dtype)(keys_values)
-        v = dense(width, "value", self.dtype)(keys_values)
+        shape, width = queries.shape, queries.shape[-1]
+        # Flattened once: of equal arrays of two shapes the backward pass would keep both.
+        rows = queries.reshape(-1, width)
+        seen = rows if keys_values is queries else keys_values.reshape(-1, keys_values.shape[-1])
+        q = dense(width, "query", self.dtype)(rows)
+        k = dense(width, "key", self.dtype)(seen).reshape(*keys_values.shape[:2], width)
+        v = dense(width, "value", self.dtype)(seen).reshape(*keys_values.shape[:2], width)
         if kv_index is not None:
             k, v = _attended(k, kv_index), _attended(v, kv_index)
+        q = q.reshape(len(k), -1, width)
         dropping = self.dropout > 0 and not deterministic
         wanted = bool(self.sow_as) and self.is_mutable_collection("intermediates")
         if can_fuse(self.dtype, dropping, wanted, bias, q.shape[1]):
             mixed = self._fused(q, k, v, bias)
         else:
-            mixed = self._plain(q, k, v, bias, deterministic)
-        return dense(width, "out", self.dtype)(mixed)
+            mixed = self._plain(q, k, v, bias, dropping, wanted)
+        return dense(width, "out", self.dtype)(mixed.reshape(-1, width)).reshape(shape)
 
     def _fused(self, q, k, v, bias):
         """The kernel of cuDNN, which keeps neither products nor weights: [M, T, D]."""
@@ -171,19 +221,29 @@ class Attention(nn.Module):
         mixed = jax.nn.dot_product_attention(q, k, v, bias, implementation="cudnn", **lengths)
         return rearrange(mixed, "b t n d -> b t (n d)")[:, :tokens]
 
-    def _plain(self, q, k, v, bias, deterministic):
+    def _plain(self, q, k, v, bias, dropping, wanted):
         """Two matrix products and a softmax between: [M, T, D]."""
+        uneven = -k.shape[1] % 8 if jax.default_backend() == "cpu" else 0
+        if uneven and not dropping and not wanted:
+            # The CPU's products of 197 columns take twice the time of those of 200.
+            bias = jnp.zeros((1, 1, 1, k.shape[1])) if bias is None else bias
+            bias = jnp.pad(bias, ((0, 0),) * 3 + ((0, uneven),), constant_values=-jnp.inf)
+            k, v = (jnp.pad(x, ((0, 0), (0, uneven), (0, 0))) for x in (k, v))
         # Heads-first matrix products ran faster on CPU than the "bqhd,bkhd->bhqk" einsum.
         q, k, v = (rearrange(x, "b t (n d) -> b n t d", n=self.heads) for x in (q, k, v))
         scores = jnp.matmul(q / math.sqrt(q.shape[-1]), k.swapaxes(-1, -2))
         scores = scores.astype(jnp.float32)
         if bias is not None:
             scores = scores + bias
-        weights = nn.softmax(scores, axis=-1)
-        if self.sow_as:
-            self.sow("intermediates", self.sow_as, weights)
-        weights = nn.Dropout(self.dropout)(weights.astype(self.dtype), deterministic=deterministic)
-        return rearrange(jnp.matmul(weights, v), "b n t d -> b t (n d)")
+        if dropping or wanted:
+            weights = nn.softmax(scores, axis=-1)
+            if wanted:
+                self.sow("intermediates", self.sow_as, weights)
+            drop = nn.Dropout(self.dropout, deterministic=not dropping)
+            mixed = jnp.matmul(drop(weights.astype(self.dtype)), v)
+        else:
+            mixed = softmax_average(scores, v)
+        return rearrange(mixed, "b n t d -> b t (n d)")
 
 
 class MLP(nn.Module):
@@ -212,12 +272,13 @@ class TokenGate(nn.Module):
     def __call__(self, token, associated):
         """Scales `associated` [M, T, D] by the gate of each `token` [M, T, D]."""
         zeros = nn.initializers.zeros_init()
-        joint = jnp.concatenate([token, associated], axis=-1)
-        width = joint.shape[-1]
-        kernel = self.param("kernel", zeros, (width, 1))
+        width = token.shape[-1]
+        kernel = self.param("kernel", zeros, (2 * width, 1))
         bias = self.param("bias", zeros, (1,))
         # float32: near its start the gate's changes are smaller than bfloat16 can hold.
-        logit = jnp.einsum("mtd,do->mto", joint.astype(jnp.float32), kernel) + bias[None, None]
+        logit = bias[None, None]
+        for part, rows in ((token, kernel[:width]), (associated, kernel[width:])):
+            logit += jnp.einsum("mtd,do->mto", part.astype(jnp.float32), rows)
         gate = 2.0 * nn.sigmoid(logit)
         self.sow("intermediates", "gate", gate)
         return gate.astype(self.dtype) * associated

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from cada_jax.models import cada
+from cada_jax.models.bert import Packed
 from cada_jax.models.layers import REMATS
+from cada_jax.packing import lay_out
 
 LENGTH = 21
 
@@ -151,6 +153,25 @@ def test_image_index_equals_repeating_the_images(setup):
     shared = call(model, params, "decode", texts, tokens, index)
     repeated = call(model, params, "decode", texts, tokens[index])
     np.testing.assert_allclose(shared, repeated, rtol=1e-5, atol=1e-6)
+
+
+def test_packed_texts_score_what_they_score_alone(either_stem):
+    """Two rows of texts an image, in any order; what lies in the gaps is not seen."""
+    model, params, images, token_ids = either_stem
+    tokens = call(model, params, "encode_image", images)[:2]
+    lengths = np.array([9, 14, LENGTH])
+    text = np.array([[2, 0], [1, -1], [0, 1], [-1, 2]])  # two rows of each image
+    start = np.array([[0, 24], [3, 0], [1, 12], [0, 8]])
+    rows = lay_out(np.asarray(token_ids), lengths, text, start, length=40, pad=0)
+    noise = np.random.default_rng(1).integers(110, 190, rows.token_ids.shape)
+    ids = np.where(rows.segments < 0, noise, rows.token_ids)
+    packed = Packed(rows.segments, rows.positions, jnp.asarray(start))
+    together = call(model, params, "match_packed", ids, packed, tokens)
+    for row, number in np.argwhere(text >= 0):
+        alone = token_ids[text[row, number]][None], tokens[row // 2][None]
+        decoded = call(model, params, "decode", *alone)
+        expected = call(model, params, "match", decoded)[0]
+        np.testing.assert_allclose(together[row, number], expected, rtol=1e-5, atol=1e-6)
 
 
 def test_decoder_and_text_encoder_share_their_weights(setup):

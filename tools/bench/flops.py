@@ -32,7 +32,7 @@ def encode_text(config: ConfigDict, texts: int, length: int) -> int:
     return texts * c.depth * _side(c.width, c.mlp_dim, length)
 
 
-def decode(config: ConfigDict, texts: int, length: int, images: int, enc_only=False) -> int:
+def decode(config: ConfigDict, texts: int, length: int, images: int) -> int:
     """The decoder over `texts` texts, with keys and values of `images` images computed.
 
     Args:
@@ -40,18 +40,29 @@ def decode(config: ConfigDict, texts: int, length: int, images: int, enc_only=Fa
       texts: M.
       length: L.
       images: how often keys and values are computed: M without sharing.
-      enc_only: the last layer gives [ENC] alone: its other tokens are keys and values only.
     """
     c = config.model.text
     seen, width, source = image_tokens(config), c.width, config.model.image.width
     keys_values = images * c.depth * 4 * seen * source * width
     cross = texts * c.depth * (length * 4 * width**2 + 4 * length * seen * width)
-    total = encode_text(config, texts, length) + cross + keys_values
-    if enc_only:
-        unused = length - 1
-        row = unused * (8 * width**2 + 4 * width * c.mlp_dim)  # query, out twice over; MLP
-        total -= texts * (row + 4 * unused * (length + seen) * width)
-    return total
+    return encode_text(config, texts, length) + cross + keys_values
+
+
+def decode_packed(config: ConfigDict, rows: int, length: int, wanted: int, images: int) -> int:
+    """The decoder over rows of packed texts, whose last layer gives `wanted` places of a row alone.
+
+    Args:
+      config: full config.
+      rows: M.
+      length: T.
+      wanted: t; the last layer's other places are keys and values only.
+      images: how often keys and values are computed.
+    """
+    c = config.model.text
+    unused = length - wanted
+    maps = unused * (8 * c.width**2 + 4 * c.width * c.mlp_dim)  # query, out twice over; MLP
+    last = rows * (maps + 4 * unused * (length + image_tokens(config)) * c.width)
+    return decode(config, rows, length, images) - last
 
 
 def predict_masked(config: ConfigDict, texts: int, length: int, logits: int) -> int:
