@@ -70,7 +70,7 @@ def shapes_for(longest: int, tokens: int) -> list[Shape]:
       tokens: the most that a block may have, if the longest text leaves a choice.
     """
     row = max(ROW, -(-longest // 8) * 8)
-    single = [Shape(1, row * part // ROW) for part in (*SHORT_ROWS, ROW)]
+    single = [Shape(1, -(-row * part // (8 * ROW)) * 8) for part in (*SHORT_ROWS, ROW)]
     many = [Shape(rows, row) for rows in MANY_ROWS]
     fitting = [shape for shape in (*single, *many) if shape.tokens <= tokens]
     enough = next(shape for shape in single if shape.length >= longest)

@@ -85,7 +85,7 @@ def test_the_count_of_memory_follows_the_configuration(tool, tiny_config):
     # By hand: 9 tokens of width 32 in 2 heads and 64 hidden units, 2 layers, 8 images, float32.
     parts = memory.activation_bytes(tiny_config, 1, 1)
     hidden = 8 * 9 * (3 * 32 + 2 * 64 + 5 * 32) * 4
-    weights = 8 * 2 * 9 * 9 * (4 + 4)
+    weights = 8 * 2 * 9 * 9 * 4
     inputs = 8 * 9 * 32 * 4
     assert parts["image encoder"] == 2 * (hidden + weights + inputs)
     # Logits and their gradient of 8 captions at 16 masked positions, however long they are.

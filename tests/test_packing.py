@@ -57,6 +57,7 @@ def test_shapes_hold_the_longest_text_and_grow(longest, tokens):
     for smaller, larger in zip(shapes, shapes[1:], strict=False):
         assert smaller.rows <= larger.rows and smaller.length <= larger.length
         assert larger.tokens > smaller.tokens
+        assert smaller.length % 8 == 0  # what fused attention and the CPU's products like
     assert shapes[-1].tokens <= max(tokens, 2 * longest, 24)
 
 

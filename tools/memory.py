@@ -31,8 +31,7 @@ def layer_bytes(
 
     Inputs of every product, norm and GELU: of width D the input, its norm, queries, keys, values
     and their mixture for every attention, and of the MLP two arrays of its hidden width; and the
-    attention weights, in float32 before and in the model's dtype after they are rounded (or
-    dropped).
+    attention weights in the model's dtype; where they are dropped, also in float32 before that.
 
     Args:
       rows: sequences on a device.
@@ -46,7 +45,7 @@ def layer_bytes(
     total = hidden * size + dropout * rows * tokens * part.width
     for attended in keys:
         total += rows * part.width * (3 * tokens + 2 * attended) * size
-        total += rows * part.heads * tokens * attended * (4 + size + dropout)
+        total += rows * part.heads * tokens * attended * (size + 5 * dropout)
     return total
 
 
@@ -83,7 +82,7 @@ def activation_bytes(config: ConfigDict, data: int, tensor: int) -> dict[str, in
         return part.depth * (inputs + products) + kept - products
 
     parts = {
-        "image encoder": layers(c.image, rows, grid, [grid], c.image.drop_path > 0),
+        "image encoder": layers(c.image, rows, grid, [grid], False),
         "text encoder": layers(c.text, rows, length, [length], drops),
     }
     if config.loss.atp_weight:
