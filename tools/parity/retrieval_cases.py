@@ -9,7 +9,8 @@ import numpy as np
 from cada_jax.errors import MissingFileError
 from cada_jax.metrics import rank_metrics
 from cada_jax.objective import loss_terms
-from cada_jax.retrieval import Retrieved, embed_gallery, embed_queries, global_topk, rerank
+from cada_jax.reranking import rerank
+from cada_jax.retrieval import Retrieved, embed_gallery, embed_queries, global_topk
 from cada_jax.sharding import data_sharding, make_mesh, replicated
 from cada_jax.text.attributes import annotate, make_tagger
 from cada_jax.text.tokenizer import Tokenizer, clean_caption
