@@ -3,7 +3,7 @@
     python tools/bench_train.py --against=torch            full size, batch 4, this CPU
     python tools/bench_train.py --against=torch --gpu      batch 120 in bfloat16, one accelerator
     python tools/bench_train.py --size=small               seconds, to see that it works
-    python tools/bench_train.py --data=synthetic:demo      steps on prepared data and without
+    python tools/bench_train.py --data=synthetic      steps on prepared data and without
 
 PyTorch runs Hugging Face's BLIP classes on the schedule of the released CADA code. Both sides take
 turns in processes of their own. The last line is a JSON object; its "ratio" is PyTorch's seconds

@@ -155,7 +155,7 @@ class Ours:
         """Seconds of training steps on one batch again and again, and on batches read from disk.
 
         Args:
-          name: configuration file of a prepared data set, "synthetic:demo" for one.
+          name: configuration file of a prepared data set, "synthetic" for one.
           steps: of each kind, after the first two of each.
         """
         from cada_jax import loop
