@@ -18,7 +18,7 @@ ROW = 128  # tokens; longer rows cost more attention among their texts, shorter 
 SHORT_ROWS = (16, 24, 32, 48, 64, 96)  # for images with few texts, of a row of 128
 MANY_ROWS = (2, 3, 4, 8)
 LEAST = 16  # tokens that a text is given at least, which bounds how many a row can hold
-FILL = 0.95  # of a block that texts usually fill, which only the choice of shapes relies on
+FILL = 0.95  # of a block's tokens that texts usually take; the choice of shapes relies on it
 
 
 class Shape(NamedTuple):
@@ -87,7 +87,8 @@ def pack_pairs(
     """Packs every pair into one block of its image.
 
     Args:
-      lengths: int [P], tokens of each pair's text; none longer than the longest row.
+      lengths: int [P], tokens of each pair's text; none longer than the longest row. A shorter
+        one than `LEAST` takes that much room.
       image_index: int [P], sorted.
       shapes: from `shapes_for`.
       costs: of a block of each shape, see `block_cost`.
@@ -99,7 +100,7 @@ def pack_pairs(
     """
     choose = _Choice(shapes, costs)
     made = {shape: [] for shape in shapes}
-    lengths = np.maximum(lengths, min(LEAST, max(shape.length for shape in shapes)))
+    lengths = np.maximum(lengths, LEAST)
     most = 2 * shapes[-1].tokens
     ends = np.append(np.flatnonzero(np.diff(image_index)) + 1, len(image_index)).tolist()
     begin = 0
@@ -130,7 +131,7 @@ class _Choice:
         self.best = np.zeros((len(self.lengths), most + 1), int)
         for tokens in range(1, most + 1):
             total = [
-                cost + cheapest[max(0, tokens - self._filled(shape))]
+                cost + cheapest[max(0, tokens - self._taken(shape, tokens))]
                 for shape, cost in zip(shapes, costs, strict=True)
             ]
             order = np.argsort(total, kind="stable")
@@ -140,8 +141,10 @@ class _Choice:
                 self.best[i, tokens] = next(fits)
 
     @staticmethod
-    def _filled(shape: Shape) -> int:
-        return shape.tokens if shape.texts == 1 else int(FILL * shape.tokens)
+    def _taken(shape: Shape, tokens: int) -> int:
+        if shape.rows == 1 and tokens <= shape.tokens:  # texts that fit one row fit it exactly
+            return tokens
+        return int(FILL * shape.tokens)
 
     def __call__(self, tokens: int, longest: int) -> int:
         row = bisect.bisect_left(self.lengths, longest)
@@ -167,7 +170,7 @@ def _first_fit(texts: list[tuple[int, int]], shape: Shape):
     for text in texts:
         length, pair = text
         for i, room in enumerate(free):
-            if length <= room and len(rows[i]) < shape.texts:
+            if length <= room:
                 rows[i].append((shape.length - room, pair))
                 free[i] -= length
                 break
