@@ -6,6 +6,7 @@ import importlib.util
 import os
 import pathlib
 import signal
+import sys
 from collections.abc import Callable
 from types import FrameType
 
@@ -45,8 +46,10 @@ def keep_freed_memory() -> bool:
     Returns:
       Whether anything was set.
     """
+    if not sys.platform.startswith("linux") or not only_cpu():
+        return False
     libc = ctypes.CDLL(None)
-    if not only_cpu() or not hasattr(libc, "gnu_get_libc_version"):
+    if not hasattr(libc, "gnu_get_libc_version"):
         return False
     trim_threshold, mmap_max, arena_max = -1, -4, -8  # numbers of malloc.h
     settings = ((trim_threshold, -1), (mmap_max, 0), (arena_max, 1))
