@@ -17,11 +17,12 @@ import jax
 import jax.numpy as jnp
 use = jax.jit(lambda x: jnp.sum(jnp.sort(jnp.sin(x) @ jnp.cos(x), axis=0)[0]))
 x = jnp.ones((2000, 2000))
-for _ in range(4):
+faults = []
+for _ in range(20):  # what is kept takes some runs to lie so that everything fits
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     use(x).block_until_ready()
-    faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-print(faults)
+    faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+print(min(faults))
 """
 
 

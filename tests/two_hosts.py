@@ -5,6 +5,7 @@ import os
 import pathlib
 import signal
 import sys
+import time
 
 from cada_jax import hosts, train, train_step
 from cada_jax.data import input_pipeline
@@ -39,13 +40,18 @@ def differ(config, index: int) -> None:
 
 
 def with_a_signal(index: int, signum: int):
-    """Batches; after the fifth, process 1 gets a signal."""
+    """Batches; after the fifth, process 1 gets a signal and further ones take their time.
+
+    JAX looks for a signal once a second: 25 cheap steps would be over by then.
+    """
     batches = input_pipeline.train_batches
 
     def signalling(*arguments):
         for number, batch in enumerate(batches(*arguments)):
             if number == 5 and index == 1:
                 os.kill(os.getpid(), signum)
+            if number > 5:
+                time.sleep(0.5)
             yield batch
 
     return signalling
