@@ -110,7 +110,6 @@ def train(config: ConfigDict, workdir: str | os.PathLike) -> dict:
       DivergedError, StoppedError: see `loop.Loop.run`.
     """
     timers = Timers()
-    runtime.keep_freed_memory()
     hosts.check_same_program(config)
     root = workdir_lib.prepare(workdir, config)
     hosts.check_shared(root)
@@ -170,7 +169,6 @@ def evaluate_only(config: ConfigDict, workdir: str | os.PathLike) -> dict:
       UsageError: nothing is trained there, or what is there does not fit the configuration.
     """
     timers = Timers()
-    runtime.keep_freed_memory()
     root = pathlib.Path(workdir).expanduser().absolute()
     if (root / workdir_lib.CONFIG_FILE).exists():
         workdir_lib.check_same_config(root, config, workdir_lib.FREE_KEYS_OF_EVAL)

@@ -14,7 +14,7 @@ import optax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from cada_jax import sharding
+from cada_jax import runtime, sharding
 from cada_jax.augment import augment
 from cada_jax.chunked_objective import accumulated_gradient
 from cada_jax.models.cada import CADA, init_params
@@ -96,4 +96,5 @@ def make_train_step(
         in_shardings=(states, rows, whole),
         out_shardings=(states, whole),
         donate_argnums=0,
+        compiler_options=runtime.compiler_options(mesh),
     )

@@ -1,46 +1,35 @@
-"""What a run asks of its process."""
+"""What a run asks of the compiler."""
 
-import os
-import subprocess
-import sys
+import types
 
+import jax
+import numpy as np
 import pytest
 
-from cada_jax import runtime
-
-FAULTS = """
-import resource, sys
-from cada_jax.runtime import keep_freed_memory
-if sys.argv[1] == "keep":
-    assert keep_freed_memory()
-import jax
-import jax.numpy as jnp
-use = jax.jit(lambda x: jnp.sum(jnp.sort(jnp.sin(x) @ jnp.cos(x), axis=0)[0]))
-x = jnp.ones((2000, 2000))
-faults = []
-for _ in range(20):  # what is kept takes some runs to lie so that everything fits
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    use(x).block_until_ready()
-    faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-print(min(faults))
-"""
+from cada_jax import optimizer, runtime, sharding, train_step
+from cada_jax.models import cada
+from tests.test_sharding import batch_for
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's malloc")
-def test_memory_that_is_freed_need_not_be_zeroed_again():
-    environment = os.environ | {"JAX_PLATFORMS": "cpu"}
+def test_a_step_is_ordered_for_memory(tiny_config, monkeypatch):
+    for part in (tiny_config.model.image, tiny_config.model.text):
+        part.width, part.mlp_dim = 256, 1024
 
-    def faults(how):
-        command = [sys.executable, "-c", FAULTS, how]
-        ran = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
-        return int(ran.stdout)
+    def temporary_bytes():
+        mesh = sharding.make_mesh(tiny_config.mesh, jax.devices()[:1])
+        model, tx = cada.from_config(tiny_config), optimizer.make_optimizer(tiny_config, 10)
+        state = jax.eval_shape(lambda: train_step.init_state(model, tx, tiny_config, mesh))
+        step = train_step.make_train_step(model, tx, tiny_config, mesh)
+        compiled = step.lower(state, batch_for(tiny_config), jax.random.key(0)).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
 
-    assert faults("keep") < 0.1 * faults("leave")
+    ours = temporary_bytes()
+    monkeypatch.setattr(runtime, "compiler_options", lambda mesh: {})
+    assert ours < 0.95 * temporary_bytes()
 
 
-@pytest.mark.parametrize(("platforms", "expected"), [("cpu", True), ("cuda,cpu", False)])
-def test_an_accelerators_process_is_left_alone(monkeypatch, platforms, expected):
-    monkeypatch.setenv("JAX_PLATFORMS", platforms)
-    assert runtime.only_cpu() is expected
-    if not expected:
-        assert not runtime.keep_freed_memory()
+@pytest.mark.parametrize("platform", ["gpu", "tpu"])
+def test_other_compilers_are_not_given_what_they_refuse(platform):
+    device = types.SimpleNamespace(platform=platform)
+    mesh = types.SimpleNamespace(devices=np.full((1, 1, 1), device))
+    assert runtime.compiler_options(mesh) == {}

@@ -17,7 +17,6 @@ from cada_jax import (
     optimizer,
     reranking,
     retrieval,
-    runtime,
     sharding,
     torch_convert,
     train_step,
@@ -39,7 +38,6 @@ class Ours:
     """
 
     def __init__(self, size, dtype, depth, batch, forward, words, clock):
-        runtime.keep_freed_memory()
         # What is compiled goes to a fresh folder: the first time is a cold start, the next a warm.
         jax.config.update("jax_compilation_cache_dir", tempfile.mkdtemp(prefix="bench_cache_"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
