@@ -4,9 +4,9 @@
     python tools/memory.py --config=rstp:large --mesh=2x4x1 --set train.accumulation=4 --no_compile
 
 Devices are simulated on the CPU and nothing is allocated. The compiled figure is what that compiler
-planned: an accelerator's fuses more, and the CPU's computes bfloat16
-products in float32, so it lies above what a TPU or GPU needs. The count is of parameters, their
-gradient and the optimizer's moments, exactly, and of the activations kept for the backward pass.
+planned: an accelerator's fuses more, and the CPU's computes bfloat16 products in float32, so it
+lies above what a TPU or GPU needs. The count is of parameters, their gradient and the optimizer's
+moments, exactly, and of the activations kept for the backward pass.
 """
 
 import argparse
