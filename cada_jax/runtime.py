@@ -1,4 +1,4 @@
-"""What a run asks of compiler and process: less memory, a cache of programs, notice of its end."""
+"""What a run asks of its process: a cache of programs, a profile, and notice before it ends."""
 
 import os
 import pathlib
@@ -8,7 +8,6 @@ from types import FrameType
 
 import jax
 from jax.experimental import multihost_utils
-from jax.sharding import Mesh
 
 
 def enable_compilation_cache() -> None:
@@ -20,19 +19,6 @@ def enable_compilation_cache() -> None:
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         folder = pathlib.Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "cada_jax"
         jax.config.update("jax_compilation_cache_dir", str(folder.expanduser()))
-
-
-def compiler_options(mesh: Mesh) -> dict[str, str]:
-    """What a training step asks of the compiler of a mesh's devices.
-
-    On the CPU, that operations are ordered for the memory that their results hold. The order XLA
-    chooses there by itself is for running some of them at the same time, which products that
-    take all cores gain nothing from: a full-size step took a third more temporary memory and no
-    less time. The compilers for other devices look at memory by themselves.
-    """
-    if any(device.platform != "cpu" for device in mesh.devices.flat):
-        return {}
-    return {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
 
 
 class ProfileWindow:

@@ -42,8 +42,8 @@ def steady(side) -> float:
     """Seconds of the second of two runs.
 
     A training run's steps follow one another. Memory that a side gave back before it waited for
-    the other one has to be handed out again: on a virtual machine that shares its memory with
-    others that took a second of six.
+    the other one has to be handed out again: on a virtual machine whose host takes it back
+    meanwhile, that made a step of 4.6 s one of 6.7.
     """
     side.call("run")
     return side.call("run")
