@@ -25,7 +25,7 @@ from typing import NoReturn
 from absl import app, flags
 from ml_collections import config_flags
 
-from cada_jax.errors import (
+from cada_jax.common.errors import (
     DivergedError,
     LostProcessError,
     NoRoomError,
@@ -53,9 +53,11 @@ EXAMPLE = "Example: python -m cada_jax.main --config=configs/synthetic.py --work
 
 def _stop(error: Exception, code: int) -> NoReturn:
     print(error, file=sys.stderr, flush=True)
-    hosts = sys.modules.get("cada_jax.hosts")  # not imported yet when a flag is wrong
-    if hosts and hosts.joined():
-        hosts.leave(code)
+    processes = sys.modules.get(
+        "cada_jax.distributed.processes"
+    )  # not imported yet when a flag is wrong
+    if processes and processes.joined():
+        processes.leave(code)
     sys.exit(code)
 
 
@@ -138,24 +140,25 @@ def main(argv: list[str]) -> None:
     del argv
     # Not at the top: TensorFlow takes seconds to import, and a wrong flag is told before.
     with _native_stderr_muted():
-        from cada_jax import hosts, train
-        from cada_jax.data.prepare import hide_accelerators
+        from cada_jax.data.registry import hide_accelerators
+        from cada_jax.distributed import processes
+        from cada_jax.training import run as run_lib
 
         hide_accelerators()
     joining = (COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
     if DISTRIBUTED.value or joining != (None, None, None):
         try:
-            hosts.connect(*joining)
+            processes.connect(*joining)
         except UsageError as e:
             print(e, file=sys.stderr, flush=True)
             os._exit(2)  # a normal exit would wait for processes that were not found
     try:
-        with hosts.explained():
-            run = train.train if MODE.value == "train" else train.evaluate_only
+        with processes.explained():
+            run = run_lib.train if MODE.value == "train" else run_lib.evaluate_only
             run(CONFIG.value, WORKDIR.value)
     except NoRoomError as e:
         print(e, file=sys.stderr, flush=True)
-        hosts.leave(2)  # at a normal exit the writers left over print hundreds of tracebacks
+        processes.leave(2)  # at a normal exit the writers left over print hundreds of tracebacks
     except UsageError as e:
         _stop(e, 2)
     except (DivergedError, LostProcessError) as e:
@@ -167,10 +170,10 @@ def main(argv: list[str]) -> None:
     except Exception as e:
         if isinstance(e, OSError) and e.errno in (errno.ENOSPC, errno.EDQUOT):
             _stop(UsageError(f"{e}. Make room there, then the same command continues."), 2)
-        if not hosts.joined():
+        if not processes.joined():
             raise
         traceback.print_exc()
-        hosts.leave(1)
+        processes.leave(1)
 
 
 if __name__ == "__main__":

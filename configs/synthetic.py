@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from ml_collections import ConfigDict
 
-from cada_jax.errors import UsageError
+from cada_jax.common.errors import UsageError
 from configs import default
 
 

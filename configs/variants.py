@@ -2,7 +2,7 @@
 
 from ml_collections import ConfigDict
 
-from cada_jax.errors import UsageError
+from cada_jax.common.errors import UsageError
 
 
 def apply_variant(config: ConfigDict, name: str | None) -> ConfigDict:

@@ -9,10 +9,12 @@ import types
 
 import jax
 
-from cada_jax import evaluate, train, train_step
-from cada_jax.data import input_pipeline, prepare
+from cada_jax.data import batches, registry
+from cada_jax.evaluation import evaluate
+from cada_jax.training import run as run_lib
+from cada_jax.training import train_step
 from tests.conftest import tiny_config_of_runs
-from tests.test_train import cheap_train_step, make_split
+from tests.training.test_run import cheap_train_step, make_split
 
 PERSONS = {"train": 6, "val": 3, "test": 4}
 EPOCHS, STEPS = 8, 24
@@ -25,9 +27,9 @@ def use_noise(config, folder: pathlib.Path) -> None:
     vocab = folder / f"words{os.getpid()}.txt"
     vocab.write_text("\n".join(words) + "\n")
     splits = {name: make_split(name, n, config, vocab) for name, n in PERSONS.items()}
-    input_pipeline.load_split = lambda _, name: splits[name]
+    batches.load_split = lambda _, name: splits[name]
     builder = types.SimpleNamespace(info=types.SimpleNamespace(splits=splits))
-    prepare.prepared_builder = lambda _: builder
+    registry.prepared_builder = lambda _: builder
 
 
 def make_it_cheap() -> None:
@@ -61,4 +63,4 @@ def run(workdir: str, checkpoint_every: int = 1) -> None:
     use_noise(config, pathlib.Path(workdir).parent)
     make_it_cheap()
     train_step.init_state = small_state
-    train.train(config, workdir)
+    run_lib.train(config, workdir)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cada_jax.errors import UsageError
+from cada_jax.common.errors import UsageError
 
 BENCHMARKS = ("rstp", "cuhk", "icfg")
 

@@ -7,9 +7,10 @@ import signal
 import sys
 import time
 
-from cada_jax import hosts, train, train_step
-from cada_jax.data import input_pipeline
-from cada_jax.errors import LostProcessError, StoppedError, UsageError
+from cada_jax.common.errors import LostProcessError, StoppedError, UsageError
+from cada_jax.data import batches as batches_lib
+from cada_jax.distributed import processes
+from cada_jax.training import run, train_step
 from tests.cheap_run import make_it_cheap, small_state, use_noise
 from tests.conftest import tiny_config_of_runs
 
@@ -26,17 +27,17 @@ def differ(config, index: int) -> None:
         mine.train.batch_size = 16
         mine.optimizer.b1 = 0.8
     try:
-        hosts.check_same_program(mine)
+        processes.check_same_program(mine)
     except UsageError as e:
         tell(config=str(e))
-    digest = hosts.code_digest
-    hosts.code_digest = lambda: f"{digest()}{index}"
+    digest = processes.code_digest
+    processes.code_digest = lambda: f"{digest()}{index}"
     try:
-        hosts.check_same_program(config)
+        processes.check_same_program(config)
     except UsageError as e:
         tell(code=str(e))
-    hosts.code_digest = digest
-    hosts.check_same_program(config)
+    processes.code_digest = digest
+    processes.check_same_program(config)
 
 
 def with_a_signal(index: int, signum: int):
@@ -44,7 +45,7 @@ def with_a_signal(index: int, signum: int):
 
     JAX looks for a signal once a second: 25 cheap steps would be over by then.
     """
-    batches = input_pipeline.train_batches
+    batches = batches_lib.train_batches
 
     def signalling(*arguments):
         for number, batch in enumerate(batches(*arguments)):
@@ -60,41 +61,41 @@ def with_a_signal(index: int, signum: int):
 def main() -> None:
     """Every scenario in turn, the last of which process 1 does not survive."""
     port, index, folder = sys.argv[1], int(sys.argv[2]), pathlib.Path(sys.argv[3])
-    hosts.connect(f"127.0.0.1:{port}", 2, index)
+    processes.connect(f"127.0.0.1:{port}", 2, index)
     config = tiny_config_of_runs()
     differ(config, index)
     use_noise(config, folder)
     if os.environ.get("CADA_SLOW"):
-        results = train.train(config, folder / "run")
+        results = run.train(config, folder / "run")
         tell(results={k: results[k] for k in ("global", "reranked", "step", "num_gallery")})
-        again = train.evaluate_only(config, folder / "run")
+        again = run.evaluate_only(config, folder / "run")
         tell(again={k: again[k] for k in ("global", "reranked")})
     be_stopped(config, index, folder)
 
 
 def be_stopped(config, index: int, folder: pathlib.Path) -> None:
     """Whole runs with a cheap step: undisturbed, told to end and continued, and killed."""
-    batches = input_pipeline.train_batches
+    batches = batches_lib.train_batches
     make_it_cheap()
     train_step.init_state = small_state
     with config.unlocked():
         config.train.epochs, config.train.eval_every = 10, 5
     # First: JAX remembers the step at which a process was told to end.
-    train.train(config, folder / "not_stopped")
-    input_pipeline.train_batches = with_a_signal(index, signal.SIGTERM)
+    run.train(config, folder / "not_stopped")
+    batches_lib.train_batches = with_a_signal(index, signal.SIGTERM)
     try:
-        train.train(config, folder / "stopped")
+        run.train(config, folder / "stopped")
     except StoppedError as e:
         tell(stopped=str(e))
-    input_pipeline.train_batches = batches
-    train.train(config, folder / "stopped")
-    input_pipeline.train_batches = with_a_signal(index, signal.SIGKILL)
+    batches_lib.train_batches = batches
+    run.train(config, folder / "stopped")
+    batches_lib.train_batches = with_a_signal(index, signal.SIGKILL)
     try:
-        with hosts.explained():
-            train.train(config, folder / "lost")
+        with processes.explained():
+            run.train(config, folder / "lost")
     except LostProcessError as e:
         tell(lost=str(e))
-        hosts.leave(1)
+        processes.leave(1)
 
 
 if __name__ == "__main__":

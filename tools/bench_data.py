@@ -25,8 +25,8 @@ from tqdm import tqdm
 
 from cada_jax.data.datasets.synthetic.people import DEMO, generate
 from cada_jax.data.datasets.synthetic.vocabulary import VOCAB_PATH
-from cada_jax.data.reading import EncoderSettings, load_encoder, read_all
-from cada_jax.data.source import read_source
+from cada_jax.data.preparation.annotations import read_source
+from cada_jax.data.preparation.reader import EncoderSettings, load_encoder, read_all
 
 # Worker processes import this file again: what imports TensorFlow is imported in functions.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -94,8 +94,8 @@ def make_folder(folder: Path, images: int, size: tuple[int, int]) -> Path:
 def prepare(source: Path, out: Path, workers: int):
     """Prepares the folder; returns the builder."""
     from cada_jax.data.datasets.rstp.builder import Rstp
-    from cada_jax.data.features import caption_config
-    from cada_jax.data.records import write_records
+    from cada_jax.data.preparation.features import caption_config
+    from cada_jax.data.preparation.prepared_folder import write_records
 
     builder = Rstp(data_dir=str(out), config=caption_config(str(VOCAB_PATH), MAX_LENGTH))
     builder.workers = workers
@@ -137,8 +137,8 @@ def bench_preparation(source: Path, root: Path, workers: int) -> None:
 
 def bench_pipeline(root: Path, arguments: argparse.Namespace) -> None:
     """The training batches of the prepared records."""
-    from cada_jax.data.features import caption_config
-    from cada_jax.data.input_pipeline import load_split, train_batches
+    from cada_jax.data.batches import load_split, train_batches
+    from cada_jax.data.preparation.features import caption_config
 
     # As other tools: the scripts beside this one are importable when it is run, not when tested.
     sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -175,7 +175,7 @@ def main(argv: list[str] | None = None) -> int:
         root = Path(folder)
         source = make_folder(root / "RSTPReid", arguments.images, parse_size(arguments.size))
         # TensorFlow's own start is not what is measured.
-        from cada_jax.data.prepare import hide_accelerators
+        from cada_jax.data.registry import hide_accelerators
 
         hide_accelerators()
         bench_preparation(source, root, arguments.workers)

@@ -16,7 +16,7 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 from bench import flops, report, work  # noqa: E402
-from cada_jax.losses import MASKED_CHUNK  # noqa: E402
+from cada_jax.objective.losses import MASKED_CHUNK  # noqa: E402
 
 PARTS = ("vit", "text", "decoder", "train_step")
 

@@ -21,7 +21,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 import jax  # noqa: E402
 
-from cada_jax.errors import UsageError  # noqa: E402
+from cada_jax.common.errors import UsageError  # noqa: E402
 from parity import network_cases, retrieval_cases  # noqa: E402
 from parity.golden import Golden  # noqa: E402
 from parity.table import TOLERANCES, Table  # noqa: E402

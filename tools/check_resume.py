@@ -24,8 +24,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from cada_jax import inspection
-from cada_jax.errors import StoppedError, UsageError
+from cada_jax.checkpoints import inspect
+from cada_jax.common.errors import StoppedError, UsageError
 
 CONTEXT = multiprocessing.get_context("forkserver")
 Run = Callable[[str], Any]  # trains in the folder it is given; must be picklable
@@ -33,12 +33,12 @@ Run = Callable[[str], Any]  # trains in the folder it is given; must be picklabl
 
 def train_from_config(argument: str, changes: dict, workdir: str) -> None:
     """The run of a configuration file with changed fields, by dotted name."""
-    from cada_jax import train
+    from cada_jax.training import run as run_lib
     from config_file import load_config
 
     config = load_config(argument)
     config.update_from_flattened_dict(changes)
-    train.train(config.lock(), workdir)
+    run_lib.train(config.lock(), workdir)
 
 
 def _run(run: Run, workdir: str, log: str) -> None:
@@ -168,7 +168,7 @@ def _finish(run: Run, workdir: pathlib.Path) -> None:
 def _digests(workdir: pathlib.Path) -> list[str]:
     best = _newest(workdir / "best")
     paths = [workdir] if best is None else [workdir, workdir / "best" / str(best)]
-    return [inspection.digest(inspection.read(path).params) for path in paths]
+    return [inspect.digest(inspect.read(path).params) for path in paths]
 
 
 def main() -> int:
@@ -187,7 +187,9 @@ def main() -> int:
         from compiled_step import parse_changes
         from config_file import load_config
 
-        CONTEXT.set_forkserver_preload(["cada_jax.train"])  # imported once, not for every start
+        CONTEXT.set_forkserver_preload(
+            ["cada_jax.training.run"]
+        )  # imported once, not for every start
         changes = parse_changes(load_config(flags.config), flags.set)
         run = functools.partial(train_from_config, flags.config, changes)
         root = pathlib.Path(flags.workdir).absolute()

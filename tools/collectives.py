@@ -18,7 +18,7 @@ import sys
 from typing import NamedTuple
 
 import compiled_step
-from cada_jax.errors import UsageError
+from cada_jax.common.errors import UsageError
 
 KINDS = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
 SIZES = {"pred": 1, "s8": 1, "u8": 1, "s16": 2, "u16": 2, "bf16": 2, "f16": 2}

@@ -12,7 +12,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from cada_jax.errors import UsageError
+from cada_jax.common.errors import UsageError
 from config_file import load_config
 
 
@@ -111,17 +111,18 @@ def describe_step(config: ConfigDict) -> Step:
     """
     import jax
 
-    from cada_jax import optimizer, sharding, train_step
+    from cada_jax.common.pytrees import abstract_arrays
+    from cada_jax.distributed import mesh as mesh_lib
     from cada_jax.models import cada
-    from cada_jax.trees import abstract_arrays
+    from cada_jax.training import optimizer, train_step
 
     try:
-        mesh = sharding.make_mesh(config.mesh)
+        mesh = mesh_lib.make_mesh(config.mesh)
         for part in ("image", "text"):
             heads = config.model[part].heads
-            sharding.check_heads(mesh, heads, f"config.model.{part}.heads")
-        sharding.check_batch(mesh, config.train.batch_size, "config.train.batch_size")
-        sharding.check_accumulation(mesh, config.train.batch_size, config.train.accumulation)
+            mesh_lib.check_heads(mesh, heads, f"config.model.{part}.heads")
+        mesh_lib.check_batch(mesh, config.train.batch_size, "config.train.batch_size")
+        mesh_lib.check_accumulation(mesh, config.train.batch_size, config.train.accumulation)
         model = cada.from_config(config)
         tx = optimizer.make_optimizer(config, steps_per_epoch=100)
     except ValueError as e:

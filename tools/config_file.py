@@ -6,7 +6,7 @@ import sys
 
 from ml_collections import ConfigDict
 
-from cada_jax.errors import MissingFileError
+from cada_jax.common.errors import MissingFileError
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 

@@ -23,8 +23,10 @@ import jax  # noqa: E402
 import numpy as np  # noqa: E402
 from flax.traverse_util import flatten_dict, unflatten_dict  # noqa: E402
 
-from cada_jax import checkpoints, torch_convert, torch_files, workdir  # noqa: E402
-from cada_jax.errors import UsageError  # noqa: E402
+from cada_jax import config as config_lib  # noqa: E402
+from cada_jax.checkpoints import manager
+from cada_jax.checkpoints.torch import convert, files
+from cada_jax.common.errors import UsageError  # noqa: E402
 from cada_jax.models.cada import from_config, init_params  # noqa: E402
 from cada_jax.text.tokenizer import load_tokenizer  # noqa: E402
 from config_file import load_config  # noqa: E402
@@ -61,14 +63,14 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
 
 def from_pytorch(flags: argparse.Namespace) -> None:
     """Converts to a model folder, which appears only when everything fits."""
-    checkpoint = torch_files.read_checkpoint(flags.source)
-    tensors, ours = checkpoint.tensors, checkpoint.config.get(torch_convert.OUR_KEY, {})
+    checkpoint = files.read_checkpoint(flags.source)
+    tensors, ours = checkpoint.tensors, checkpoint.config.get(convert.OUR_KEY, {})
     if flags.attribute_decoder:
         tensors = _with_attribute_decoder(tensors, flags.attribute_decoder)
     if flags.config or "config" not in ours:
         config = load_config(flags.config or "default")
         if not flags.config:
-            torch_convert.infer_sizes(tensors, config)
+            convert.infer_sizes(tensors, config)
     else:
         config = _stored_config(ours["config"])
     with tempfile.TemporaryDirectory() as folder:
@@ -84,18 +86,16 @@ def from_pytorch(flags: argparse.Namespace) -> None:
         tokenizer = load_tokenizer(vocab)
         _set_tokens(config, tokenizer, vocab)
         leaves, report = _convert(checkpoint, tensors, config)
-        checkpoints.save_model(
-            flags.target, unflatten_dict(leaves, sep="/"), config, tokenizer.path
-        )
-    print(torch_convert.format_report(report))
+        manager.save_model(flags.target, unflatten_dict(leaves, sep="/"), config, tokenizer.path)
+    print(convert.format_report(report))
     print(f"{sum(x.size for x in leaves.values()):,} parameters in {flags.target}")
 
 
 def _stored_config(values: dict):
     with tempfile.TemporaryDirectory() as folder:
-        path = pathlib.Path(folder) / workdir.CONFIG_FILE
+        path = pathlib.Path(folder) / config_lib.CONFIG_FILE
         path.write_text(json.dumps(values), encoding="utf-8")
-        return workdir.read_config(path).unlock()
+        return config_lib.read_config(path).unlock()
 
 
 def _set_tokens(config, tokenizer, vocab) -> None:
@@ -109,7 +109,7 @@ def _set_tokens(config, tokenizer, vocab) -> None:
 
 
 def _with_attribute_decoder(tensors, path: str):
-    other = torch_files.read_checkpoint(path).tensors
+    other = files.read_checkpoint(path).tensors
     part = {name: x for name, x in other.items() if name.startswith("text_decoder.")}
     if not part:
         raise UsageError(f"--attribute_decoder={path} has no tensor named text_decoder.*")
@@ -127,8 +127,8 @@ def _convert(checkpoint, tensors, config):
     shapes = {path: leaf.shape for path, leaf in flatten_dict(shapes, sep="/").items()}
     image = config.model.image
     grid = tuple(s // p for s, p in zip(image.size, image.patch, strict=True))
-    leaves, report = torch_convert.from_torch(
-        tensors, shapes, grid, torch_convert.stored_grid(checkpoint), str(checkpoint.path)
+    leaves, report = convert.from_torch(
+        tensors, shapes, grid, convert.stored_grid(checkpoint), str(checkpoint.path)
     )
     if len(leaves) < len(shapes):
         fresh = flatten_dict(jax.jit(lambda k: init_params(model, config, k))(key), sep="/")
@@ -142,17 +142,17 @@ def to_pytorch(flags: argparse.Namespace) -> None:
         raise UsageError(
             f"{flags.source} is a model folder, so DST has to be a .pth, not {flags.target}"
         )
-    params, config, vocab = checkpoints.load_model(flags.source)
+    params, config, vocab = manager.load_model(flags.source)
     leaves = flatten_dict(params, sep="/")
     extras = "drop_gate" if flags.drop_gate else "keep" if flags.keep_extras else "refuse"
-    tensors = torch_convert.to_torch(leaves, extras)
+    tensors = convert.to_torch(leaves, extras)
     ours = {
-        "config": json.loads(workdir.to_json(config)),
+        "config": json.loads(config_lib.to_json(config)),
         "vocab": vocab.read_text(encoding="utf-8"),
     }
     if flags.drop_gate:
         print(gate_cost(params, config))
-    torch_files.write_checkpoint(flags.target, tensors, {torch_convert.OUR_KEY: ours})
+    files.write_checkpoint(flags.target, tensors, {convert.OUR_KEY: ours})
     print(f"{len(tensors)} tensors in {flags.target}")
 
 
@@ -196,9 +196,9 @@ def main(argv: list[str]) -> int:
     """Runs one conversion; returns the exit status."""
     flags = parse_arguments(argv)
     source = pathlib.Path(flags.source)
-    folder = flags.source.startswith("pretrained:") or (source / workdir.CONFIG_FILE).exists()
+    folder = flags.source.startswith("pretrained:") or (source / config_lib.CONFIG_FILE).exists()
     try:
-        if folder and not torch_files.is_torch_checkpoint(source):
+        if folder and not files.is_torch_checkpoint(source):
             to_pytorch(flags)
         else:
             from_pytorch(flags)

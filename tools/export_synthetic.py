@@ -18,6 +18,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from cada_jax.common.errors import UsageError
 from cada_jax.data.datasets.synthetic.people import (
     SPLITS,
     VARIANTS,
@@ -27,7 +28,6 @@ from cada_jax.data.datasets.synthetic.people import (
     image_path,
 )
 from cada_jax.data.datasets.synthetic.vocabulary import VOCAB_PATH
-from cada_jax.errors import UsageError
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 
 from absl import logging  # noqa: E402
 
-from cada_jax import inspection  # noqa: E402
-from cada_jax.errors import UsageError  # noqa: E402
+from cada_jax.checkpoints import inspect  # noqa: E402
+from cada_jax.common.errors import UsageError  # noqa: E402
 
 
 def main() -> int:
@@ -29,7 +29,7 @@ def main() -> int:
     parser.add_argument("path", help="a run's folder, a checkpoint in it, or an exported model")
     logging.set_verbosity(logging.ERROR)
     try:
-        print(inspection.describe(inspection.read(parser.parse_args().path)))
+        print(inspect.describe(inspect.read(parser.parse_args().path)))
     except UsageError as err:
         print(f"error: {err}", file=sys.stderr)
         return 2

@@ -16,7 +16,7 @@ import sys
 from ml_collections import ConfigDict
 
 import compiled_step
-from cada_jax.errors import UsageError
+from cada_jax.common.errors import UsageError
 
 GIB = 2**30
 CHIPS = (16, 32, 80)  # GiB
@@ -61,7 +61,7 @@ def activation_bytes(config: ConfigDict, data: int, tensor: int) -> dict[str, in
     With accumulation the parts of a chunk follow each other, and the batch's image tokens (their
     own, the negatives' and both gradients) stay; without it everything is there at once.
     """
-    from cada_jax.losses import MASKED_CHUNK  # imports JAX
+    from cada_jax.objective.losses import MASKED_CHUNK  # imports JAX
 
     c, size = config.model, 2 if config.model.dtype == "bfloat16" else 4
     chunks, length = config.train.accumulation, config.data.max_length

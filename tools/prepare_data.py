@@ -13,15 +13,15 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from cada_jax.data.reading import read_all, worker_count
-from cada_jax.data.source import (
+from cada_jax.common.errors import UsageError
+from cada_jax.data.preparation.annotations import (
     Source,
     list_problems,
     numbering_problems,
     read_source,
 )
-from cada_jax.errors import UsageError
-from cada_jax.text.attributes import TAG_UNITS, TAGGERS, CaptionEncoder
+from cada_jax.data.preparation.reader import read_all, worker_count
+from cada_jax.text.attribute_phrases import TAG_UNITS, TAGGERS, CaptionEncoder
 
 # Worker processes import this file again: what imports TensorFlow is imported in functions.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -105,9 +105,9 @@ def prepare(arguments: argparse.Namespace, source: Source) -> None:
     """Writes the records and prints the table of counts."""
     from ml_collections import ConfigDict
 
-    from cada_jax.data.features import caption_config
-    from cada_jax.data.prepare import data_folder, hide_accelerators, make_builder
-    from cada_jax.data.records import is_prepared, write_records
+    from cada_jax.data.preparation.features import caption_config
+    from cada_jax.data.preparation.prepared_folder import is_prepared, write_records
+    from cada_jax.data.registry import data_folder, hide_accelerators, make_builder
 
     hide_accelerators()
     data = {key: getattr(arguments, key) for key in ("data_dir", "vocab", "max_length")}
@@ -137,8 +137,8 @@ def prepare(arguments: argparse.Namespace, source: Source) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Does what the flags say; returns the exit status."""
-    from cada_jax.data.features import caption_config
-    from cada_jax.data.prepare import PUBLISHED
+    from cada_jax.data.preparation.features import caption_config
+    from cada_jax.data.registry import PUBLISHED
 
     source = read_source(PUBLISHED[arguments.dataset].LAYOUT, arguments.source)
     if arguments.check:

@@ -23,16 +23,16 @@ import numpy as np  # noqa: E402
 import optax  # noqa: E402
 from PIL import Image  # noqa: E402
 
-from cada_jax import checkpoints  # noqa: E402
-from cada_jax.augment import augment, normalize  # noqa: E402
+from cada_jax.checkpoints import manager  # noqa: E402
+from cada_jax.common.console import Progress, say  # noqa: E402
+from cada_jax.data.batches import Split, epoch_order, load_split  # noqa: E402
 from cada_jax.data.datasets.synthetic import people  # noqa: E402
 from cada_jax.data.datasets.synthetic.camera import visible  # noqa: E402
 from cada_jax.data.datasets.synthetic.identity import Identity  # noqa: E402
-from cada_jax.data.input_pipeline import Split, epoch_order, load_split  # noqa: E402
 from cada_jax.models.cada import CADA, from_config, init_params  # noqa: E402
-from cada_jax.optimizer import make_optimizer  # noqa: E402
-from cada_jax.progress import Progress, say  # noqa: E402
-from cada_jax.runtime import enable_compilation_cache  # noqa: E402
+from cada_jax.models.preprocess import augment, normalize  # noqa: E402
+from cada_jax.training.optimizer import make_optimizer  # noqa: E402
+from cada_jax.training.preemption import enable_compilation_cache  # noqa: E402
 from config_file import load_config  # noqa: E402
 
 ATTRIBUTES = tuple(name for name in Identity._fields if name != "skin")  # never put into words
@@ -216,7 +216,7 @@ def main(argv: list[str] | None = None) -> None:
     enable_compilation_cache()
     params, scores, vocab_path = pretrain(config, flags.variant, flags.steps)
     card = {"what": "encoders that name attributes; decoders are random", "accuracy_on_val": scores}
-    path = checkpoints.save_model(flags.out, params, config, vocab_path, card)
+    path = manager.save_model(flags.out, params, config, vocab_path, card)
     say(f"{'attribute':16} image   text  (% right on {flags.variant} val)")
     for name in ATTRIBUTES:
         image, text = (f"{scores[side].get(name, '-'):>5}" for side in ("image", "text"))

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 from ml_collections import ConfigDict
 
-from cada_jax.data import input_pipeline
-from cada_jax.data.features import vocabulary_digest
-from cada_jax.data.input_pipeline import Split
-from cada_jax.data.prepare import PUBLISHED
-from cada_jax.errors import UsageError
+from cada_jax.common.errors import UsageError
+from cada_jax.data import batches
+from cada_jax.data.batches import Split
+from cada_jax.data.preparation.features import vocabulary_digest
+from cada_jax.data.registry import PUBLISHED
 
 
 def named_sets(config: ConfigDict, field: str) -> dict[str, ConfigDict]:
@@ -96,6 +96,6 @@ def load_training(config: ConfigDict) -> Split:
       UsageError: as `named_sets`, `mix_splits` and `load_split`.
     """
     if not config.train.datasets:
-        return input_pipeline.load_split(config, "train")
+        return batches.load_split(config, "train")
     sets = named_sets(config, "train.datasets")
-    return mix_splits([input_pipeline.load_split(own, "train") for own in sets.values()])
+    return mix_splits([batches.load_split(own, "train") for own in sets.values()])

@@ -11,6 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from cada_jax.distributed.mesh import constrain_batch
 from cada_jax.models.layers import (
     MASKED,
     MLP,
@@ -21,7 +22,6 @@ from cada_jax.models.layers import (
     layer_norm,
     rematerialized,
 )
-from cada_jax.sharding import constrain_batch
 
 EPSILON = 1e-12
 STEM_REACH = 2  # tokens that the "conv" stem looks back; packed texts must lie as far apart

@@ -12,7 +12,7 @@ import numpy as np
 from tokenizers import Tokenizer as PieceTokenizer
 from tokenizers import models, normalizers, pre_tokenizers
 
-from cada_jax.errors import MissingFileError, UsageError
+from cada_jax.common.errors import MissingFileError, UsageError
 
 # Name in our code -> entry of the vocabulary file.
 SPECIAL_TOKENS = {

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cada_jax.common.errors import UsageError
 from cada_jax.data import mixture
-from cada_jax.data.input_pipeline import Split
-from cada_jax.errors import UsageError
+from cada_jax.data.batches import Split
 
 LENGTH = 5
 

@@ -11,7 +11,7 @@ import pytest
 from cada_jax.models import cada
 from cada_jax.models.bert import Packed
 from cada_jax.models.layers import REMATS
-from cada_jax.packing import lay_out
+from cada_jax.retrieval.packing import lay_out
 
 LENGTH = 21
 

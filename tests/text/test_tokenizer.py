@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from cada_jax.errors import MissingFileError, UsageError
+from cada_jax.common.errors import MissingFileError, UsageError
 from cada_jax.text.tokenizer import (
     Tokenizer,
     clean_caption,

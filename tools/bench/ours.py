@@ -12,17 +12,14 @@ from flax.traverse_util import flatten_dict
 
 from bench import flops, work
 from bench.side import forget_peak_memory, peak_memory, stopwatch
-from cada_jax import (
-    lengths,
-    optimizer,
-    reranking,
-    retrieval,
-    sharding,
-    torch_convert,
-    train_step,
-)
-from cada_jax.augment import normalize
+from cada_jax.checkpoints.torch import convert
+from cada_jax.distributed import mesh
 from cada_jax.models.cada import from_config, init_params
+from cada_jax.models.preprocess import normalize
+from cada_jax.retrieval import encode as encode_lib
+from cada_jax.retrieval import rerank as rerank_lib
+from cada_jax.text import padding
+from cada_jax.training import optimizer, train_step
 from config_file import load_config
 
 
@@ -45,7 +42,7 @@ class Ours:
         self.config.train.batch_size = batch
         self.model = from_config(self.config)
         # One device: figures are per chip.
-        self.mesh = sharding.make_mesh(self.config.mesh, jax.devices()[:1])
+        self.mesh = mesh.make_mesh(self.config.mesh, jax.devices()[:1])
         self.forward, self.words, self.now = forward, words, stopwatch(clock)
         self._params = None
         self._run = None
@@ -76,7 +73,7 @@ class Ours:
     def save_torch(self, path: str) -> None:
         """Writes the parameters under Hugging Face's names, for the other side to load."""
         leaves = {k: np.asarray(v) for k, v in flatten_dict(self.params(), sep="/").items()}
-        np.savez(path, **torch_convert.to_torch(leaves, dialect="hf"))
+        np.savez(path, **convert.to_torch(leaves, dialect="hf"))
 
     def prepare(self, part: str) -> dict:
         """Compiles a part twice, the second time from the cache on disk, and runs it once."""
@@ -129,12 +126,12 @@ class Ours:
         state = train_step.init_state(self.model, tx, self.config, self.mesh)
         program = train_step.make_train_step(self.model, tx, self.config, self.mesh)
         batch = self.train_batch()
-        return program, (state, sharding.to_global(self.mesh, batch), jax.random.key(0))
+        return program, (state, mesh.to_global(self.mesh, batch), jax.random.key(0))
 
     def train_batch(self) -> dict:
         """The batch of the training step, cut to the length it needs."""
         batch = work.make_train_batch(self.config, self.config.train.batch_size, self.words)
-        return lengths.cut_batch(batch, lengths.batch_length(batch["token_ids"], self.config))
+        return padding.cut_batch(batch, padding.batch_length(batch["token_ids"], self.config))
 
     def length(self) -> int:
         """Tokens of a caption in the training step, padding included."""
@@ -156,17 +153,17 @@ class Ours:
           name: configuration file of a prepared data set, "synthetic" for one.
           steps: of each kind, after the first two of each.
         """
-        from cada_jax import loop
-        from cada_jax.data import input_pipeline
+        from cada_jax.data import batches as batches_lib
+        from cada_jax.training import loop
 
         config = load_config(name)
-        split = input_pipeline.load_split(config, "train")
+        split = batches_lib.load_split(config, "train")
         model, tx = from_config(config), optimizer.make_optimizer(config, 1000)
         holder = [train_step.init_state(model, tx, config, self.mesh)]
         step = train_step.make_train_step(model, tx, config, self.mesh)
 
         def batches():
-            read = input_pipeline.train_batches(split, config, 0)
+            read = batches_lib.train_batches(split, config, 0)
             return loop.device_batches(read, self.mesh)
 
         def timed(source):
@@ -196,8 +193,8 @@ class Ours:
 
         seconds = {}
         for name, rows, encode in (
-            ("image", images, retrieval.embed_gallery),
-            ("token_ids", self.token_ids, retrieval.embed_queries),
+            ("image", images, encode_lib.embed_gallery),
+            ("token_ids", self.token_ids, encode_lib.embed_queries),
         ):
             start = self.now()
             made = encode(self.model, self.params(), batches(name, rows), len(rows), self.mesh)
@@ -211,13 +208,13 @@ class Ours:
     def topk(self, k: int) -> float:
         """Seconds of stage one."""
         start = self.now()
-        retrieval.global_topk(self.queries.embeddings, self.gallery.embeddings, k, self.mesh)
+        encode_lib.global_topk(self.queries.embeddings, self.gallery.embeddings, k, self.mesh)
         return self.now() - start
 
     def rerank(self, indices: np.ndarray, batch: int) -> tuple[float, np.ndarray]:
         """(seconds, match logits [Q,k]) of stage two over given images."""
         start = self.now()
-        logits = reranking.rerank(
+        logits = rerank_lib.rerank(
             self.model,
             self.params(),
             self.token_ids,
@@ -231,9 +228,9 @@ class Ours:
     def rerank_flops(self, indices: np.ndarray, batch: int) -> int:
         """Operations of `rerank` as it is batched, rows that only fill a batch up included."""
         text = np.repeat(np.arange(len(indices)), indices.shape[1])
-        planned = reranking.plan_batches(
+        planned = rerank_lib.plan_batches(
             self.model,
-            lengths.rounded_lengths(self.token_ids, self.config.model.tokens.pad, 1),
+            padding.rounded_lengths(self.token_ids, self.config.model.tokens.pad, 1),
             self.gallery.tokens,
             text,
             indices.reshape(-1),

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 from bench.side import Side
 from bench.work import SIZES
-from cada_jax.errors import UsageError
+from cada_jax.common.errors import UsageError
 
 OURS, THEIRS = "bench.ours:Ours", "bench.theirs:Theirs"
 

@@ -14,7 +14,7 @@ import time
 import traceback
 from typing import Any
 
-from cada_jax.errors import UsageError
+from cada_jax.common.errors import UsageError
 
 
 class Side:

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from cada_jax.augment import MEAN, STD
-from cada_jax.errors import MissingFileError, UsageError
+from cada_jax.checkpoints.torch.convert import from_torch, infer_sizes, to_torch
+from cada_jax.common.errors import MissingFileError, UsageError
 from cada_jax.models.cada import from_config, init_params
-from cada_jax.torch_convert import from_torch, infer_sizes, to_torch
+from cada_jax.models.preprocess import MEAN, STD
 from config_file import load_config
 
 FORMAT = "expected weights_tiny.npz and weights_tiny.json, and a_forward.npz ... f_world2.npz"

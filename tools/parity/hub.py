@@ -12,12 +12,12 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from PIL import Image
 
-from cada_jax import torch_convert, torch_files
-from cada_jax.augment import normalize
-from cada_jax.errors import MissingFileError, UsageError
+from cada_jax.checkpoints.torch import convert, files
+from cada_jax.checkpoints.torch.names import dialect_of, translate
+from cada_jax.common.errors import MissingFileError, UsageError
 from cada_jax.models.cada import from_config, init_params
+from cada_jax.models.preprocess import normalize
 from cada_jax.text.tokenizer import clean_caption, load_tokenizer
-from cada_jax.torch_names import dialect_of, translate
 from config_file import load_config
 from parity.golden import as_released
 from parity.table import Table
@@ -44,10 +44,10 @@ def check_checkpoint(path, config_name, dtype, images_dir=None, captions=None, v
         raise MissingFileError(
             "--torch needs Hugging Face's transformers: pip install 'cada_jax[torch]'"
         )
-    checkpoint = torch_files.read_checkpoint(path)
+    checkpoint = files.read_checkpoint(path)
     config = as_released(load_config(config_name))
     if config_name == "default":
-        torch_convert.infer_sizes(checkpoint.tensors, config)
+        convert.infer_sizes(checkpoint.tensors, config)
     _as_stored(config, checkpoint)
     config.model.dtype = dtype
     images = _read_images(images_dir, config.model.image.size)
@@ -80,7 +80,7 @@ def _as_stored(config, checkpoint):
         config.model.image.patch = shapes["visual_encoder.patch_embed.proj.weight"][2:]
     positions = shapes.get("visual_encoder.pos_embed")
     patch = config.model.image.patch
-    grid = torch_convert.stored_grid(checkpoint)
+    grid = convert.stored_grid(checkpoint)
     side = round((positions[1] - 1) ** 0.5) if positions else 0
     if grid is None and positions and side * side == positions[1] - 1:
         grid = side, side
@@ -168,7 +168,7 @@ def _our_outputs(config, tensors, images, token_ids) -> dict[tuple[str, str], np
     flat = {path: leaf.shape for path, leaf in flatten_dict(shapes, sep="/").items()}
     image = config.model.image
     grid = tuple(s // p for s, p in zip(image.size, image.patch, strict=True))
-    leaves, _ = torch_convert.from_torch(tensors, flat, grid, grid)
+    leaves, _ = convert.from_torch(tensors, flat, grid, grid)
     parts = {path.split("/")[0] for path in leaves}
     variables = {"params": unflatten_dict(leaves, sep="/")}
     out = {}

@@ -7,13 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cada_jax import losses
+from cada_jax.distributed.mesh import make_mesh, to_global
 from cada_jax.models.cada import from_config
-from cada_jax.objective import association_losses, loss_terms
-from cada_jax.optimizer import make_optimizer, make_schedule
-from cada_jax.posembed import resize_positions
-from cada_jax.sharding import make_mesh, to_global
-from cada_jax.train_step import TrainState, make_train_step
+from cada_jax.models.position_embedding import resize_positions
+from cada_jax.objective import losses
+from cada_jax.objective.objective import association_losses, loss_terms
+from cada_jax.training.optimizer import make_optimizer, make_schedule
+from cada_jax.training.train_step import TrainState, make_train_step
 from parity.golden import Golden, before_normalising, channels_last
 from parity.table import TOLERANCES, Table
 

@@ -6,13 +6,13 @@ import tempfile
 import jax
 import numpy as np
 
-from cada_jax.errors import MissingFileError
-from cada_jax.metrics import rank_metrics
-from cada_jax.objective import loss_terms
-from cada_jax.reranking import rerank
-from cada_jax.retrieval import Retrieved, embed_gallery, embed_queries, global_topk
-from cada_jax.sharding import data_sharding, make_mesh, replicated
-from cada_jax.text.attributes import annotate, make_tagger
+from cada_jax.common.errors import MissingFileError
+from cada_jax.distributed.mesh import data_sharding, make_mesh, replicated
+from cada_jax.objective.objective import loss_terms
+from cada_jax.retrieval.encode import Retrieved, embed_gallery, embed_queries, global_topk
+from cada_jax.retrieval.metrics import rank_metrics
+from cada_jax.retrieval.rerank import rerank
+from cada_jax.text.attribute_phrases import annotate, make_tagger
 from cada_jax.text.tokenizer import Tokenizer, clean_caption
 from parity.golden import Golden, before_normalising, channels_last
 from parity.network_cases import compare_gradients

@@ -9,11 +9,16 @@ from pathlib import Path
 import tensorflow_datasets as tfds
 from absl import logging
 
-from cada_jax.data.features import CaptionConfig, caption_config, caption_features, store_vocabulary
-from cada_jax.data.reading import EncoderSettings, Job, Read, read_all
-from cada_jax.data.shards import write_split
-from cada_jax.data.source import LISTED, Layout, blocking_problems, read_source
-from cada_jax.errors import UsageError
+from cada_jax.common.errors import UsageError
+from cada_jax.data.preparation.annotations import LISTED, Layout, blocking_problems, read_source
+from cada_jax.data.preparation.features import (
+    CaptionConfig,
+    caption_config,
+    caption_features,
+    store_vocabulary,
+)
+from cada_jax.data.preparation.reader import EncoderSettings, Job, Read, read_all
+from cada_jax.data.preparation.tfrecord_writer import write_split
 
 
 class FolderBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):

@@ -1,7 +1,7 @@
 """CUHK-PEDES: 40206 images of 13003 persons from five re-identification sets."""
 
 from cada_jax.data.datasets.published import FolderBuilder
-from cada_jax.data.source import Layout
+from cada_jax.data.preparation.annotations import Layout
 
 
 class Cuhk(FolderBuilder):

@@ -15,8 +15,8 @@ from cada_jax.data.datasets.synthetic.people import (
     image_path,
 )
 from cada_jax.data.datasets.synthetic.vocabulary import VOCAB_PATH
-from cada_jax.data.features import caption_features, store_vocabulary
-from cada_jax.text.attributes import CaptionEncoder
+from cada_jax.data.preparation.features import caption_features, store_vocabulary
+from cada_jax.text.attribute_phrases import CaptionEncoder
 from cada_jax.text.tokenizer import Tokenizer
 
 MAX_LENGTH = 49  # [CLS], the longest caption, [SEP]

@@ -28,7 +28,7 @@ from cada_jax.data.datasets.synthetic.people import (
     make_captions,
     make_identities,
 )
-from cada_jax.metrics import rank_metrics
+from cada_jax.retrieval.metrics import rank_metrics
 
 _DRAWS = 10  # of the order among equals, over which the metrics are averaged
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from cada_jax.common.errors import UsageError
 from cada_jax.data.datasets.synthetic.drawing import HEIGHT, WIDTH
 from cada_jax.data.datasets.synthetic.people import (
     SPLITS,
@@ -17,7 +18,6 @@ from cada_jax.data.datasets.synthetic.people import (
     make_example,
     make_identities,
 )
-from cada_jax.errors import UsageError
 
 
 def draw_sheet(

@@ -1,0 +1,320 @@
+"""Checkpoints of a run, and the exported model folder.
+
+Written with Orbax's `CheckpointManager` and `StandardCheckpointer`, the API that Orbax calls V0,
+and with nothing of its successor. The successor is imported as `orbax.checkpoint.experimental.v1`
+up to at least 0.12.8, has renamed its functions within the 0.12 releases, and its `Checkpointer`
+is a shell around the V0 manager; V0 has kept its names since 0.5 and v1 reads its files. So V0
+is what works unchanged on every release we allow.
+
+A checkpoint appears under its name only when it is whole: Orbax writes into a folder with another
+name and renames it, and the model folder is made the same way. A killed run therefore leaves
+either a whole checkpoint or a folder that nothing here looks at.
+"""
+
+import contextlib
+import json
+import os
+import pathlib
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from ml_collections import ConfigDict
+
+from cada_jax import config as config_lib
+from cada_jax.common.errors import MissingFileError, NoRoomError, UsageError
+from cada_jax.common.pytrees import compare_trees, to_host
+from cada_jax.distributed import processes
+
+PRETRAINED = pathlib.Path(__file__).parent / "pretrained"
+VOCAB_FILE = "vocab.txt"
+CARD_FILE = "card.json"
+# As the operating system words it, whatever library passes it on.
+NO_ROOM = (
+    "No space left on device",
+    "Disk quota exceeded",
+    "File too large",
+    "Read-only file system",
+)
+
+
+def _manager(folder: pathlib.Path, item: str, keep: int | None, read_only: bool):
+    if not read_only:
+        if jax.process_index() == 0:
+            folder.mkdir(parents=True, exist_ok=True)
+        processes.sync(str(folder))
+    return ocp.CheckpointManager(
+        folder,
+        item_handlers={item: ocp.StandardCheckpointHandler(), "info": ocp.JsonCheckpointHandler()},
+        options=ocp.CheckpointManagerOptions(
+            max_to_keep=None if read_only else keep,  # its own read_only warns at every start
+            create=False,
+            # What a killed run left half written. Never while reading: another process may be
+            # writing it right now.
+            cleanup_tmp_directories=not read_only,
+            # Or two managers that write at the same time meet at each other's barriers.
+            multiprocessing_options=ocp.options.MultiprocessingOptions(
+                barrier_sync_key_prefix=folder.name
+            ),
+        ),
+    )
+
+
+class Checkpoints:
+    """The newest training states of a run, and its best parameters.
+
+    Saving is asynchronous: `save` returns when the arrays are copied, and the next `save`, `wait`
+    or `close` raises what went wrong while writing. Every process makes the same calls.
+
+    Args:
+      workdir: the run's folder, absolute.
+      keep: how many of the newest training states stay, at least 1.
+      read_only: only restore; nothing is created, cleaned up or deleted.
+    """
+
+    def __init__(self, workdir: str | os.PathLike, keep: int = 1, read_only: bool = False):
+        if keep < 1:
+            raise UsageError(
+                f"config.train.keep_checkpoints is {keep}; expected 1 or more, or the run could "
+                "not be continued."
+            )
+        self._root = root = pathlib.Path(workdir)
+        self._closed = False
+        self._states = self._best = None
+        if not read_only or (root / "checkpoints").is_dir():
+            self._states = _manager(root / "checkpoints", "state", keep, read_only)
+        if not read_only or (root / "best").is_dir():
+            self._best = _manager(root / "best", "params", 1, read_only)
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, kind, *_) -> None:
+        if kind and issubclass(kind, jax.errors.JaxRuntimeError) and jax.process_count() > 1:
+            return  # another process may be gone, and a save under way would wait for it
+        try:
+            self.close()
+        except Exception:
+            # What is on its way already says more than that writing failed again.
+            if kind is None:
+                raise
+
+    @property
+    def latest_step(self) -> int | None:
+        """The newest step whose training state is whole, or None."""
+        return self._states.latest_step() if self._states else None
+
+    @property
+    def best_step(self) -> int | None:
+        """The step of the best parameters, or None before the first evaluation."""
+        return self._best.latest_step() if self._best else None
+
+    def best_info(self) -> dict:
+        """The `info` given to `save_best` with the best parameters; {} if there are none."""
+        if self.best_step is None:
+            return {}
+        args = ocp.args.Composite(info=ocp.args.JsonRestore())
+        return dict(self._best.restore(self.best_step, args=args)["info"])
+
+    def save(self, step: int, state: Any) -> None:
+        """Saves a training state under `step`, unless one is there. Old ones beyond `keep` go."""
+        with self._explained():
+            # So that whoever continues from this step finds every best parameters chosen before it.
+            self._best.wait_until_finished()
+            if step not in self._states.all_steps():
+                args = ocp.args.Composite(state=ocp.args.StandardSave(state))
+                self._states.save(step, args=args, force=True)
+
+    def save_best(self, step: int, params: Any, info: dict) -> None:
+        """Saves parameters as the best, with a JSON dictionary; the best so far goes after."""
+        if step not in self._best.all_steps():
+            args = ocp.args.Composite(
+                params=ocp.args.StandardSave(params), info=ocp.args.JsonSave(info)
+            )
+            with self._explained():
+                self._best.save(step, args=args, force=True)
+
+    def restore(self, state: Any) -> Any:
+        """The newest training state, on the shardings of `state` (`abstract_arrays`).
+
+        Raises:
+          UsageError: it does not fit, naming every array that does not, or cannot be read.
+        """
+        return _restore(self._states, self.latest_step, "state", state)
+
+    def restore_best(self, params: Any) -> Any:
+        """The best parameters, on the shardings of `params`; raises as `restore` does."""
+        return _restore(self._best, self.best_step, "params", params)
+
+    def wait(self) -> None:
+        """Blocks until everything saved is on disk."""
+        with self._explained():
+            for manager in filter(None, (self._states, self._best)):
+                manager.wait_until_finished()
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Turns what a disk without room makes Orbax raise into one NoRoomError."""
+        try:
+            yield
+        except UsageError:
+            raise
+        except Exception as e:
+            reason = next((words for words in NO_ROOM if words in str(e)), None)
+            if reason is None:
+                raise
+            # By what is there: the manager also counts the one that was not finished.
+            steps = [int(p.name) for p in self._root.glob("checkpoints/*") if p.name.isdigit()]
+            kept = f"step {max(steps)}" if steps else "none"
+            raise NoRoomError(
+                f"{self._root}: a checkpoint could not be written: {reason}. Checkpoints saved "
+                f"before are kept (the newest: {kept}). Make room there, then the same command "
+                "continues."
+            ) from e
+
+    def close(self) -> None:
+        """`wait`, then releases the threads; a second call does nothing."""
+        managers = [] if self._closed else filter(None, (self._states, self._best))
+        self._closed = True
+        with self._explained():
+            for manager in managers:
+                manager.close()
+
+
+def _location(manager: ocp.CheckpointManager, step: int | None) -> str:
+    return f"{manager.directory}/{step}"
+
+
+def _stored_tree(manager: ocp.CheckpointManager, step: int, item: str) -> Any:
+    try:
+        tree = manager.item_metadata(step)[item].tree
+    except Exception as e:
+        raise _unreadable(_location(manager, step), e) from e
+    # None stands for the empty nodes of an optimizer state, and for a tree that is not there.
+    if tree is None:
+        raise _unreadable(_location(manager, step), "it holds no arrays")
+    return tree
+
+
+def _check_fit(expected: Any, came: Any, location: str) -> None:
+    difference = compare_trees(expected, came)
+    if difference:
+        raise UsageError(
+            f"{location} was saved for another model or optimizer:\n{difference}\n"
+            "Use the configuration it was trained with, or another --workdir."
+        )
+
+
+def _read(manager: ocp.CheckpointManager, step: int, item: str, target: Any) -> Any:
+    args = ocp.args.Composite(**{item: ocp.args.StandardRestore(target)})
+    try:
+        return manager.restore(step, args=args)[item]
+    except Exception as e:
+        raise _unreadable(_location(manager, step), e) from e
+
+
+def _restore(manager: ocp.CheckpointManager, step: int, item: str, target: Any) -> Any:
+    _check_fit(target, _stored_tree(manager, step, item), _location(manager, step))
+    return _read(manager, step, item, target)
+
+
+def _unreadable(location: str, reason: Any) -> UsageError:
+    return UsageError(
+        f"{location} cannot be read: {reason}\n"
+        "It may be damaged. Delete that folder to continue from an older checkpoint, or use "
+        "another --workdir to start again."
+    )
+
+
+def resolve_model(name: str | os.PathLike) -> pathlib.Path:
+    """The folder of an exported model; "pretrained:NAME" is the one shipped under that name.
+
+    Raises:
+      MissingFileError: there is no such folder, or it is not an exported model.
+    """
+    if str(name).startswith("pretrained:"):
+        path = PRETRAINED / str(name).removeprefix("pretrained:")
+        shipped = sorted(p.parent.name for p in PRETRAINED.glob(f"*/{config_lib.CONFIG_FILE}"))
+        hint = f"Shipped are: {', '.join(shipped) or 'none'}."
+    else:
+        path = pathlib.Path(name).expanduser().absolute()
+        hint = "A finished run writes one to WORKDIR/model."
+    needed = (config_lib.CONFIG_FILE, VOCAB_FILE, "params")
+    lacking = [file for file in needed if not (path / file).exists()]
+    if lacking:
+        raise MissingFileError(
+            f"{name}: expected the folder of an exported model with {', '.join(needed)}, but "
+            f"{path} lacks {', '.join(lacking)}. {hint}"
+        )
+    return path
+
+
+def save_model(
+    path: str | os.PathLike,
+    params: Any,
+    config: ConfigDict,
+    vocab_path: str | os.PathLike,
+    card: dict | None = None,
+) -> pathlib.Path:
+    """Exports a model: params/ (Orbax), config.json, vocab.txt and, if given, card.json.
+
+    The folder is made under another name and then renamed; a model that was there is replaced.
+    Every process calls it; process 0 writes.
+
+    Args:
+      path: the folder to make.
+      params: pytree of arrays, on devices or hosts; stored as NumPy, so that any machine reads it.
+      config: full config of the model.
+      vocab_path: its vocabulary, copied.
+      card: what a reader should know of the model: how made, what it scores. JSON values.
+
+    Returns:
+      The absolute path.
+    """
+    path = pathlib.Path(path).expanduser().absolute()
+    partial = path.with_name(f".{path.name}.partial")
+    old = path.with_name(f".{path.name}.old")
+    writer = jax.process_index() == 0
+    host_params = to_host(params)
+    if writer:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        shutil.copyfile(vocab_path, partial / VOCAB_FILE)
+        config_lib.write_file(partial / config_lib.CONFIG_FILE, config_lib.to_json(config))
+        if card is not None:
+            config_lib.write_file(partial / CARD_FILE, json.dumps(card, indent=2) + "\n")
+    with ocp.StandardCheckpointer() as checkpointer:  # synchronises the processes itself
+        checkpointer.save(partial / "params", host_params)
+    if writer:
+        shutil.rmtree(old, ignore_errors=True)
+        if path.exists():
+            path.rename(old)
+        partial.rename(path)
+        shutil.rmtree(old, ignore_errors=True)
+    return path
+
+
+def load_model(name: str | os.PathLike) -> tuple[dict, ConfigDict, pathlib.Path]:
+    """Reads an exported model.
+
+    Args:
+      name: its folder, or "pretrained:NAME".
+
+    Returns:
+      (params, config, vocab_path): nested dicts of NumPy arrays, the locked config, a file.
+
+    Raises:
+      MissingFileError: it is not there.
+      UsageError: it cannot be read.
+    """
+    path = resolve_model(name)
+    config = config_lib.read_config(path / config_lib.CONFIG_FILE)
+    try:
+        with ocp.StandardCheckpointer() as checkpointer:
+            params = checkpointer.restore(path / "params")
+    except Exception as e:
+        raise _unreadable(str(path / "params"), e) from e
+    return jax.tree.map(np.asarray, params), config, path / VOCAB_FILE

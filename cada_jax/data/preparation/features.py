@@ -1,0 +1,117 @@
+"""What every builder stores for an image, and the checks every builder makes.
+
+One example is one image with its captions, cleaned, tokenized and tagged once:
+
+  image: the original encoded JPEG or PNG file, never re-encoded
+  image_path: where it lay below the source folder
+  pid: int64, person number
+  captions: sequence of text (cleaned), token_ids int32 [L], phrase_ids int32 [L],
+    attribute_mask bool [L]; see `cada_jax.text.attribute_phrases.annotate`
+"""
+
+import dataclasses
+import hashlib
+import shutil
+from pathlib import Path
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from cada_jax.common.errors import UsageError
+from cada_jax.text.attribute_phrases import TAG_UNITS, TAGGERS, CaptionEncoder
+from cada_jax.text.tokenizer import Tokenizer, load_tokenizer
+
+VOCABULARY_FILE = "vocab.txt"
+BERT_VOCABULARY = "bert-base-uncased"
+# SHA-256 of the vocabulary published as bert-base-uncased, the one real data sets use.
+BERT_DIGEST = "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3"
+
+
+def caption_features(max_length: int) -> tfds.features.FeaturesDict:
+    """Returns the features of one image; L = max_length tokens a caption."""
+    tokens = tfds.features.Tensor(shape=(max_length,), dtype=np.int32)
+    return tfds.features.FeaturesDict(
+        {
+            "image": tfds.features.Image(shape=(None, None, 3)),
+            "image_path": tfds.features.Text(),
+            "pid": np.int64,
+            "captions": tfds.features.Sequence(
+                {
+                    "text": tfds.features.Text(),
+                    "token_ids": tokens,
+                    "phrase_ids": tokens,
+                    "attribute_mask": tfds.features.Tensor(shape=(max_length,), dtype=np.bool_),
+                }
+            ),
+        }
+    )
+
+
+def vocabulary_digest(path: str | Path) -> str:
+    """Returns the SHA-256 of a vocabulary file, in hexadecimal."""
+    text = Path(path).read_bytes().replace(b"\r\n", b"\n").rstrip(b"\n") + b"\n"
+    return hashlib.sha256(text).hexdigest()
+
+
+def store_vocabulary(tokenizer: Tokenizer, folder: str | Path) -> None:
+    """Copies the vocabulary file beside the prepared records."""
+    shutil.copyfile(tokenizer.path, Path(folder) / VOCABULARY_FILE)
+
+
+@dataclasses.dataclass(eq=False)
+class CaptionConfig(tfds.core.BuilderConfig):
+    """Settings that change what is stored. They make the name, so prepared sets never collide.
+
+    Attributes:
+      vocab: vocabulary as a file or a hub name.
+      max_length: L, tokens of a caption, [CLS] and [SEP] included.
+      tagger: "pattern" or "nltk".
+      tag_unit: "word" or "wordpiece".
+    """
+
+    vocab: str = BERT_VOCABULARY
+    max_length: int = 73
+    tagger: str = "pattern"
+    tag_unit: str = "word"
+
+    def encoder(self) -> CaptionEncoder:
+        """Loads the vocabulary and the tagger.
+
+        Raises:
+          MissingFileError: the vocabulary or the tagger's data is missing.
+        """
+        return CaptionEncoder(
+            load_tokenizer(self.vocab), self.max_length, self.tagger, self.tag_unit
+        )
+
+
+def caption_config(
+    vocab: str | None = None,
+    max_length: int = 73,
+    tagger: str = "pattern",
+    tag_unit: str = "word",
+) -> CaptionConfig:
+    """Returns the builder config of these settings (fields of config.data).
+
+    The name is such as "pattern-word-73", and ends in the beginning of the vocabulary's digest
+    where that is not BERT's: "pattern-word-73-0a1b2c3d".
+
+    Raises:
+      UsageError: unknown tagger or tag unit.
+      MissingFileError: no such vocabulary.
+    """
+    if tagger not in TAGGERS:
+        raise UsageError(f"unknown data.tagger {tagger!r}: expected one of {TAGGERS}")
+    if tag_unit not in TAG_UNITS:
+        raise UsageError(f"unknown data.tag_unit {tag_unit!r}: expected one of {TAG_UNITS}")
+    name = f"{tagger}-{tag_unit}-{max_length}"
+    if vocab and vocab != BERT_VOCABULARY:
+        digest = vocabulary_digest(load_tokenizer(vocab).path)
+        name += "" if digest == BERT_DIGEST else f"-{digest[:8]}"
+    return CaptionConfig(
+        name=name,
+        vocab=vocab or BERT_VOCABULARY,
+        max_length=max_length,
+        tagger=tagger,
+        tag_unit=tag_unit,
+    )

@@ -1,0 +1,86 @@
+"""Starting weights: by name, reported, and refused when they do not fit."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from cada_jax.checkpoints import manager, weights
+from cada_jax.common.errors import UsageError
+from cada_jax.models.position_embedding import resize_positions
+
+
+def _params(extra: dict | None = None) -> dict:
+    return {"a": {"kernel": jnp.ones((2, 3)), "bias": jnp.zeros(3)}, **(extra or {})}
+
+
+def test_arrays_of_the_same_name_are_taken_and_the_rest_is_reported():
+    source = {"a": {"kernel": np.full((2, 3), 7.0)}, "b": np.ones(4)}
+    params, report = weights.fill_params(_params({"gate": jnp.full(2, 5.0)}), source, "it")
+    np.testing.assert_array_equal(params["a"]["kernel"], source["a"]["kernel"])
+    assert params["a"]["kernel"].dtype == jnp.float32
+    np.testing.assert_array_equal(params["gate"], np.full(2, 5.0))
+    assert report.loaded == {"a/kernel": (2, 3)}
+    assert report.new == {"a/bias": (3,), "gate": (2,)}
+    assert report.left_out == {"b": (4,)}
+    for part in ("loaded: 1 arrays, 6 parameters", "new: gate (2,)", "left out: b (4,)"):
+        assert part in str(report)
+
+
+def test_arrays_land_on_the_sharding_of_those_they_replace():
+    mesh = jax.make_mesh((4,), ("x",), axis_types=(jax.sharding.AxisType.Auto,))
+    split = jax.sharding.NamedSharding(mesh, jax.P("x"))
+    source = {"w": np.arange(8, dtype=np.float32)}
+    params, _ = weights.fill_params({"w": jax.device_put(jnp.zeros(8), split)}, source, "it")
+    assert params["w"].sharding == split
+    np.testing.assert_array_equal(params["w"], source["w"])
+
+
+def test_every_misshaped_array_is_listed():
+    source = {"a": {"kernel": np.ones((2, 4)), "bias": np.ones(4)}}
+    with pytest.raises(UsageError) as error:
+        weights.fill_params(_params(), source, "config.init_from=x")
+    text = str(error.value)
+    assert "config.init_from=x" in text
+    assert "a/kernel: (2, 4) there, (2, 3) in this" in text
+    assert "a/bias: (4,) there, (3,) in this" in text
+
+
+def test_a_source_without_any_common_name_is_refused():
+    with pytest.raises(UsageError, match="no array of this model.*a/.*other/w"):
+        weights.fill_params(_params(), {"other": {"w": np.ones(1)}}, "it")
+
+
+@pytest.fixture
+def vocabularies(tmp_path):
+    def write(name, entries):
+        (tmp_path / name).write_text("\n".join(entries) + "\n")
+        return tmp_path / name
+
+    return write
+
+
+def test_the_vocabularies_must_give_the_same_ids(vocabularies):
+    ours = vocabularies("ours", ["[PAD]", "red", "coat"])
+    same = vocabularies("same", ["[PAD]", "red", "coat", "[DEC]", "[ENC]"])
+    weights.check_vocabulary(ours, same, "it")
+    weights.check_vocabulary(same, ours, "it")
+    for entries in (["[PAD]", "coat", "red"], ["[PAD]", "red"], ["[PAD]", "red", "coat", "blue"]):
+        with pytest.raises(UsageError, match="another vocabulary"):
+            weights.check_vocabulary(ours, vocabularies("other", entries), "it")
+
+
+def test_a_model_of_another_image_size_gets_its_positions_resized(
+    tmp_path, tiny_config, vocabularies
+):
+    vocab = vocabularies("words", ["[PAD]", "red"])
+    grid = np.random.default_rng(0).normal(size=(1, 1 + 4 * 2, 6)).astype(np.float32)
+    source = {"image_encoder": {"pos_embed": grid}}
+    manager.save_model(tmp_path / "model", source, tiny_config, vocab)
+    tiny_config.init_from = str(tmp_path / "model")
+    tiny_config.data.image_size = (48, 32)  # patches 8x8: a grid of 6x4 for one of 4x2
+    params = {"image_encoder": {"pos_embed": jnp.zeros((1, 1 + 6 * 4, 6))}}
+    params, report = weights.load_initial(tiny_config, params, vocab)
+    expected = resize_positions(grid, (4, 2), (6, 4))
+    np.testing.assert_array_equal(params["image_encoder"]["pos_embed"], expected)
+    assert not report.new and not report.left_out

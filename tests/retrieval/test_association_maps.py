@@ -1,0 +1,163 @@
+"""Pictures are checked by their pixels, association maps by the attention they come from."""
+
+import itertools
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from cada_jax.evaluation import picture as picture_lib
+from cada_jax.evaluation.picture import RIGHT, WRONG, Example, Hit, choose_examples
+from cada_jax.models.cada import from_config, init_params
+from cada_jax.retrieval import association_maps
+
+
+def _image(colour, size=(48, 96)):
+    return Image.new("RGB", size, colour)
+
+
+def _count(picture, colour):
+    return int(np.all(np.asarray(picture) == colour, axis=-1).sum())
+
+
+def _example(rights, caption="a man in a red coat", **options):
+    hits = [Hit(_image("white"), right, **options) for right in rights]
+    return Example(caption, "", _image("grey"), hits)
+
+
+def test_every_right_image_is_framed_green_and_every_wrong_one_red():
+    one_right = picture_lib.retrieval_picture([_example([True, False, False])], "t")
+    two_right = picture_lib.retrieval_picture([_example([True, True, False])], "t")
+    assert one_right.size == two_right.size
+    frame = _count(two_right, RIGHT) / 2
+    assert frame > 1000
+    assert _count(one_right, RIGHT) == pytest.approx(frame, rel=0.02)
+    assert _count(one_right, WRONG) == pytest.approx(2 * _count(two_right, WRONG), rel=0.2)
+
+
+def test_the_described_image_is_underlined_among_the_hits():
+    plain = picture_lib.retrieval_picture([_example([True])], "t")
+    marked = picture_lib.retrieval_picture([_example([True], own=True)], "t")
+    assert _count(plain, picture_lib.OWN) == 0
+    assert _count(marked, picture_lib.OWN) > 100
+
+
+@pytest.mark.parametrize("words", [1, 40, 120])
+@pytest.mark.parametrize("word", ["coat", "x" * 60])
+def test_captions_stay_in_their_column(words, word):
+    caption = " ".join([word] * words)
+    picture = picture_lib.retrieval_picture([_example([True], caption)] * 2, "t")
+    pixels = np.asarray(picture.convert("L"))
+    beyond = picture_lib.MARGIN + picture_lib.CAPTION_WIDTH
+    top = 120  # below the title
+    gap = pixels[top:, beyond + 2 : beyond + 2 * picture_lib.GAP]
+    ink = pixels[top:, :beyond]
+    assert (ink < 100).sum() > 20
+    assert gap.min() > 200  # the light rule between rows, no letters
+
+
+def test_images_keep_their_shape():
+    wide = Example("c", "", _image("grey"), [Hit(_image("black", (96, 48)), True)])
+    tall = [Hit(_image("white"), True)] * 3
+    picture = picture_lib.retrieval_picture([wide, Example("c", "", _image("grey"), tall)], "t")
+    black = np.argwhere(np.all(np.asarray(picture) == 0, axis=-1))
+    height, width = black.max(axis=0) - black.min(axis=0) + 1
+    assert width / height == pytest.approx(2, rel=0.1)
+
+
+def test_chosen_queries_are_a_mix_and_always_the_same():
+    before = np.array([0] * 50 + [3] * 30 + [2] * 20)
+    after = np.array([0] * 50 + [0] * 30 + [4] * 20)
+    chosen = choose_examples(before, after, 8)
+    assert chosen == choose_examples(before, after, 8)
+    kinds = [0 if q < 50 else 1 if q < 80 else 2 for q in chosen]
+    assert kinds == [0, 0, 0, 0, 1, 1, 2, 2]
+
+
+def test_a_rare_kind_is_filled_up_and_queries_without_answer_stay_out():
+    before = np.array([0] * 9 + [-1] * 5)
+    chosen = choose_examples(before, before.copy(), 8)
+    assert len(set(chosen)) == 8
+    assert max(chosen) < 9
+    assert choose_examples(np.array([2, -1]), np.array([1, -1]), 8) == [0]
+
+
+def test_a_picture_that_cannot_be_written_leaves_the_old_one(tmp_path):
+    path = tmp_path / "a.png"
+    picture_lib.save_picture(path, _image("white"))
+    before = path.read_bytes()
+    with pytest.raises(AttributeError):
+        picture_lib.save_picture(path, None)
+    assert path.read_bytes() == before
+
+
+@pytest.fixture(scope="module")
+def made_once():
+    return {}
+
+
+@pytest.fixture
+def associated(tiny_config, made_once):
+    """A function: (gate switch, change of the parameters) -> Associations of 3 pairs."""
+
+    def run(gate, edit=lambda params: params):
+        if not made_once:
+            model = from_config(tiny_config)
+            init = jax.jit(lambda key: init_params(model, tiny_config, key))
+            made_once["params"] = jax.tree.map(lambda x: 4.0 * x, init(jax.random.key(0)))
+        tiny_config.atp.gate = gate
+        model = from_config(tiny_config)
+        params = edit(jax.tree.map(lambda x: x, made_once["params"]))
+        rng = np.random.default_rng(0)
+        images = rng.integers(0, 256, (3, 32, 16, 3), dtype=np.uint8)
+        token_ids = np.zeros((3, 21), np.int32)
+        token_ids[:, :9] = rng.integers(104, 190, (3, 9))
+        return association_maps.associations(model, params, images, token_ids)
+
+    return run
+
+
+def test_associations_are_the_decoders_attention(associated):
+    found = associated("token")
+    assert found.weights.shape == (2, 3, 2, 21, 1 + 4 * 2)  # 32x16 in 8x8 patches
+    np.testing.assert_allclose(found.weights.sum(axis=-1), 1, rtol=1e-5)
+    assert found.weights.std() > 1e-3  # not the uniform one
+    np.testing.assert_array_equal(found.gates, np.ones((2, 3, 21)))  # as at the start
+    maps = found.maps((4, 2))
+    assert maps.shape == (3, 21, 4, 2)
+    np.testing.assert_allclose(maps[1, 5, 2, 1], found.weights[:, 1, :, 5, 6].mean(), rtol=1e-5)
+
+
+def test_a_model_without_gates_has_none(associated):
+    assert associated("off").gates is None
+
+
+def test_gates_that_moved_show(associated):
+    def close(params):
+        text = params["text_encoder"]
+        text["layers"]["gate"]["bias"] = text["layers"]["gate"]["bias"] - 1.0
+        return params
+
+    np.testing.assert_allclose(associated("token", close).gates, 2 / (1 + np.e), rtol=1e-5)
+
+
+def test_a_grid_that_does_not_fit_is_an_error():
+    found = association_maps.Associations(np.zeros((2, 1, 2, 5, 1 + 8)), None)
+    with pytest.raises(ValueError, match="A grid of 3x3 does not hold 8 patches"):
+        found.maps((3, 3))
+
+
+def test_heat_shows_where_the_token_looks():
+    image = _image((128, 128, 128), (64, 64))
+    for row, column in itertools.product(range(2), range(2)):
+        maps = np.zeros((1, 2, 2))
+        maps[0, row, column] = 1
+        picture = np.asarray(
+            association_maps.association_picture(image, ["coat"], maps), np.float32
+        )
+        size = association_maps.TILE_HEIGHT
+        left = association_maps.MARGIN + size + association_maps.GAP
+        tile = picture[association_maps.MARGIN :][:size, left : left + size]
+        redness = (tile[..., 0] - tile[..., 2]).reshape(2, size // 2, 2, size // 2).mean((1, 3))
+        assert np.unravel_index(redness.argmax(), (2, 2)) == (row, column)

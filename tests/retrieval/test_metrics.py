@@ -1,0 +1,187 @@
+"""Metrics on rank matrices made by hand, on random ones by a slow definition, on golden numbers."""
+
+import json
+
+import numpy as np
+import pytest
+
+from cada_jax.retrieval.metrics import RankMetrics, rank_metrics
+
+
+def _order(right, *keys):
+    """Matches in rank order: by each key in turn, larger first, wrong first among equals."""
+    ranks = np.lexsort((right, *(-np.asarray(key) for key in reversed(keys))), axis=-1)
+    return np.take_along_axis(right, ranks, axis=1)
+
+
+def _slow_metrics(ordered):
+    """The definitions, query by query, on matches in rank order [Q, G]."""
+    values = []
+    for row in ordered:
+        found = [i + 1 for i, is_right in enumerate(row) if is_right]
+        average_precision = np.mean([(j + 1) / place for j, place in enumerate(found)])
+        values.append([found[0] <= k for k in (1, 5, 10)])
+        values[-1] += [average_precision, len(found) / found[-1]]
+    return dict(zip(("R1", "R5", "R10", "mAP", "mINP"), 100 * np.mean(values, axis=0), strict=True))
+
+
+def test_a_hand_made_ranking():
+    # Rank order by similarity: query 0 finds its images at places 1 and 3, query 1 at 2.
+    similarity = np.array([[0.9, 0.8, 0.7, 0.1], [0.1, 0.6, 0.2, 0.9]])
+    right = np.array([[1, 0, 1, 0], [0, 1, 0, 0]], bool)
+    result = rank_metrics(similarity, right)
+    assert result == pytest.approx(
+        {
+            "R1": 50.0,
+            "R5": 100.0,
+            "R10": 100.0,
+            "mAP": 100 * np.mean([(1 / 1 + 2 / 3) / 2, 1 / 2]),
+            "mINP": 100 * np.mean([2 / 3, 1 / 2]),
+        }
+    )
+    assert all(type(value) is float for value in result.values())  # JSON takes them
+
+
+@pytest.mark.parametrize(("place", "r1", "r5", "r10"), [(1, 100, 100, 100), (5, 0, 100, 100)])
+def test_recall_counts_the_place_itself(place, r1, r5, r10):
+    right = np.arange(12)[None] == place - 1
+    result = rank_metrics(-np.arange(12.0)[None], right)
+    assert (result["R1"], result["R5"], result["R10"]) == (r1, r5, r10)
+    assert result["mAP"] == result["mINP"] == pytest.approx(100 / place)
+
+
+@pytest.mark.parametrize(("place", "r10"), [(10, 100), (11, 0)])
+def test_recall_at_ten_ends_at_ten(place, r10):
+    right = np.arange(12)[None] == place - 1
+    assert rank_metrics(-np.arange(12.0)[None], right)["R10"] == r10
+
+
+def test_wrong_images_win_ties():
+    right = np.array([[True, False, False, True, False]])
+    result = rank_metrics(np.zeros((1, 5)), right)
+    assert result["R1"] == 0
+    assert result["mAP"] == pytest.approx(100 * (1 / 4 + 2 / 5) / 2)
+    assert result["mINP"] == pytest.approx(100 * 2 / 5)
+
+
+def test_the_top_k_goes_before_everything_else_whatever_its_score():
+    similarity = np.array([[5.0, 4.0, 3.0, 2.0]])
+    right = np.array([[False, False, True, True]])
+    # Images 3 and 1 were re-ranked, 3 better; 0 and 2 follow by similarity: 3 1 0 2.
+    result = rank_metrics(similarity, right, np.array([[1, 3]]), np.array([[-900.0, -800.0]]))
+    assert result["R1"] == 100
+    assert result["mAP"] == pytest.approx(100 * (1 + 2 / 4) / 2)
+
+
+def test_no_digits_are_lost_next_to_large_scores():
+    similarity = np.array([[0.1 + 1e-7, 0.1, 0.0]], np.float32)  # -100 + these are equal
+    right = np.array([[True, False, False]])
+    top, score = np.array([[2]]), np.array([[1e6]], np.float32)
+    assert rank_metrics(similarity, right, top, score)["mAP"] == pytest.approx(50)
+
+
+@pytest.mark.parametrize("levels", [3, 1000])
+@pytest.mark.parametrize("k", [0, 1, 7, 30])
+def test_equals_the_slow_definition(levels, k):
+    rng = np.random.default_rng(k + levels)
+    similarity = rng.integers(0, levels, (40, 30)).astype(np.float32)
+    right = rng.random((40, 30)) < 0.15
+    right[np.arange(40), rng.integers(0, 30, 40)] = True
+    top = np.argsort(-similarity, axis=1, kind="stable")[:, :k]
+    score = rng.integers(0, levels, (40, k)).astype(np.float32)
+    in_top = np.zeros((40, 30))
+    np.put_along_axis(in_top, top, 1, axis=1)
+    full_score = np.zeros((40, 30))
+    np.put_along_axis(full_score, top, score, axis=1)
+    key = np.where(in_top == 1, full_score, similarity)
+    expected = _slow_metrics(_order(right, in_top, key))
+    assert rank_metrics(similarity, right, top, score) == pytest.approx(expected, rel=1e-12)
+
+
+def test_blocks_of_queries_give_the_same_as_all_at_once():
+    rng = np.random.default_rng(0)
+    similarity, right = rng.random((23, 17)), rng.random((23, 17)) < 0.3
+    right[:, 0] = True
+    blocks = RankMetrics()
+    for begin in range(0, 23, 5):
+        blocks.add(similarity[begin : begin + 5], right[begin : begin + 5])
+    assert blocks.result() == pytest.approx(rank_metrics(similarity, right), rel=1e-12)
+    expected = np.argmax(np.take_along_axis(right, np.argsort(-similarity, axis=1), 1), axis=1)
+    np.testing.assert_array_equal(blocks.first_rank, expected)
+
+
+def test_the_order_of_the_gallery_does_not_matter():
+    rng = np.random.default_rng(1)
+    similarity = rng.integers(0, 4, (9, 12)).astype(float)
+    right = rng.random((9, 12)) < 0.5
+    right[:, 3] = True
+    shuffled = rng.permutation(12)
+    assert rank_metrics(similarity, right) == rank_metrics(
+        similarity[:, shuffled], right[:, shuffled]
+    )
+
+
+def test_a_query_without_a_right_image_is_left_out_and_counted():
+    similarity = np.array([[0.9, 0.1], [0.9, 0.1], [0.9, 0.1]])
+    right = np.array([[True, False], [False, False], [False, True]])
+    metrics = RankMetrics()
+    metrics.add(similarity, right)
+    assert metrics.excluded == 1
+    assert metrics.result()["R1"] == 50
+    np.testing.assert_array_equal(metrics.first_rank, [0, -1, 1])
+
+
+def test_no_right_image_at_all_is_an_error():
+    with pytest.raises(ValueError, match="None of the 2 queries.*same split"):
+        rank_metrics(np.zeros((2, 3)), np.zeros((2, 3), bool))
+
+
+def test_bad_input_is_named():
+    good = np.zeros((2, 3)), np.ones((2, 3), bool)
+    with pytest.raises(ValueError, match=r"\(2, 3\) and \(3, 2\)"):
+        rank_metrics(good[0], np.ones((3, 2), bool))
+    with pytest.raises(ValueError, match="similarity holds 1 values that are not finite"):
+        rank_metrics(np.array([[0, np.nan, 1], [0, 1, 2]]), good[1])
+    with pytest.raises(ValueError, match="score holds 2 values"):
+        rank_metrics(*good, np.zeros((2, 1), int), np.full((2, 1), np.inf))
+    with pytest.raises(ValueError, match="twice"):
+        rank_metrics(*good, np.array([[0, 1], [2, 2]]), np.zeros((2, 2)))
+    with pytest.raises(ValueError, match="gallery of 3 images; got 0 to 3"):
+        rank_metrics(*good, np.array([[0], [3]]), np.zeros((2, 1)))
+    with pytest.raises(ValueError, match="belong together"):
+        rank_metrics(*good, top=np.zeros((2, 1), int))
+
+
+@pytest.mark.parametrize("case", ["rnd1", "rnd2", "ties"])
+def test_golden_metrics(golden, case):
+    arrays = np.load(golden / "d_metrics.npz")
+    facts = json.loads((golden / "d_metrics.json").read_text())["extra"][case]
+    right = arrays[f"{case}/txt2pid"][:, None] == arrays[f"{case}/img2pid"][None]
+    result = rank_metrics(arrays[f"{case}/scores"], right)
+    expected = facts["ties_relevant_last"]
+    for ours, theirs in (("R1", "img_r1"), ("R5", "img_r5"), ("R10", "img_r10"), ("mAP", "mAP")):
+        assert result[ours] == pytest.approx(expected[theirs], rel=1e-12)
+        assert result[ours] <= facts["reference"][theirs] + 1e-9  # ties never flatter us
+
+
+def test_golden_evaluation(golden):
+    arrays = np.load(golden / "d_eval.npz")
+    facts = json.loads((golden / "d_eval.json").read_text())["extra"]["metrics"]
+    right = arrays["txt2pid"][:, None] == arrays["img2pid"][None]
+    sims = arrays["sims"]
+    score = arrays["rerank_score"] + arrays["topk_sim"]
+    reranked = rank_metrics(sims, right, arrays["topk_idx"], score)
+    for result, expected in ((rank_metrics(sims, right), facts["glb"]), (reranked, facts["itm"])):
+        assert result["R1"] == pytest.approx(expected["img_r1"])
+        assert result["R5"] == pytest.approx(expected["img_r5"])
+        assert result["R10"] == pytest.approx(expected["img_r10"])
+        assert result["mAP"] == pytest.approx(expected["mAP"])
+
+
+def test_average_precision_of_each_query_is_in_the_order_added():
+    metrics = RankMetrics()
+    assert metrics.average_precision.shape == (0,)
+    metrics.add(np.array([[3.0, 2.0, 1.0]]), np.array([[False, True, True]]))
+    metrics.add(np.array([[3.0, 2.0, 1.0]]), np.zeros((1, 3), bool))
+    metrics.add(np.array([[3.0, 2.0, 1.0]]), np.array([[True, False, False]]))
+    np.testing.assert_allclose(metrics.average_precision, [(1 / 2 + 2 / 3) / 2, np.nan, 1.0])

@@ -1,0 +1,221 @@
+"""Both retrieval stages with the real model at a tiny size, against the plainest loops."""
+
+import jax
+import numpy as np
+import pytest
+
+from cada_jax.distributed.mesh import make_mesh, param_shardings
+from cada_jax.models.cada import from_config, init_params
+from cada_jax.models.preprocess import normalize
+from cada_jax.retrieval import encode, rerank
+
+QUERIES, GALLERY, TOP = 11, 13, 5
+
+
+def _mesh(config, devices=1):
+    return make_mesh(config.mesh, jax.devices()[:devices])
+
+
+def _batches(batch, **columns):
+    """Batches as the input pipeline makes them: the last one padded by copies of row 0."""
+    size = len(next(iter(columns.values())))
+    for begin in range(0, size, batch):
+        index = np.arange(begin, begin + batch)
+        valid = index < size
+        yield {name: x[np.where(valid, index, 0)] for name, x in columns.items()} | {"valid": valid}
+
+
+@pytest.fixture(scope="module")
+def world():
+    """Random images [13] and captions [11] of five persons, as host arrays."""
+    rng = np.random.default_rng(0)
+    token_ids = np.zeros((QUERIES, 21), np.int32)
+    for row, length in zip(token_ids, rng.integers(3, 20, QUERIES), strict=True):
+        row[0], row[1:length], row[length] = 101, rng.integers(104, 190, length - 1), 102
+    return {
+        "image": rng.integers(0, 256, (GALLERY, 32, 16, 3), dtype=np.uint8),
+        "image_pid": rng.integers(0, 5, GALLERY).astype(np.int32),
+        "token_ids": token_ids,
+        "text_pid": rng.integers(0, 5, QUERIES).astype(np.int32),
+    }
+
+
+@pytest.fixture
+def model(tiny_config):
+    return from_config(tiny_config)
+
+
+@pytest.fixture(scope="module")
+def made_once():
+    return {}
+
+
+@pytest.fixture
+def params(model, tiny_config, made_once):
+    """Random parameters; as large as the initialisation by fan-in makes them at this width."""
+    if not made_once:
+        init = jax.jit(lambda key: init_params(model, tiny_config, key))
+        made_once["params"] = init(jax.random.key(0))
+    return made_once["params"]
+
+
+def _run(model, params, world, mesh, batch=4, rerank_batch=8, order=None):
+    order = np.arange(GALLERY) if order is None else order
+    gallery = encode.embed_gallery(
+        model,
+        params,
+        _batches(batch, image=world["image"][order], pid=world["image_pid"][order]),
+        GALLERY,
+        mesh,
+    )
+    queries = encode.embed_queries(
+        model,
+        params,
+        _batches(batch, token_ids=world["token_ids"], pid=world["text_pid"]),
+        QUERIES,
+        mesh,
+    )
+    top, similarity = encode.global_topk(queries.embeddings, gallery.embeddings, TOP, mesh)
+    logits = rerank.rerank(
+        model, params, queries.token_ids, gallery.tokens, top, mesh, rerank_batch
+    )
+    return gallery, queries, encode.Retrieved(top, similarity, logits)
+
+
+def test_rerank_equals_one_pair_at_a_time(model, params, world, tiny_config):
+    _, _, found = _run(model, params, world, _mesh(tiny_config))
+
+    @jax.jit
+    def match_logit(image, token_ids):
+        def apply(*args, method):
+            return model.apply({"params": params}, *args, method=method)
+
+        tokens = apply(normalize(image[None]), method="encode_image")
+        return apply(apply(token_ids[None], tokens, method="decode"), method="match")[0, 1]
+
+    direct = np.array(
+        [
+            [match_logit(world["image"][i], ids) for i in row]
+            for ids, row in zip(world["token_ids"], found.indices, strict=True)
+        ]
+    )
+    assert direct.std() > 0.01  # else every order of the pairs would pass
+    np.testing.assert_allclose(found.match_logit, direct, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(found.score, direct + found.similarity, rtol=1e-5, atol=1e-5)
+
+
+def test_embeddings_are_projections_of_length_one(model, params, world, tiny_config):
+    gallery, queries, _ = _run(model, params, world, _mesh(tiny_config))
+
+    def apply(*args, method):
+        return model.apply({"params": params}, *args, method=method)
+
+    tokens = apply(normalize(world["image"]), method="encode_image")
+    images = np.asarray(apply(tokens, method="project_image"))
+    texts = np.asarray(
+        apply(apply(world["token_ids"], method="encode_text"), method="project_text")
+    )
+    np.testing.assert_allclose(gallery.tokens, tokens, rtol=1e-4, atol=1e-5)
+    for ours, plain in ((gallery.embeddings, images), (queries.embeddings, texts)):
+        unit = plain / np.linalg.norm(plain, axis=1, keepdims=True)
+        np.testing.assert_allclose(ours, unit, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("batch", "rerank_batch"), [(1, 1), (3, 64), (16, 7)])
+def test_batch_sizes_do_not_matter(model, params, world, tiny_config, batch, rerank_batch):
+    mesh = _mesh(tiny_config)
+    gallery, queries, found = _run(model, params, world, mesh)
+    others = _run(model, params, world, mesh, batch, rerank_batch)
+    np.testing.assert_array_equal(others[0].pids, world["image_pid"])  # no padding among them
+    np.testing.assert_array_equal(others[1].pids, world["text_pid"])
+    np.testing.assert_array_equal(others[1].token_ids, world["token_ids"])
+    np.testing.assert_allclose(others[0].tokens, gallery.tokens, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(others[2].indices, found.indices)
+    np.testing.assert_allclose(others[2].similarity, found.similarity, atol=1e-5)
+    np.testing.assert_allclose(others[2].match_logit, found.match_logit, rtol=1e-4, atol=1e-5)
+
+
+def test_the_order_of_the_gallery_does_not_matter(model, params, world, tiny_config):
+    mesh = _mesh(tiny_config)
+    order = np.random.default_rng(1).permutation(GALLERY)
+    _, _, found = _run(model, params, world, mesh)
+    _, _, shuffled = _run(model, params, world, mesh, order=order)
+    np.testing.assert_array_equal(order[shuffled.indices], found.indices)
+    np.testing.assert_allclose(shuffled.match_logit, found.match_logit, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("axes", [(8, 1, 1), (2, 2, 2)])
+def test_eight_devices_give_what_one_gives(model, params, world, tiny_config, axes):
+    _, _, one = _run(model, params, world, _mesh(tiny_config))
+    tiny_config.mesh.data, tiny_config.mesh.fsdp, tiny_config.mesh.tensor = axes
+    mesh = _mesh(tiny_config, 8)
+    placed = jax.device_put(params, param_shardings(mesh, params))
+    gallery, _, eight = _run(model, placed, world, mesh, rerank_batch=24)
+    assert len(gallery.tokens) == GALLERY  # rows added to divide by 8 are gone
+    np.testing.assert_array_equal(eight.indices, one.indices)
+    np.testing.assert_allclose(eight.similarity, one.similarity, atol=1e-5)
+    np.testing.assert_allclose(eight.match_logit, one.match_logit, rtol=1e-4, atol=1e-5)
+
+
+def test_devices_exchange_nothing_while_pairs_are_scored(model, params, tiny_config):
+    """A device has its own pairs and images: no collective operation in the compiled code."""
+    mesh = _mesh(tiny_config, 8)
+    rows = np.zeros((16, 24), np.int32)
+    args = rows, rows, rows, rows[:, :1], np.zeros((8, 9, 32), np.float32)
+    placed = [encode.put_rows(x, mesh) for x in args]
+    params = jax.device_put(params, param_shardings(mesh, params))
+    text = rerank._match_logits.lower(model, params, *placed).compile().as_text()
+    for collective in ("all-gather", "all-reduce", "all-to-all", "collective-permute"):
+        assert collective not in text
+
+
+def test_topk_equals_a_full_sort_and_the_blocks(tiny_config, monkeypatch):
+    monkeypatch.setattr(encode, "QUERY_BLOCK", 4)
+    rng = np.random.default_rng(2)
+    queries, gallery = rng.normal(size=(2, 10, 6)).astype(np.float32)
+    mesh = _mesh(tiny_config)
+    similarity = queries @ gallery.T
+    top, values = encode.global_topk(queries, gallery, 3, mesh)
+    np.testing.assert_array_equal(top, np.argsort(-similarity, axis=1)[:, :3])
+    np.testing.assert_allclose(values, -np.sort(-similarity, axis=1)[:, :3], rtol=1e-5)
+    matrix = np.full((10, 10), np.nan)
+    for rows, block in encode.similarity_blocks(queries, gallery, mesh):
+        matrix[rows] = block
+    np.testing.assert_allclose(matrix, similarity, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(np.take_along_axis(matrix, top, axis=1), values)
+
+
+@pytest.mark.parametrize("k", [-1, 11])
+def test_topk_of_more_than_the_gallery_is_an_error(tiny_config, k):
+    x = np.ones((10, 4), np.float32)
+    with pytest.raises(ValueError, match=f"k = {k} images were asked of a gallery of 10"):
+        encode.global_topk(x, x, k, _mesh(tiny_config))
+
+
+def test_no_top_k_needs_no_model(tiny_config):
+    x = np.ones((10, 4), np.float32)
+    top, similarity = encode.global_topk(x, x, 0, _mesh(tiny_config))
+    assert top.shape == similarity.shape == (10, 0)
+    logits = rerank.rerank(None, None, None, None, top, _mesh(tiny_config), 4)
+    assert logits.shape == (10, 0)
+
+
+@pytest.mark.parametrize("size", [GALLERY - 1, GALLERY + 1])
+def test_a_wrong_number_of_rows_is_an_error(model, params, world, tiny_config, size):
+    batches = _batches(4, image=world["image"], pid=world["image_pid"])
+    with pytest.raises(ValueError, match=f"gallery batches hold 13 valid rows, {size}"):
+        encode.embed_gallery(model, params, batches, size, _mesh(tiny_config))
+
+
+@pytest.mark.parametrize(
+    ("blocks", "most"), [(5, 8), (32, 5), (160, 64), (129, 64), (513, 64), (9000, 64)]
+)
+@pytest.mark.parametrize("devices", [1, 8])
+def test_few_batches_are_well_filled_and_many_are_of_one_size(blocks, most, devices):
+    size = rerank._blocks_at_once(blocks, most * devices, devices)
+    batches = -(-blocks // size)
+    assert size <= most * devices and size % devices == 0
+    if blocks > rerank.FEW_BATCHES * most * devices:
+        assert size == most * devices
+    else:
+        assert batches * size - blocks < max(devices * batches, 1 + blocks // 10)
