@@ -14,7 +14,8 @@ def get_config() -> ConfigDict:
     c = ConfigDict()
     c.seed = 0  # the only source of randomness: init, data order, augmentation, masks
     # What to start from, None for random weights: an exported model folder, a PyTorch .pth,
-    # .safetensors or Hugging Face folder, or "pretrained:NAME", shipped in cada_jax/checkpoints/pretrained.
+    # .safetensors or Hugging Face folder,
+    # or "pretrained:NAME", which the package ships.
     c.init_from = placeholder(str)
 
     c.data = ConfigDict()

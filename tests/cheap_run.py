@@ -9,7 +9,7 @@ import types
 
 import jax
 
-from cada_jax.data import batches, registry
+from cada_jax.data import registry, split
 from cada_jax.evaluation import evaluate
 from cada_jax.training import run as run_lib
 from cada_jax.training import train_step
@@ -27,7 +27,7 @@ def use_noise(config, folder: pathlib.Path) -> None:
     vocab = folder / f"words{os.getpid()}.txt"
     vocab.write_text("\n".join(words) + "\n")
     splits = {name: make_split(name, n, config, vocab) for name, n in PERSONS.items()}
-    batches.load_split = lambda _, name: splits[name]
+    split.load_split = lambda _, name: splits[name]
     builder = types.SimpleNamespace(info=types.SimpleNamespace(splits=splits))
     registry.prepared_builder = lambda _: builder
 

@@ -35,9 +35,6 @@ import pytest  # noqa: E402
 # [B] + [B,C] broadcasts silently in NumPy and is a bug more often than a wish.
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-# Minutes of compiling: CADA_SLOW=1 python -m pytest tests/training tests/distributed
-slow = pytest.mark.skipif(not os.environ.get("CADA_SLOW"), reason="minutes: set CADA_SLOW=1")
-
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 # Small folders in the published formats, one for each data set.
 DATASETS = REPOSITORY / "tests" / "data" / "datasets"

@@ -1,7 +1,7 @@
-"""The layer table: a file imports only from files with a lower number.
+"""The layer table: a package imports only from packages in lower rows.
 
-`LAYERS` is the one place that states it. A file that the table does not know fails; give it the
-number above everything it imports, and the lowest one that is true.
+`MAY_IMPORT` is the one place that states it. A module at the top of the package counts as a package
+of its own. What is not in the table fails: give it the packages it needs, and no more.
 """
 
 import ast
@@ -11,108 +11,49 @@ import pytest
 
 PACKAGE = pathlib.Path(__file__).resolve().parents[1] / "cada_jax"
 
-# Files and folders below cada_jax. A folder is one entry when its files belong together: they may
-# import each other, and everything else counts them as one.
-LAYERS = {
-    "errors.py": 0,
-    "metrics.py": 0,
-    "lengths.py": 0,
-    "losses.py": 0,
-    "optimizer.py": 0,
-    "sharding.py": 0,
-    "augment.py": 0,
-    "masking.py": 0,
-    "packing.py": 0,
-    "posembed.py": 0,
-    "progress.py": 0,
-    "retrieval_picture.py": 0,
-    "runtime.py": 0,
-    "torch_names.py": 0,
-    "trees.py": 0,
-    "models/layers.py": 0,
-    "accumulate.py": 1,
-    "models/vit.py": 1,
-    "models/bert.py": 1,
-    "text/tokenizer.py": 1,
-    "torch_files.py": 1,
-    "workdir.py": 1,
-    "models/cada.py": 2,
-    "text/attributes.py": 2,
-    "torch_convert.py": 3,
-    "checkpoints.py": 3,
-    "data/example.py": 0,
-    "data/features.py": 3,
-    "data/shards.py": 0,
-    "data/reading.py": 3,
-    "data/source.py": 4,
-    "data/records.py": 4,
-    "data/datasets": 5,
-    "initialize.py": 4,
-    "hosts.py": 2,
-    "inspection.py": 4,
-    "objective.py": 3,
-    "chunked_objective.py": 4,
-    "train_step.py": 5,
-    "retrieval.py": 4,
-    "reranking.py": 5,
-    "scoring.py": 6,
-    "report.py": 7,
-    "visualize.py": 4,
-    "data/prepare.py": 6,
-    "data/input_pipeline.py": 7,
-    "data/mixture.py": 8,
-    "evaluate.py": 8,
-    "loop.py": 8,
-    "best_on_test.py": 2,
-    "cross_domain.py": 9,
-    "train.py": 10,
-    "main.py": 11,
+_BASE = {"common", "config"}
+# Package -> the packages that it may import besides itself, lowest row first.
+MAY_IMPORT = {
+    "common": set(),
+    "config": {"common"},
+    "distributed": _BASE,
+    "text": _BASE,
+    "data": _BASE | {"text"},
+    "models": _BASE | {"distributed", "text"},
+    "objective": _BASE | {"distributed", "text", "models"},
+    "checkpoints": _BASE | {"distributed", "text", "models"},
+    "retrieval": _BASE | {"distributed", "text", "models"},
+    "retriever": _BASE | {"distributed", "text", "models", "checkpoints", "retrieval"},
 }
+MAY_IMPORT["evaluation"] = MAY_IMPORT["retriever"] | {"retriever", "data"}
+MAY_IMPORT["training"] = MAY_IMPORT["evaluation"] | {"evaluation", "objective"}
+MAY_IMPORT["main"] = MAY_IMPORT["__main__"] = set(MAY_IMPORT)
 
-# These run on an accelerator machine that has JAX, Flax, Optax, einops and ml_collections only.
+# These run on an accelerator machine that has JAX, Flax, Optax, Orbax and einops only.
 CORE = {
-    "accumulate.py",
-    "chunked_objective.py",
-    "objective.py",
-    "errors.py",
-    "metrics.py",
-    "lengths.py",
-    "losses.py",
-    "optimizer.py",
-    "sharding.py",
-    "augment.py",
-    "masking.py",
-    "packing.py",
-    "posembed.py",
-    "trees.py",
-    "models/layers.py",
-    "models/vit.py",
-    "models/bert.py",
-    "models/cada.py",
-    "train_step.py",
-    "retrieval.py",
-    "reranking.py",
+    "common",
+    "config",
+    "distributed",
+    "models",
+    "objective",
+    "retrieval",
+    "retriever",
+    "training/optimizer",
+    "training/train_step",
 }
 NOT_IN_CORE = {"tensorflow", "tensorflow_datasets", "clu", "torch", "transformers"}
-TORCH = {"torch", "transformers", "safetensors"}
+# TensorFlow's one room.
+TENSORFLOW = {"tensorflow", "tensorflow_datasets"}
+# Imported inside functions only, so that the rest runs without them.
+OPTIONAL = {"torch", "transformers", "safetensors", "nltk", "textblob"}
 
 
-def _entry(relative: str) -> str | None:
-    """The key of LAYERS that holds the file or folder `relative`, or None."""
-    path = pathlib.PurePosixPath(relative)
-    for candidate in (path, *path.parents):
-        if str(candidate) in LAYERS:
-            return str(candidate)
-    return None
+def _package(relative: str) -> str:
+    """The package below cada_jax that a file belongs to: "models" of "models/vit.py"."""
+    return pathlib.PurePosixPath(relative).parts[0].removesuffix(".py")
 
 
-def _target(module: str) -> str | None:
-    """The key of LAYERS that the imported `cada_jax.a.b.c` belongs to, None if it is in none."""
-    relative = "/".join(module.split(".")[1:])
-    return _entry(f"{relative}.py") or _entry(relative)
-
-
-def _imports(source: str, relative: str = "x.py") -> list[tuple[str, bool]]:
+def _imports(source: str) -> list[tuple[str, bool]]:
     """(dotted module, whether at the top of the file) of every import statement in `source`."""
     found = []
 
@@ -120,14 +61,11 @@ def _imports(source: str, relative: str = "x.py") -> list[tuple[str, bool]]:
         if isinstance(node, ast.Import):
             found.extend((alias.name, top) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                parents = pathlib.PurePosixPath("cada_jax", relative).parts[: -node.level]
-                base = ".".join([*parents, *([base] if base else [])])
-            # `from cada_jax import losses` names a file, `from x.y import name` maybe only x.y.
-            found.append((base, top))
-            if base.split(".")[0] == "cada_jax":
-                found.extend((f"{base}.{alias.name}", top) for alias in node.names)
+            assert not node.level, "imports inside the package are written in full"
+            found.append((node.module, top))
+            # `from cada_jax import losses` names a module, `from x.y import name` maybe only x.y.
+            if node.module == "cada_jax":
+                found.extend((f"cada_jax.{alias.name}", top) for alias in node.names)
         inner = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
         for child in ast.iter_child_nodes(node):
             visit(child, top and not inner)
@@ -137,23 +75,24 @@ def _imports(source: str, relative: str = "x.py") -> list[tuple[str, bool]]:
 
 
 def _violations(relative: str, source: str) -> list[str]:
-    """What `source`, were it the file `relative`, imports against the table."""
-    entry = _entry(relative)
+    """What `source`, were it the file `relative` below cada_jax, imports against the table."""
+    package = _package(relative)
+    core = any(relative.startswith((f"{entry}/", f"{entry}.py")) for entry in CORE)
     problems = []
-    for module, top in _imports(source, relative):
-        root = module.split(".")[0]
-        if entry in CORE and root in NOT_IN_CORE:
+    for module, top in _imports(source):
+        root, *rest = module.split(".")
+        if core and root in NOT_IN_CORE:
             problems.append(f"{relative} belongs to the core and imports {root}")
-        if root in TORCH and top:
+        if root in TENSORFLOW and package != "data":
+            problems.append(f"{relative} imports {root}; only cada_jax/data may")
+        if root in OPTIONAL and top:
             problems.append(
                 f"{relative} imports {root} at its top: do it inside the function that needs it"
             )
-        other = _target(module) if root == "cada_jax" else None
-        if other and other != entry and LAYERS[other] >= LAYERS[entry]:
-            problems.append(
-                f"{relative} (layer {LAYERS[entry]}) imports {other} (layer {LAYERS[other]}); "
-                "only lower layers may be imported"
-            )
+        if root != "cada_jax" or not rest or rest[0] == package:
+            continue
+        if rest[0] not in MAY_IMPORT[package]:
+            problems.append(f"{relative}: {package} may not import {rest[0]}")
     return problems
 
 
@@ -161,33 +100,38 @@ def _files() -> list[str]:
     return sorted(p.relative_to(PACKAGE).as_posix() for p in PACKAGE.rglob("*.py"))
 
 
-@pytest.mark.parametrize("relative", _files())
-def test_imports_follow_the_layers(relative):
-    source = (PACKAGE / relative).read_text()
-    if relative.endswith("__init__.py") and _entry(relative) is None:
-        assert not _imports(source), f"{relative}: an __init__.py imports nothing"
-        return
-    assert _entry(relative) is not None, (
-        f"cada_jax/{relative} is not in LAYERS of {pathlib.Path(__file__).name}: add it there with "
-        "the lowest number above everything it imports, and to the table in the README"
+@pytest.mark.parametrize("relative", [f for f in _files() if f != "__init__.py"])
+def test_imports_follow_the_table(relative):
+    assert _package(relative) in MAY_IMPORT, (
+        f"{relative} is in no package of MAY_IMPORT in {pathlib.Path(__file__).name}: put it into "
+        "one, or add a row there and to the map in the README"
     )
-    problems = _violations(relative, source)
+    problems = _violations(relative, (PACKAGE / relative).read_text())
     assert not problems, "\n".join(problems)
 
 
-def test_the_table_names_files_that_exist():
-    missing = [name for name in LAYERS if not (PACKAGE / name).exists()]
-    assert not missing, f"LAYERS of {pathlib.Path(__file__).name} names no file: {missing}"
+def test_the_table_names_packages_that_exist():
+    there = {_package(relative) for relative in _files()}
+    assert not set(MAY_IMPORT) - there
+
+
+def test_rows_form_an_order():
+    """No two packages may import each other, directly or around."""
+    done: set[str] = set()
+    while len(done) < len(MAY_IMPORT):
+        ready = {p for p, needs in MAY_IMPORT.items() if needs - {"main", "__main__"} <= done}
+        assert ready - done, f"a cycle among {sorted(set(MAY_IMPORT) - done)}"
+        done |= ready
 
 
 @pytest.mark.parametrize(
     ("relative", "source", "part"),
     [
-        ("losses.py", "import tensorflow as tf", "core"),
-        ("losses.py", "from cada_jax import train_step", "layer 5"),
-        ("models/vit.py", "from cada_jax.models import bert", "layer 1"),
-        ("models/bert.py", "def f():\n    from .cada import CADA", "layer 2"),
-        ("torch_convert.py", "import torch", "inside the function"),
+        ("objective/losses.py", "import tensorflow as tf", "core"),
+        ("evaluation/run.py", "import tensorflow as tf", "only cada_jax/data"),
+        ("models/vit.py", "from cada_jax.objective import losses", "may not import objective"),
+        ("retrieval/rank.py", "def f():\n    from cada_jax import evaluation", "evaluation"),
+        ("checkpoints/torch/convert.py", "import torch", "inside the function"),
     ],
 )
 def test_a_forbidden_import_is_noticed(relative, source, part):
@@ -196,6 +140,6 @@ def test_a_forbidden_import_is_noticed(relative, source, part):
 
 
 def test_allowed_imports_pass():
-    source = "import jax\nfrom cada_jax.models import layers\nfrom cada_jax import metrics"
+    source = "import jax\nfrom cada_jax.distributed import mesh\nfrom cada_jax.models import vit"
     assert not _violations("models/cada.py", source)
-    assert not _violations("torch_convert.py", "def read():\n    import torch")
+    assert not _violations("checkpoints/torch/files.py", "def read():\n    import torch")

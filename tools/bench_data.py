@@ -137,8 +137,9 @@ def bench_preparation(source: Path, root: Path, workers: int) -> None:
 
 def bench_pipeline(root: Path, arguments: argparse.Namespace) -> None:
     """The training batches of the prepared records."""
-    from cada_jax.data.batches import load_split, train_batches
+    from cada_jax.data.batches import train_batches
     from cada_jax.data.preparation.features import caption_config
+    from cada_jax.data.split import load_split
 
     # As other tools: the scripts beside this one are importable when it is run, not when tested.
     sys.path.insert(0, str(Path(__file__).resolve().parent))

@@ -24,7 +24,7 @@ import numpy as np  # noqa: E402
 from flax.traverse_util import flatten_dict, unflatten_dict  # noqa: E402
 
 from cada_jax import config as config_lib  # noqa: E402
-from cada_jax.checkpoints import manager
+from cada_jax.checkpoints import export
 from cada_jax.checkpoints.torch import convert, files
 from cada_jax.common.errors import UsageError  # noqa: E402
 from cada_jax.models.cada import from_config, init_params  # noqa: E402
@@ -86,7 +86,7 @@ def from_pytorch(flags: argparse.Namespace) -> None:
         tokenizer = load_tokenizer(vocab)
         _set_tokens(config, tokenizer, vocab)
         leaves, report = _convert(checkpoint, tensors, config)
-        manager.save_model(flags.target, unflatten_dict(leaves, sep="/"), config, tokenizer.path)
+        export.save_model(flags.target, unflatten_dict(leaves, sep="/"), config, tokenizer.path)
     print(convert.format_report(report))
     print(f"{sum(x.size for x in leaves.values()):,} parameters in {flags.target}")
 
@@ -142,7 +142,7 @@ def to_pytorch(flags: argparse.Namespace) -> None:
         raise UsageError(
             f"{flags.source} is a model folder, so DST has to be a .pth, not {flags.target}"
         )
-    params, config, vocab = manager.load_model(flags.source)
+    params, config, vocab = export.load_model(flags.source)
     leaves = flatten_dict(params, sep="/")
     extras = "drop_gate" if flags.drop_gate else "keep" if flags.keep_extras else "refuse"
     tensors = convert.to_torch(leaves, extras)

@@ -23,16 +23,17 @@ import numpy as np  # noqa: E402
 import optax  # noqa: E402
 from PIL import Image  # noqa: E402
 
-from cada_jax.checkpoints import manager  # noqa: E402
+from cada_jax.checkpoints import export  # noqa: E402
+from cada_jax.common.compilation_cache import enable_compilation_cache  # noqa: E402
 from cada_jax.common.console import Progress, say  # noqa: E402
-from cada_jax.data.batches import Split, epoch_order, load_split  # noqa: E402
+from cada_jax.data.batches import epoch_order  # noqa: E402
 from cada_jax.data.datasets.synthetic import people  # noqa: E402
 from cada_jax.data.datasets.synthetic.camera import visible  # noqa: E402
 from cada_jax.data.datasets.synthetic.identity import Identity  # noqa: E402
+from cada_jax.data.split import Split, load_split
 from cada_jax.models.cada import CADA, from_config, init_params  # noqa: E402
-from cada_jax.models.preprocess import augment, normalize  # noqa: E402
+from cada_jax.models.preprocess import augment, normalize_pixels  # noqa: E402
 from cada_jax.training.optimizer import make_optimizer  # noqa: E402
-from cada_jax.training.preemption import enable_compilation_cache  # noqa: E402
 from config_file import load_config  # noqa: E402
 
 ATTRIBUTES = tuple(name for name in Identity._fields if name != "skin")  # never put into words
@@ -159,7 +160,7 @@ def pretrain(config, variant: str, steps: int) -> tuple[dict, dict, pathlib.Path
 
     @jax.jit
     def predict(params, pixels, token_ids):
-        image, text = encode(model, params["model"], normalize(pixels), token_ids)
+        image, text = encode(model, params["model"], normalize_pixels(pixels), token_ids)
         of_image = attribute_logits(params["image"], image, image_classes)
         of_text = attribute_logits(params["text"], text, text_classes)
         return [jnp.stack([x.argmax(1) for x in of], 1) for of in (of_image, of_text)]
@@ -216,7 +217,7 @@ def main(argv: list[str] | None = None) -> None:
     enable_compilation_cache()
     params, scores, vocab_path = pretrain(config, flags.variant, flags.steps)
     card = {"what": "encoders that name attributes; decoders are random", "accuracy_on_val": scores}
-    path = manager.save_model(flags.out, params, config, vocab_path, card)
+    path = export.save_model(flags.out, params, config, vocab_path, card)
     say(f"{'attribute':16} image   text  (% right on {flags.variant} val)")
     for name in ATTRIBUTES:
         image, text = (f"{scores[side].get(name, '-'):>5}" for side in ("image", "text"))

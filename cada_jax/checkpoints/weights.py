@@ -10,15 +10,14 @@ import numpy as np
 from flax.traverse_util import unflatten_dict
 from ml_collections import ConfigDict
 
-from cada_jax.checkpoints import manager
+from cada_jax.checkpoints import export
 from cada_jax.checkpoints.torch import convert, files
 from cada_jax.common.errors import UsageError
 from cada_jax.common.pytrees import flat_arrays, to_devices
 from cada_jax.models.position_embedding import resize_positions
+from cada_jax.text.vocabulary import check_same_ids
 
 IMAGE_POSITIONS = "image_encoder/pos_embed"
-# The tokenizer appends these where a vocabulary file lacks them.
-APPENDED_TOKENS = ("[DEC]", "[ENC]")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,27 +82,6 @@ def fill_params(params: Any, source: Any, origin: str) -> tuple[Any, FillReport]
     return jax.tree.unflatten(jax.tree.structure(params), leaves), report
 
 
-def _entries(path: pathlib.Path) -> list[str]:
-    return path.read_text(encoding="utf-8").splitlines()
-
-
-def check_vocabulary(ours: pathlib.Path, theirs: pathlib.Path, origin: str) -> None:
-    """Raises UsageError if two vocabularies give a word different ids.
-
-    One may lack the entries that the tokenizer appends.
-    """
-    pairs = itertools.zip_longest(_entries(ours), _entries(theirs))
-    for number, (a, b) in enumerate(pairs):
-        if a != b and not (
-            a is None and b in APPENDED_TOKENS or b is None and a in APPENDED_TOKENS
-        ):
-            raise UsageError(
-                f"{origin} was trained with another vocabulary: id {number} is {b!r} in {theirs} "
-                f"and {a!r} in {ours}. Prepare the data with config.data.vocab={theirs}, or "
-                "choose another config.init_from."
-            )
-
-
 def _grid(config: ConfigDict) -> tuple[int, int]:
     image = config.model.image
     return image.size[0] // image.patch[0], image.size[1] // image.patch[1]
@@ -133,8 +111,8 @@ def load_initial(
         shapes = {name: x.shape for name, x in flat_arrays(params).items()}
         leaves, _ = convert.read_leaves(config.init_from, shapes, _grid(config))
         return fill_params(params, unflatten_dict(leaves, sep="/"), origin)
-    source, source_config, source_vocab = manager.load_model(config.init_from)
-    check_vocabulary(pathlib.Path(vocab_path), source_vocab, origin)
+    source, source_config, source_vocab = export.load_model(config.init_from)
+    check_same_ids(pathlib.Path(vocab_path), source_vocab, origin)
     positions = flat_arrays(source).get(IMAGE_POSITIONS)
     if positions is not None and _grid(source_config) != _grid(config):
         resized = resize_positions(positions, _grid(source_config), _grid(config))

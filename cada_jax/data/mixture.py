@@ -6,10 +6,10 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from cada_jax.common.errors import UsageError
-from cada_jax.data import batches
-from cada_jax.data.batches import Split
-from cada_jax.data.preparation.features import vocabulary_digest
+from cada_jax.data import split as split_lib
 from cada_jax.data.registry import PUBLISHED
+from cada_jax.data.split import Split
+from cada_jax.text.vocabulary import check_same_vocabulary
 
 
 def named_sets(config: ConfigDict, field: str) -> dict[str, ConfigDict]:
@@ -57,12 +57,7 @@ def mix_splits(splits: Sequence[Split]) -> Split:
       UsageError: the splits were prepared with different vocabularies or lengths.
     """
     first = splits[0]
-    for other in splits[1:]:
-        if vocabulary_digest(other.vocab_path) != vocabulary_digest(first.vocab_path):
-            raise UsageError(
-                f"{first.dataset} and {other.dataset} were prepared with different vocabularies "
-                f"({first.vocab_path}, {other.vocab_path}): prepare them with the same --vocab"
-            )
+    check_same_vocabulary({split.dataset: split.vocab_path for split in splits})
     next_pid, images_before, pids, caption_image = 0, 0, [], []
     for split in splits:
         shift = next_pid - int(split.image_pids.min()) if pids else 0
@@ -96,6 +91,6 @@ def load_training(config: ConfigDict) -> Split:
       UsageError: as `named_sets`, `mix_splits` and `load_split`.
     """
     if not config.train.datasets:
-        return batches.load_split(config, "train")
+        return split_lib.load_split(config, "train")
     sets = named_sets(config, "train.datasets")
-    return mix_splits([batches.load_split(own, "train") for own in sets.values()])
+    return mix_splits([split_lib.load_split(own, "train") for own in sets.values()])

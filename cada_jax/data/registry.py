@@ -17,7 +17,6 @@ from cada_jax.data.datasets.rstp.builder import Rstp
 from cada_jax.data.datasets.synthetic.builder import Synthetic
 from cada_jax.data.preparation.features import CaptionConfig, caption_config
 from cada_jax.data.preparation.prepared_folder import check_whole, is_prepared, write_records
-from cada_jax.text.tokenizer import Tokenizer
 
 # Data sets that come as a folder; `synthetic` draws itself.
 PUBLISHED: dict[str, type[FolderBuilder]] = {"rstp": Rstp, "cuhk": Cuhk, "icfg": Icfg}
@@ -94,27 +93,6 @@ def prepared_builder(config: ConfigDict) -> tfds.core.GeneratorBasedBuilder:
     write_records(builder)
     print(f"Prepared {builder.info.full_name} in {time.monotonic() - start:.0f} s", flush=True)
     return builder
-
-
-def check_vocabulary(config: ConfigDict, tokenizer: Tokenizer) -> None:
-    """Checks that the model counts and finds its tokens as the vocabulary does.
-
-    Raises:
-      UsageError: names the first field of config.model that differs, with both values.
-    """
-    if config.model.text.vocab_size != tokenizer.vocab_size:
-        raise UsageError(
-            f"config.model.text.vocab_size is {config.model.text.vocab_size}, but the vocabulary "
-            f"{tokenizer.path} has {tokenizer.vocab_size} entries ([DEC] and [ENC] included): set "
-            f"--config.model.text.vocab_size={tokenizer.vocab_size} or take another vocabulary"
-        )
-    for name, expected in tokenizer.special.items():
-        if config.model.tokens[name] != expected:
-            raise UsageError(
-                f"config.model.tokens.{name} is {config.model.tokens[name]}, but the vocabulary "
-                f"{tokenizer.path} has it at {expected}: set --config.model.tokens.{name}="
-                f"{expected} or take another vocabulary"
-            )
 
 
 def _missing_message(config: ConfigDict, builder: FolderBuilder) -> str:

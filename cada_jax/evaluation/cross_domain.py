@@ -9,10 +9,11 @@ import jax
 from ml_collections import ConfigDict
 
 from cada_jax.common.errors import UsageError
-from cada_jax.config import write_file
-from cada_jax.data import batches, registry
+from cada_jax.common.files import write_text
+from cada_jax.data import registry
+from cada_jax.data import split as split_lib
 from cada_jax.data.mixture import named_sets
-from cada_jax.data.preparation.features import VOCABULARY_FILE, vocabulary_digest
+from cada_jax.text.vocabulary import VOCABULARY_FILE, check_same_vocabulary
 
 COLUMNS = ("R1", "R5", "R10", "mAP", "mINP")
 
@@ -37,21 +38,15 @@ def find_sets(config: ConfigDict) -> tuple[dict[str, ConfigDict], pathlib.Path]:
                 f"{label} out of --config.eval.datasets"
             )
         vocabularies[label] = pathlib.Path(builder.data_dir) / VOCABULARY_FILE
-    (first, path), *others = vocabularies.items()
-    for label, other in others:
-        if vocabulary_digest(other) != vocabulary_digest(path):
-            raise UsageError(
-                f"{first} and {label} were prepared with different vocabularies ({path}, {other}), "
-                "so one model cannot read both: prepare them with the same --vocab"
-            )
-    return sets, path
+    check_same_vocabulary(vocabularies)
+    return sets, next(iter(vocabularies.values()))
 
 
 def evaluate_sets(
     config: ConfigDict,
     sets: dict[str, ConfigDict],
     root: pathlib.Path,
-    score: Callable[[ConfigDict, batches.Split, pathlib.Path], dict[str, Any]],
+    score: Callable[[ConfigDict, split_lib.Split, pathlib.Path], dict[str, Any]],
 ) -> dict[str, Any]:
     """Scores every set and writes WORKDIR/cross_domain.json and cross_domain.md.
 
@@ -69,13 +64,13 @@ def evaluate_sets(
         "tested_on": {},
     }
     for label, own in sets.items():
-        split = batches.load_split(own, config.eval.split)
+        split = split_lib.load_split(own, config.eval.split)
         folder = root / "eval" / f"{label.replace('/', '-')}-{split.name}"
         results["tested_on"][label] = score(own, split, folder)
         if jax.process_index() == 0:  # after each: the next one may fail
             root.mkdir(parents=True, exist_ok=True)
-            write_file(root / "cross_domain.json", json.dumps(results, indent=2) + "\n")
-            write_file(root / "cross_domain.md", table(results) + "\n")
+            write_text(root / "cross_domain.json", json.dumps(results, indent=2) + "\n")
+            write_text(root / "cross_domain.md", table(results) + "\n")
     return results
 
 

@@ -19,7 +19,9 @@ from tqdm import tqdm
 
 from cada_jax.common.errors import UsageError
 from cada_jax.data import batches as batches_lib
-from cada_jax.distributed.mesh import host_share, param_shardings
+from cada_jax.data import split as split_lib
+from cada_jax.distributed.mesh import process_batch_slice
+from cada_jax.distributed.partitioning import param_shardings
 from cada_jax.evaluation.picture import save_picture
 from cada_jax.evaluation.results import draw_examples, write_queries, write_results
 from cada_jax.retrieval import encode as encode_lib
@@ -30,7 +32,7 @@ from cada_jax.retrieval.ranking import score, score_image_to_text
 def evaluate(
     model: nn.Module,
     params: Any,
-    split: batches_lib.Split,
+    split: split_lib.Split,
     config: ConfigDict,
     mesh: Mesh,
     *,
@@ -123,7 +125,7 @@ def progress_bar(items: Iterable, total: int, text: str) -> Iterable:
 
 def _embed(model, params, split, config, mesh, quiet) -> tuple[Gallery, Queries]:
     """Encodes a split; every host reads its share of each batch, and gets what all encoded."""
-    batch, share = config.eval.batch_size, host_share(mesh)
+    batch, share = config.eval.batch_size, process_batch_slice(mesh)
     encoded = []
     for encode, batches, size, text in (
         (encode_lib.embed_gallery, batches_lib.gallery_batches, split.num_images, "images"),

@@ -2,11 +2,12 @@
 
 import dataclasses
 import os
-import pathlib
 from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+
+from cada_jax.common.files import whole_file
 
 RIGHT, WRONG, OWN = (30, 150, 70), (205, 45, 45), (50, 90, 170)
 INK, FAINT, LINE = (25, 25, 30), (115, 115, 125), (222, 222, 228)
@@ -195,10 +196,8 @@ def _wrap(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
 
 def save_picture(path: str | os.PathLike, picture: Image.Image) -> None:
     """Writes a PNG so that no reader ever sees half of it."""
-    path = pathlib.Path(path)
-    partial = path.with_name(f".{path.name}.partial")
-    picture.save(partial, format="PNG", optimize=True)
-    os.replace(partial, path)
+    with whole_file(path) as partial:
+        picture.save(partial, format="PNG", optimize=True)
 
 
 def _spread(candidates: np.ndarray, number: int) -> list[int]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from PIL import Image
 
-from cada_jax.config import write_file
+from cada_jax.common.files import write_text
 from cada_jax.evaluation.picture import Example, Hit, choose_examples, retrieval_picture
 from cada_jax.retrieval.ranking import Scored
 
@@ -21,7 +21,7 @@ def write_results(workdir: str | os.PathLike, results: dict[str, Any]) -> pathli
     """Writes WORKDIR/results.json, never half of it, and returns its path."""
     path = pathlib.Path(workdir) / "results.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_file(path, json.dumps(results, indent=2) + "\n")
+    write_text(path, json.dumps(results, indent=2) + "\n")
     return path
 
 
@@ -68,7 +68,7 @@ def write_queries(workdir: str | os.PathLike, split: Any, scored: Scored) -> pat
     """Writes WORKDIR/queries.jsonl, one line of `query_rows` each, and returns its path."""
     path = pathlib.Path(workdir) / "queries.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_file(path, "".join(json.dumps(row) + "\n" for row in query_rows(split, scored)))
+    write_text(path, "".join(json.dumps(row) + "\n" for row in query_rows(split, scored)))
     return path
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import jax
 
-from cada_jax.config import write_file
+from cada_jax.common.files import write_text
 
 NOTE = (
     "Selected on the very split it is measured on, so it is too good: only for comparison with "
@@ -60,5 +60,5 @@ class BestOnTest:
                 "reranked": on_test["reranked"],
             }
             if jax.process_index() == 0:
-                write_file(self._path, json.dumps(self.best, indent=2) + "\n")
+                write_text(self._path, json.dumps(self.best, indent=2) + "\n")
         return results

@@ -11,17 +11,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from cada_jax.distributed.mesh import constrain_batch
-from cada_jax.models.layers import (
-    MASKED,
-    MLP,
-    Attention,
-    TokenGate,
-    dense,
-    gelu,
-    layer_norm,
-    rematerialized,
-)
+from cada_jax.distributed.batch import constrain_batch
+from cada_jax.models.attention import MASKED, Attention
+from cada_jax.models.layers import MLP, TokenGate, dense, gelu, layer_norm, rematerialized
 
 EPSILON = 1e-12
 STEM_REACH = 2  # tokens that the "conv" stem looks back; packed texts must lie as far apart
@@ -41,12 +33,13 @@ class Packed(NamedTuple):
     """Several texts in a row, one after another; at inference only.
 
     segments: int32 [M,T], which text of its row a token belongs to, -1 for padding; positions:
-    int32 [M,T], of a token in its text; wanted: int32 [M,t] in [0,T), the places that are read.
+    int32 [M,T], of a token in its text; output_positions: int32 [M,t] in [0,T), the places that are
+    read.
     """
 
     segments: jax.Array
     positions: jax.Array
-    wanted: jax.Array
+    output_positions: jax.Array
 
 
 def packed_bias(segments: jax.Array) -> jax.Array:
@@ -84,7 +77,7 @@ class TextLayer(nn.Module):
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x, bias, image_tokens, image_index, deterministic, wanted=None):
+    def __call__(self, x, bias, image_tokens, image_index, deterministic, output_positions=None):
         """Returns (float [M,T,D], None), the pair `nn.scan` expects.
 
         Args:
@@ -93,14 +86,15 @@ class TextLayer(nn.Module):
           image_tokens: float [B,S,Dv], or None for text alone.
           image_index: int32 [M], the image of each row; None: M / B rows after each other each.
           deterministic: no dropout.
-          wanted: int32 [M,t], the places to compute, [M,t,D]; the others are attended only.
+          output_positions: int32 [M,t], the places to compute, [M,t,D]; the others are only
+            attended.
         """
         drop = nn.Dropout(self.dropout, deterministic=deterministic)
         attention = dict(heads=self.heads, dropout=self.dropout, dtype=self.dtype)
         seen = x
-        if wanted is not None:
-            x = jnp.take_along_axis(x, wanted[:, :, None], axis=1)
-            bias = jnp.take_along_axis(bias, wanted[:, None, :, None], axis=2)
+        if output_positions is not None:
+            x = jnp.take_along_axis(x, output_positions[:, :, None], axis=1)
+            bias = jnp.take_along_axis(bias, output_positions[:, None, :, None], axis=2)
         y = Attention(**attention, name="attn")(x, seen, bias, deterministic=deterministic)
         x = layer_norm("attn_norm", EPSILON, self.dtype)(x + drop(y))
         if image_tokens is not None:
@@ -192,24 +186,26 @@ class Bert(nn.Module):
             x = self.conv_stem(x)
         if packed is not None:
             bias = packed_bias(packed.segments)
-            return self._wanted_of_last(x, bias, image_tokens, packed.wanted)
+            return self._outputs_of_last(x, bias, image_tokens, packed.output_positions)
         bias = attention_bias(valid, causal)
         x, _ = self.layers(x, bias, image_tokens, image_index, deterministic)
         return x
 
-    def _wanted_of_last(self, x, bias, image_tokens, wanted):
+    def _outputs_of_last(self, x, bias, image_tokens, output_positions):
         """The same layers, one by one: the scanned ones are all alike and the last one is not."""
         stacked = self.variables["params"]["layers"]
         layer = TextLayer(
             self.heads, self.mlp_dim, self.dropout, self.gated, self.dtype, parent=None
         )
 
-        def run(i, x, wanted=None):
+        def run(i, x, output_positions=None):
             params = jax.tree.map(lambda leaf: leaf[i], stacked)
-            return layer.apply({"params": params}, x, bias, image_tokens, None, True, wanted)[0]
+            return layer.apply(
+                {"params": params}, x, bias, image_tokens, None, True, output_positions
+            )[0]
 
         x = jax.lax.fori_loop(0, self.depth - 1, run, x)
-        return run(self.depth - 1, x, wanted)
+        return run(self.depth - 1, x, output_positions)
 
 
 class AttributeDecoder(nn.Module):

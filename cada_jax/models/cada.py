@@ -154,7 +154,7 @@ class CADA(nn.Module):
 
         Args:
           token_ids: int32 [M,T], texts of the same image one after another, each with its [CLS].
-          packed: where they lie, and where their [CLS] are wanted.
+          packed: where they lie, and where their [CLS] are.
           image_tokens: float [B,S,Dv]; M / B rows after each other attend one image.
 
         Returns:

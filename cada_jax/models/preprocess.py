@@ -15,7 +15,7 @@ STD = np.array([0.26862954, 0.26130258, 0.27577711], np.float32)
 ERASE_TRIES = 10  # rectangles drawn before giving up, as torchvision's RandomErasing
 
 
-def normalize(images: jax.Array) -> jax.Array:
+def normalize_pixels(images: jax.Array) -> jax.Array:
     """Maps uint8 [B,H,W,3] in [0,255] to float32 with the statistics above."""
     scaled = images.astype(jnp.float32) / 255.0
     return (scaled - MEAN[None, None, None]) / STD[None, None, None]
@@ -92,7 +92,7 @@ def augment(images: jax.Array, key: jax.Array, settings: ConfigDict) -> jax.Arra
     key_flip, key_crop, key_erase = jax.random.split(key, 3)
     images = flip(images, key_flip, settings.flip)
     images = pad_and_crop(images, key_crop, settings.pad)
-    images = normalize(images)
+    images = normalize_pixels(images)
     if settings.erase:
         images = erase(images, key_erase, settings.erase, settings.erase_area, settings.erase_ratio)
     return images

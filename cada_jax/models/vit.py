@@ -10,15 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from einops import rearrange
 
-from cada_jax.models.layers import (
-    MLP,
-    Attention,
-    DropPath,
-    flat_dot_general,
-    gelu,
-    layer_norm,
-    rematerialized,
-)
+from cada_jax.models.attention import Attention
+from cada_jax.models.layers import MLP, DropPath, flat_dot_general, gelu, layer_norm, rematerialized
 
 EPSILON = 1e-6
 # 0.02 for the 16 x 16 x 3 values of a full-size patch, the same variance for other sizes.

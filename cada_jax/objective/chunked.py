@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from cada_jax.distributed import mesh as mesh_lib
+from cada_jax.distributed import batch as batch_lib
 from cada_jax.models.cada import CADA
 from cada_jax.objective import grad_cache, losses, objective
 
@@ -27,8 +27,8 @@ def accumulated_gradient(
     """
     keys = objective.split_key(key)
     chunks, weights = config.train.accumulation, config.loss
-    split = functools.partial(mesh_lib.split_rows, chunks=chunks, mesh=mesh)
-    merge = functools.partial(mesh_lib.merge_rows, mesh=mesh)
+    split = functools.partial(batch_lib.split_rows, chunks=chunks, mesh=mesh)
+    merge = functools.partial(batch_lib.merge_rows, mesh=mesh)
     token_ids = batch["token_ids"]
 
     def encode(params, chunk):
@@ -42,7 +42,7 @@ def accumulated_gradient(
         routed, fixed = {"own": split(image_tokens)}, {"number": jnp.arange(chunks)}
         if weights.atp_weight:
             negatives = objective.choose_negatives(config, features, batch["pid"], keys.negative)
-            chosen = mesh_lib.gather_rows(image_tokens, negatives.image_for_text, mesh)
+            chosen = batch_lib.gather_rows(image_tokens, negatives.image_for_text, mesh)
             routed["negative"] = split(chosen)
             texts, weight = objective.pairs_to_match(token_ids, negatives)
             fixed |= _shares_of_match(model, params, texts, weight, split)

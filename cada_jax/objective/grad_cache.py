@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from cada_jax.distributed.mesh import rows_of_chunk
+from cada_jax.distributed.batch import rows_of_chunk
 from cada_jax.models.layers import DropPath
 
 

@@ -11,15 +11,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from cada_jax.models.layers import l2_normalize
+
 # Masked positions of a caption that logits of the vocabulary are made for at once.
 MASKED_CHUNK = 16
-
-
-def normalize(features: jax.Array) -> jax.Array:
-    """L2-normalises float [B,E] along E; a zero row stays zero."""
-    squares = jnp.sum(jnp.square(features), axis=-1, keepdims=True)
-    # The bound goes inside the root, whose gradient at 0 would be infinite and give NaN.
-    return features / jnp.sqrt(jnp.maximum(squares, 1e-24))
 
 
 def _distribution_fit(logits: jax.Array, targets: jax.Array) -> jax.Array:
@@ -46,7 +41,7 @@ def ndf(image_features, text_features, pids, scale: float = 50.0) -> jax.Array:
     Returns:
       float32 scalar >= 0 up to the 1e-8 inside the logarithm.
     """
-    similarity = scale * normalize(image_features) @ normalize(text_features).T
+    similarity = scale * l2_normalize(image_features) @ l2_normalize(text_features).T
     same = (pids[:, None] == pids[None, :]).astype(similarity.dtype)
     targets = same / jnp.sum(same, axis=-1, keepdims=True)
     # `same` is symmetric, so both directions share their targets.
@@ -97,7 +92,7 @@ def choose_negatives(
     elif method == "sampled":
         if key is None:
             raise ValueError("negatives 'sampled' need a PRNG key")
-        scores = normalize(text_features) @ normalize(image_features).T / temperature
+        scores = l2_normalize(text_features) @ l2_normalize(image_features).T / temperature
         key_image, key_text = jax.random.split(key)
         # -1e9, not -inf: a row that is masked everywhere must still draw some index.
         pick_image = jax.random.categorical(key_image, jnp.where(other, scores, -1e9))

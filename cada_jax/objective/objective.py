@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from cada_jax.distributed import batch as batch_lib
 from cada_jax.distributed import mesh as mesh_lib
 from cada_jax.models.cada import CADA
 from cada_jax.objective import losses
@@ -113,8 +114,8 @@ def association_losses(
     """
     negatives = choose_negatives(config, features, batch["pid"], key)
     token_ids, weights = pairs_to_match(batch["token_ids"], negatives)
-    if mesh_lib.spread(mesh):
-        chosen = mesh_lib.gather_rows(image_tokens, negatives.image_for_text, mesh)
+    if mesh_lib.is_sharded(mesh):
+        chosen = batch_lib.gather_rows(image_tokens, negatives.image_for_text, mesh)
         images, image_index = images_to_match(image_tokens, chosen)
     else:
         rows = jnp.arange(len(image_tokens), dtype=jnp.int32)
@@ -233,7 +234,7 @@ def loss_terms(
     image_tokens, *features = encode_pairs(
         model, config, params, batch["image"], batch["token_ids"], keys
     )
-    image_tokens = mesh_lib.constrain_rows(image_tokens, mesh)
+    image_tokens = batch_lib.constrain_rows(image_tokens, mesh)
     weights = config.loss
     terms = {"global": losses.ndf(*features, batch["pid"], weights.scale)}
     total = weights.global_weight * terms["global"]

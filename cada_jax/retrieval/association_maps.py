@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from cada_jax.models.preprocess import normalize
+from cada_jax.models.preprocess import normalize_pixels
 
 MARGIN, GAP = 24, 10
 TILE_HEIGHT, COLUMNS = 176, 10
@@ -72,7 +72,7 @@ def _sown_name(names: list) -> str | None:
 
 @functools.partial(jax.jit, static_argnames="model")
 def _intermediates(model, params, images, token_ids):
-    tokens = model.apply({"params": params}, normalize(images), method="encode_image")
+    tokens = model.apply({"params": params}, normalize_pixels(images), method="encode_image")
     _, state = model.apply(
         {"params": params}, token_ids, tokens, method="decode", mutable=["intermediates"]
     )

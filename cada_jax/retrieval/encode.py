@@ -15,22 +15,16 @@ from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
-from cada_jax.distributed.mesh import (
-    batch_divisor,
-    data_sharding,
-    host_share,
-    replicated,
-    to_global,
-)
-from cada_jax.models.preprocess import normalize
+from cada_jax.distributed.batch import to_global
+from cada_jax.distributed.mesh import batch_divisor, process_batch_slice
+from cada_jax.distributed.partitioning import data_sharding
+from cada_jax.models.layers import l2_normalize
+from cada_jax.models.preprocess import normalize_pixels
 from cada_jax.text.padding import READ_STEP, rounded_lengths
-
-QUERY_BLOCK = 1024  # queries compared with the whole gallery at once
 
 
 class Gallery(NamedTuple):
@@ -55,23 +49,6 @@ class Queries(NamedTuple):
     pids: np.ndarray
 
 
-class Retrieved(NamedTuple):
-    """The k nearest images of every query, nearest first by similarity.
-
-    indices: int32 [Q,k] into the gallery; similarity: float32 [Q,k], cosine in [-1,1];
-    match_logit: float32 [Q,k], the decoder's logit of "match" (no softmax).
-    """
-
-    indices: np.ndarray
-    similarity: np.ndarray
-    match_logit: np.ndarray
-
-    @property
-    def score(self) -> np.ndarray:
-        """What the top k are re-ranked by: match logit + similarity, float32 [Q,k]."""
-        return self.match_logit + self.similarity
-
-
 def embed_gallery(
     model: nn.Module, params: Any, batches: Iterable[dict], size: int, mesh: Mesh
 ) -> Gallery:
@@ -81,7 +58,7 @@ def embed_gallery(
       model: from `models.cada.from_config`.
       params: its parameters, on `mesh`.
       batches: dicts of image uint8 [b,H,W,3], pid int [b], valid bool [b] (False: padding).
-        Every host passes its share of the rows, see `sharding.host_share`.
+        Every host passes its share of the rows, see `sharding.process_batch_slice`.
       size: number of valid rows in all batches.
       mesh: from `sharding.make_mesh`.
 
@@ -94,7 +71,7 @@ def embed_gallery(
         return *_encode_images(model, params, rows["image"]), rows["pid"], rows["valid"]
 
     def valid_rows():
-        for _, (*encoded, valid) in one_behind(batches, launch):
+        for _, (*encoded, valid) in pipelined(batches, launch):
             yield [x[valid] for x in encoded]
 
     return Gallery(*_collect(valid_rows(), size, "gallery"))
@@ -119,93 +96,23 @@ def embed_queries(
         return *embeddings, rows["token_ids"], rows["pid"], rows["valid"]
 
     def valid_rows():
-        for _, (*encoded, valid) in one_behind(batches, launch):
+        for _, (*encoded, valid) in pipelined(batches, launch):
             yield [x[valid] for x in encoded]
 
     return Queries(*_collect(valid_rows(), size, "query"))
 
 
-def global_topk(
-    queries: np.ndarray, gallery: np.ndarray, k: int, mesh: Mesh
-) -> tuple[np.ndarray, np.ndarray]:
-    """Finds the k most similar images of every query; the full matrix never leaves the device.
-
-    Args:
-      queries: float32 [Q,E] of length 1.
-      gallery: float32 [G,E] of length 1.
-      k: from 0 to G.
-      mesh: the queries are split over its data axes.
-
-    Returns:
-      (indices int32 [Q,k], similarity float32 [Q,k]), most similar first, the smaller index
-      first among equals.
-
-    Raises:
-      ValueError: k is not in [0, G].
-    """
-    if not 0 <= k <= len(gallery):
-        raise ValueError(f"k = {k} images were asked of a gallery of {len(gallery)}.")
-    indices = np.empty((len(queries), k), np.int32)
-    similarity = np.empty((len(queries), k), np.float32)
-    for rows, matrix in _compare(queries, gallery, mesh):
-        count = rows.stop - rows.start
-        for out, value in zip((similarity, indices), _top_k(matrix, k), strict=True):
-            out[rows] = _to_host(value)[:count]
-    return indices, similarity
-
-
-def similarity_blocks(
-    queries: np.ndarray, gallery: np.ndarray, mesh: Mesh
-) -> Iterator[tuple[slice, np.ndarray]]:
-    """Yields (rows, similarity float32 [rows,G]) for blocks of queries, in order.
-
-    They are the numbers that `global_topk` chose by; arguments as there.
-    """
-    for rows, matrix in _compare(queries, gallery, mesh):
-        yield rows, _to_host(matrix)[: rows.stop - rows.start]
-
-
 @functools.partial(jax.jit, static_argnames="model")
 def _encode_images(model, params, images):
     apply = functools.partial(model.apply, {"params": params})
-    tokens = apply(normalize(images), method="encode_image")
-    return _unit(apply(tokens, method="project_image")), tokens
+    tokens = apply(normalize_pixels(images), method="encode_image")
+    return l2_normalize(apply(tokens, method="project_image")), tokens
 
 
 @functools.partial(jax.jit, static_argnames="model")
 def _encode_texts(model, params, token_ids):
     apply = functools.partial(model.apply, {"params": params})
-    return (_unit(apply(apply(token_ids, method="encode_text"), method="project_text")),)
-
-
-def _unit(x: jax.Array) -> jax.Array:
-    """Scales float [B,E] to length 1 in float32; a zero vector stays zero."""
-    x = x.astype(jnp.float32)
-    return x / jnp.maximum(jnp.linalg.norm(x, axis=-1, keepdims=True), 1e-12)
-
-
-def _compare(queries, gallery, mesh: Mesh) -> Iterator[tuple[slice, jax.Array]]:
-    """Yields (rows, similarity [>= rows,G] on the device, padded) per block of queries."""
-    block = max(1, min(QUERY_BLOCK, len(queries)))
-    gallery = jax.make_array_from_callback(
-        gallery.shape, replicated(mesh), lambda index: gallery[index]
-    )
-    for begin in range(0, len(queries), block):
-        part = queries[begin : begin + block]
-        rows = slice(begin, begin + len(part))
-        padding = np.zeros((block - len(part), part.shape[1]), part.dtype)
-        yield rows, _similarity(put_rows(np.concatenate([part, padding]), mesh), gallery)
-
-
-@jax.jit
-def _similarity(queries, gallery):
-    # "highest": accelerators would otherwise round the factors to bfloat16 or TF32.
-    return jnp.matmul(queries, gallery.T, precision="highest")
-
-
-@functools.partial(jax.jit, static_argnames="k")
-def _top_k(similarity, k):
-    return jax.lax.top_k(similarity, k)
+    return (l2_normalize(apply(apply(token_ids, method="encode_text"), method="project_text")),)
 
 
 def put_rows(x: np.ndarray, mesh: Mesh) -> jax.Array:
@@ -217,7 +124,7 @@ def put_rows(x: np.ndarray, mesh: Mesh) -> jax.Array:
 
 def _put_share(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
     """Joins every host's rows of a batch over the mesh, padded as by `put_rows`."""
-    _, hosts = host_share(mesh)
+    _, hosts = process_batch_slice(mesh)
     return to_global(
         mesh, {name: _pad_rows(x, batch_divisor(mesh) // hosts) for name, x in batch.items()}
     )
@@ -234,7 +141,7 @@ def _to_host(x: jax.Array) -> np.ndarray:
     return multihost_utils.process_allgather(x, tiled=True)
 
 
-def one_behind(items: Iterable, launch: Callable) -> Iterator[tuple[Any, tuple]]:
+def pipelined(items: Iterable, launch: Callable) -> Iterator[tuple[Any, tuple]]:
     """Yields (item, launch(item) on the host), one item late: the device never waits."""
     waiting = None
     for item in items:

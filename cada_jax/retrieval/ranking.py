@@ -8,10 +8,11 @@ import numpy as np
 from jax.sharding import Mesh
 
 from cada_jax.common.errors import DivergedError, UsageError
-from cada_jax.retrieval import encode, rerank
-from cada_jax.retrieval.encode import Gallery, Queries, Retrieved
+from cada_jax.retrieval import rerank, search
+from cada_jax.retrieval.encode import Gallery, Queries
 from cada_jax.retrieval.metrics import RankMetrics
 from cada_jax.retrieval.rerank import Progress
+from cada_jax.retrieval.search import Retrieved
 
 # The order of this many best images by the match logit alone is reported as a diagnostic.
 MATCH_ONLY_TOP = 16
@@ -87,7 +88,7 @@ def score(
             f"{len(gallery.pids)} images, so nothing can be scored: check the split's pids"
         )
     start = time.monotonic()
-    shown, shown_similarity = encode.global_topk(
+    shown, shown_similarity = search.global_topk(
         queries.embeddings, gallery.embeddings, min(max(k, SHOWN_HITS), len(gallery.pids)), mesh
     )
     indices, similarity = shown[:, :k], shown_similarity[:, :k]
@@ -99,7 +100,7 @@ def score(
     ranked = time.monotonic()
     by_similarity, reranked, match_only = RankMetrics(), RankMetrics(), RankMetrics()
     few = min(k, MATCH_ONLY_TOP)
-    blocks = encode.similarity_blocks(queries.embeddings, gallery.embeddings, mesh)
+    blocks = search.similarity_blocks(queries.embeddings, gallery.embeddings, mesh)
     for rows, block in blocks:
         right = queries.pids[rows, None] == gallery.pids[None]
         by_similarity.add(block, right)
@@ -156,7 +157,7 @@ def score_image_to_text(
       {"rerank_top_k", "global", "reranked", "queries_left_out"} as in the results file.
     """
     k = min(k, len(queries.pids))
-    indices, similarity = encode.global_topk(gallery.embeddings, queries.embeddings, k, mesh)
+    indices, similarity = search.global_topk(gallery.embeddings, queries.embeddings, k, mesh)
     logits = rerank.score_pairs(
         model,
         params,
@@ -171,7 +172,7 @@ def score_image_to_text(
     _check_finite("match logits", logits)
     found = Retrieved(indices, similarity, logits)
     by_similarity, reranked = RankMetrics(), RankMetrics()
-    blocks = encode.similarity_blocks(gallery.embeddings, queries.embeddings, mesh)
+    blocks = search.similarity_blocks(gallery.embeddings, queries.embeddings, mesh)
     for rows, block in blocks:
         right = gallery.pids[rows, None] == queries.pids[None]
         by_similarity.add(block, right)

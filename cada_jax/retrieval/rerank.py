@@ -19,7 +19,7 @@ from jax.sharding import Mesh
 from cada_jax.distributed.mesh import batch_divisor
 from cada_jax.models.bert import STEM_REACH, Packed
 from cada_jax.retrieval import packing
-from cada_jax.retrieval.encode import one_behind, put_rows
+from cada_jax.retrieval.encode import pipelined, put_rows
 from cada_jax.text.padding import rounded_lengths
 
 # progress(iterable, total, text) yields what the iterable yields; see evaluate.progress_bar.
@@ -94,14 +94,14 @@ def score_pairs(
 
     def launch(part):
         # A place of no text reads the first token of its row, and nobody reads the result.
-        wanted = part.start.reshape(-1, part.shape.texts)
-        text = np.where(part.pair < 0, -1, text_index[part.pair]).reshape(wanted.shape)
-        rows = packing.lay_out(token_ids, lengths, text, wanted, part.shape.length, pad)
-        inputs = *rows, wanted, image_tokens[part.image]
+        output_positions = part.start.reshape(-1, part.shape.texts)
+        text = np.where(part.pair < 0, -1, text_index[part.pair]).reshape(output_positions.shape)
+        rows = packing.lay_out(token_ids, lengths, text, output_positions, part.shape.length, pad)
+        inputs = *rows, output_positions, image_tokens[part.image]
         return (_match_logits(model, params, *(put_rows(x, mesh) for x in inputs)),)
 
     wrapped = parts if progress is None else progress(parts, len(parts), "re-rank")
-    for part, (values,) in one_behind(wrapped, launch):
+    for part, (values,) in pipelined(wrapped, launch):
         values = values[: len(part.pair) * part.shape.rows].reshape(part.pair.shape)
         used = part.pair >= 0
         logits[part.pair[used]] = values[used]
@@ -189,8 +189,8 @@ def _blocks_at_once(blocks: int, most: int, devices: int) -> int:
 
 
 @functools.partial(jax.jit, static_argnames="model")
-def _match_logits(model, params, token_ids, segments, positions, wanted, image_tokens):
-    """Rows [M,T], wanted [M,t], image_tokens [B,S,Dv] -> match logits [M,t]; M a multiple of B."""
-    packed = Packed(segments, positions, wanted)
+def _match_logits(model, params, token_ids, segments, positions, output_positions, image_tokens):
+    """Rows [M,T], outputs [M,t], image_tokens [B,S,Dv] -> match logits [M,t]; B divides M."""
+    packed = Packed(segments, positions, output_positions)
     logits = model.apply({"params": params}, token_ids, packed, image_tokens, method="match_packed")
     return logits[..., 1]

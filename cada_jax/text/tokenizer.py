@@ -12,20 +12,7 @@ import numpy as np
 from tokenizers import Tokenizer as PieceTokenizer
 from tokenizers import models, normalizers, pre_tokenizers
 
-from cada_jax.common.errors import MissingFileError, UsageError
-
-# Name in our code -> entry of the vocabulary file.
-SPECIAL_TOKENS = {
-    "pad": "[PAD]",
-    "cls": "[CLS]",
-    "sep": "[SEP]",
-    "mask": "[MASK]",
-    "dec": "[DEC]",
-    "enc": "[ENC]",
-}
-UNKNOWN_TOKEN = "[UNK]"
-# BERT's own file has none of these: they follow its last entry, as in BLIP.
-APPENDED = ("[DEC]", "[ENC]")
+from cada_jax.text.vocabulary import SPECIAL_TOKENS, UNKNOWN_TOKEN, find_vocabulary, read_vocabulary
 
 # Different words of captions, their punctuation included, that are split once only.
 CACHED_WORDS = 2**16
@@ -73,7 +60,7 @@ class Tokenizer:
           UsageError: the file is no WordPiece vocabulary, or has an entry twice.
         """
         self.path = Path(path)
-        self.vocabulary = _read_vocabulary(self.path)
+        self.vocabulary = read_vocabulary(self.path)
         self._entries = list(self.vocabulary)
         self.vocab_size = len(self.vocabulary)
         self.special = {name: self.vocabulary[token] for name, token in SPECIAL_TOKENS.items()}
@@ -143,62 +130,9 @@ class Tokenizer:
 
 
 def load_tokenizer(path_or_hub_name: str | Path) -> Tokenizer:
-    """Loads a vocabulary from a file, a folder holding vocab.txt, or a Hugging Face hub name.
-
-    A hub name ("bert-base-uncased") is looked for in the local cache first.
+    """The tokenizer of the vocabulary that `vocabulary.find_vocabulary` finds; raises as it does.
 
     Raises:
-      MissingFileError: it is none of these, or the hub cannot be reached.
       UsageError: the file found is no WordPiece vocabulary.
     """
-    path = Path(path_or_hub_name).expanduser()
-    if path.is_file():
-        return Tokenizer(path)
-    if path.is_dir():
-        return Tokenizer(path / "vocab.txt")
-    return Tokenizer(_hub_file(str(path_or_hub_name)))
-
-
-def _read_vocabulary(path: Path) -> dict[str, int]:
-    if not path.is_file():
-        raise MissingFileError(
-            f"vocabulary file {path} does not exist: expected a text file with one WordPiece "
-            "per line (BERT's vocab.txt)"
-        )
-    try:
-        lines = path.read_text(encoding="utf-8").rstrip("\n").split("\n")
-    except UnicodeDecodeError as err:
-        raise UsageError(f"vocabulary file {path} is not UTF-8 text: {err}") from err
-    entries = [line.rstrip("\r") for line in lines]
-    entries += [token for token in APPENDED if token not in entries]
-    vocabulary = {entry: i for i, entry in enumerate(entries)}
-    if len(vocabulary) != len(entries):
-        twice = next(entry for i, entry in enumerate(entries) if vocabulary[entry] != i)
-        raise UsageError(f"vocabulary file {path} has the entry {twice!r} more than once")
-    needed = [*SPECIAL_TOKENS.values(), UNKNOWN_TOKEN]
-    missing = [token for token in needed if token not in vocabulary]
-    if missing:
-        raise UsageError(
-            f"vocabulary file {path} lacks {', '.join(missing)}: expected a WordPiece "
-            "vocabulary such as BERT's vocab.txt, one entry per line"
-        )
-    return vocabulary
-
-
-def _hub_file(name: str) -> Path:
-    from huggingface_hub import hf_hub_download, try_to_load_from_cache
-
-    problem: Exception | None = None
-    try:
-        cached = try_to_load_from_cache(name, "vocab.txt")
-        if isinstance(cached, str):
-            return Path(cached)
-        return Path(hf_hub_download(name, "vocab.txt"))
-    except Exception as err:  # the hub client's errors have no common base
-        problem = err
-    raise MissingFileError(
-        f"no vocabulary {name!r}: it is neither a file, nor a folder holding vocab.txt, nor could "
-        f"it be fetched from the Hugging Face hub ({type(problem).__name__}). For BERT's "
-        "vocabulary download https://huggingface.co/bert-base-uncased/resolve/main/vocab.txt "
-        "and give that file's path instead (--vocab of tools/prepare_data.py)"
-    ) from problem
+    return Tokenizer(find_vocabulary(path_or_hub_name))

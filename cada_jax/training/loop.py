@@ -23,9 +23,11 @@ from cada_jax.checkpoints.manager import Checkpoints
 from cada_jax.common.console import Progress, Timers, say
 from cada_jax.common.errors import DivergedError, StoppedError, UsageError
 from cada_jax.data import batches as batches_lib
+from cada_jax.data import split as split_lib
+from cada_jax.distributed import batch as batch_lib
 from cada_jax.distributed import mesh as mesh_lib
 from cada_jax.models import cada
-from cada_jax.training import preemption, train_step
+from cada_jax.training import preemption, profiling, train_step
 
 # Batches on their way to the devices while a step runs.
 PREFETCH = 2
@@ -49,7 +51,7 @@ def device_batches(batches: Iterable[dict], mesh: Mesh) -> Iterator[dict]:
     """Puts host batches on the devices, PREFETCH of them ahead of the one given out."""
     ahead = collections.deque()
     for batch in batches:
-        ahead.append(mesh_lib.to_global(mesh, batch))
+        ahead.append(batch_lib.to_global(mesh, batch))
         if len(ahead) > PREFETCH:
             yield ahead.popleft()
     yield from ahead
@@ -96,14 +98,14 @@ class Loop:
         self._writer = writer
         self._timers = timers
         self._score = score
-        self._profile = preemption.ProfileWindow(
+        self._profile = profiling.ProfileWindow(
             root / "profile", train.profile_start, train.profile_steps
         )
         self._pending: tuple[int, dict] | None = None  # metrics not read yet
         self._window: list[dict[str, float]] = []  # metrics read since the last report
 
     def run(
-        self, state: train_step.TrainState, split: batches_lib.Split, steps_per_epoch: int
+        self, state: train_step.TrainState, split: split_lib.Split, steps_per_epoch: int
     ) -> train_step.TrainState:
         """Trains to the last step of the configuration.
 
@@ -131,7 +133,9 @@ class Loop:
         )
         key = jax.random.key(config.seed)
         mesh = self.program.mesh
-        batches = batches_lib.train_batches(split, config, start, *mesh_lib.host_share(mesh))
+        batches = batches_lib.train_batches(
+            split, config, start, *mesh_lib.process_batch_slice(mesh)
+        )
         batches = device_batches(batches, mesh)
         try:
             with preemption.StopSignal() as stop:

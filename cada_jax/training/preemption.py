@@ -1,62 +1,11 @@
 """What a run asks of its process: a cache of programs, a profile, and notice before it ends."""
 
 import os
-import pathlib
 import signal
-from collections.abc import Callable
 from types import FrameType
 
 import jax
 from jax.experimental import multihost_utils
-
-
-def enable_compilation_cache() -> None:
-    """Lets JAX keep compiled programs on disk, so that the second run starts at once.
-
-    The folder is $JAX_COMPILATION_CACHE_DIR, which JAX reads itself, or else ~/.cache/cada_jax.
-    Set that variable to the empty string to have no cache.
-    """
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        folder = pathlib.Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "cada_jax"
-        jax.config.update("jax_compilation_cache_dir", str(folder.expanduser()))
-
-
-class ProfileWindow:
-    """A profile of steps `first` to `first + count - 1`, for TensorBoard or Perfetto.
-
-    Args:
-      folder: where to write it.
-      first: step of the run; negative for no profile.
-      count: how many steps.
-    """
-
-    def __init__(self, folder: str | os.PathLike, first: int, count: int):
-        self._folder = str(folder)
-        self._first = first if jax.process_index() == 0 else -1
-        self._end = first + count
-        self._running = False
-
-    def before(self, step: int, finish: Callable[[], None]) -> None:
-        """Begins or ends the profile if `step`, about to start, is the one for it.
-
-        Args:
-          step: from 1.
-          finish: waits for the steps already under way.
-        """
-        if self._first < 0 or step not in (self._first, self._end):
-            return
-        finish()
-        if step == self._end:
-            self.close()
-        else:
-            jax.profiler.start_trace(self._folder)
-            self._running = True
-
-    def close(self) -> None:
-        """Writes the profile if one is being made."""
-        if self._running:
-            jax.profiler.stop_trace()
-            self._running = False
 
 
 class StopSignal:

@@ -14,19 +14,23 @@ from clu import metric_writers, parameter_overview
 from ml_collections import ConfigDict
 
 from cada_jax import config as config_lib
-from cada_jax.checkpoints.manager import Checkpoints, save_model
+from cada_jax.checkpoints.export import save_model
+from cada_jax.checkpoints.manager import Checkpoints
 from cada_jax.checkpoints.weights import load_initial
+from cada_jax.common import compilation_cache
 from cada_jax.common.console import Timers, say
 from cada_jax.common.errors import MissingFileError, UsageError
 from cada_jax.common.pytrees import abstract_arrays
 from cada_jax.data import batches, mixture, registry
+from cada_jax.data import split as split_lib
 from cada_jax.distributed import mesh as mesh_lib
 from cada_jax.distributed import processes
 from cada_jax.evaluation import cross_domain, evaluate
 from cada_jax.evaluation.test_selection import BestOnTest
 from cada_jax.models import cada
-from cada_jax.text.tokenizer import load_tokenizer
-from cada_jax.training import optimizer, preemption, train_step
+from cada_jax.text.vocabulary import check_model_tokens
+from cada_jax.training import optimizer, train_step
+from cada_jax.training import workdir as workdir_lib
 from cada_jax.training.loop import Loop, Program, flat_metrics
 
 
@@ -50,7 +54,7 @@ def build(config: ConfigDict, vocab_path: pathlib.Path, steps_per_epoch: int = 1
     Raises:
       UsageError: the configuration asks for what cannot be.
     """
-    registry.check_vocabulary(config, load_tokenizer(vocab_path))
+    check_model_tokens(config, vocab_path)
     try:
         mesh = mesh_lib.make_mesh(config.mesh)
         for part in ("image", "text"):
@@ -89,13 +93,13 @@ def describe_parameters(params: Any) -> str:
     return f"{sum(parts.values()):,} parameters: {listed}"
 
 
-def _select_split(config: ConfigDict) -> batches.Split | None:
+def _select_split(config: ConfigDict) -> split_lib.Split | None:
     """The split that chooses the best checkpoint, None where the data set has no val."""
     name = config.eval.select_on
     if name == "val" and name not in registry.prepared_builder(config).info.splits:
         say(f"{config.data.name} has no val split: the last step is scored, not the best.")
         return None
-    return batches.load_split(config, name)
+    return split_lib.load_split(config, name)
 
 
 def train(config: ConfigDict, workdir: str | os.PathLike) -> dict:
@@ -114,9 +118,9 @@ def train(config: ConfigDict, workdir: str | os.PathLike) -> dict:
     """
     timers = Timers()
     processes.check_same_program(config)
-    root = config_lib.prepare(workdir, config)
+    root = workdir_lib.prepare(workdir, config)
     processes.check_shared(root)
-    preemption.enable_compilation_cache()
+    compilation_cache.enable_compilation_cache()
     with timers("data"), processes.first_alone("data"):
         split = mixture.load_training(config)
         select = _select_split(config)
@@ -174,15 +178,15 @@ def evaluate_only(config: ConfigDict, workdir: str | os.PathLike) -> dict:
     timers = Timers()
     root = pathlib.Path(workdir).expanduser().absolute()
     if (root / config_lib.CONFIG_FILE).exists():
-        config_lib.check_same_config(root, config, config_lib.FREE_KEYS_OF_EVAL)
+        workdir_lib.check_same_config(root, config, workdir_lib.FREE_KEYS_OF_EVAL)
     processes.check_same_program(config)
-    preemption.enable_compilation_cache()
+    compilation_cache.enable_compilation_cache()
     several = bool(config.eval.datasets)
     with timers("data"), processes.first_alone("data"):
         if several:
             sets, vocab_path = cross_domain.find_sets(config)
         else:
-            split = batches.load_split(config, config.eval.split)
+            split = split_lib.load_split(config, config.eval.split)
             vocab_path = split.vocab_path
     program = build(config, vocab_path)
     with timers("start"):
@@ -190,7 +194,7 @@ def evaluate_only(config: ConfigDict, workdir: str | os.PathLike) -> dict:
     say(f"Scoring step {chosen.step}, selected on {chosen.selected_on}.")
     if several:
 
-        def score(own: ConfigDict, split: batches.Split, folder: pathlib.Path) -> dict:
+        def score(own: ConfigDict, split: split_lib.Split, folder: pathlib.Path) -> dict:
             say(f"On {own.data.name}:")
             its = dataclasses.replace(program, config=own)
             return _final_score(its, folder, chosen, split, timers)
@@ -229,14 +233,14 @@ def _trained(program: Program, root: pathlib.Path, vocab_path: pathlib.Path) -> 
     return Chosen(params, None, "model" if exported else "init_from")
 
 
-def _score(program: Program, split: batches.Split, params: Any) -> dict:
+def _score(program: Program, split: split_lib.Split, params: Any) -> dict:
     return evaluate.evaluate(
         program.model, params, split, program.config, program.mesh, quiet=not sys.stderr.isatty()
     )
 
 
 def _selecting_score(
-    program: Program, root: pathlib.Path, select: batches.Split | None
+    program: Program, root: pathlib.Path, select: split_lib.Split | None
 ) -> Callable[[int, Any], dict] | None:
     """What the loop scores (step, params) with, None where there is no split to select on."""
     config = program.config
@@ -245,7 +249,7 @@ def _selecting_score(
     score = functools.partial(_score, program, select)
     if not config.eval.track_test or select.name == "test":
         return lambda step, params: score(params)
-    test = batches.load_split(config, "test")
+    test = split_lib.load_split(config, "test")
     return BestOnTest(
         root, score, functools.partial(_score, program, test), config.eval.select_metric
     )
@@ -255,7 +259,7 @@ def _final_score(
     program: Program,
     root: pathlib.Path,
     chosen: Chosen,
-    split: batches.Split,
+    split: split_lib.Split,
     timers: Timers,
     notes: dict | None = None,
 ) -> dict:
@@ -293,7 +297,7 @@ def _finish(
     data = config.train.datasets or config.data.name
     card = {"step": chosen.step, "selected_on": chosen.selected_on, "data": data}
     save_model(root / "model", chosen.params, config, vocab_path, card)
-    split = batches.load_split(config, config.eval.split)
+    split = split_lib.load_split(config, config.eval.split)
     results = _final_score(program, root, chosen, split, timers, notes)
     figures = {f"{split.name}/{k}": v for k, v in flat_metrics(results).items()}
     writer.write_scalars(chosen.step, figures)

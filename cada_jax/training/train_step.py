@@ -14,7 +14,8 @@ import optax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from cada_jax.distributed import mesh as mesh_lib
+from cada_jax.distributed import batch as batch_lib
+from cada_jax.distributed import partitioning
 from cada_jax.models.cada import CADA, init_params
 from cada_jax.models.preprocess import augment
 from cada_jax.objective.chunked import accumulated_gradient
@@ -32,7 +33,7 @@ class TrainState:
 
 def state_shardings(mesh: Mesh, shapes: TrainState) -> TrainState:
     """Shardings of a TrainState given as arrays or shapes."""
-    return mesh_lib.param_shardings(mesh, shapes)
+    return partitioning.param_shardings(mesh, shapes)
 
 
 def _new_state(model, tx, config, key) -> TrainState:
@@ -91,7 +92,7 @@ def make_train_step(
         images = augment(batch["image"], key_augment, config.augment)
         batch = batch | {"image": images}
 
-        with mesh_lib.batch_mesh(mesh):
+        with batch_lib.batch_mesh(mesh):
             (_, metrics), grads = loss_and_gradient(
                 model, config, state.params, batch, key_losses, mesh
             )
@@ -103,7 +104,7 @@ def make_train_step(
     init = functools.partial(_new_state, model, tx, config)
     shapes = jax.eval_shape(init, jax.random.key(0))
     states = state_shardings(mesh, shapes)
-    rows, whole = mesh_lib.data_sharding(mesh), mesh_lib.replicated(mesh)
+    rows, whole = partitioning.data_sharding(mesh), partitioning.replicated(mesh)
     return jax.jit(
         step,
         in_shardings=(states, rows, whole),

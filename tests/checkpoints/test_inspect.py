@@ -9,11 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cada_jax import config as config_lib
-from cada_jax.checkpoints import inspect, manager
+from cada_jax.checkpoints import export, inspect, manager
 from cada_jax.common import pytrees
 from cada_jax.common.errors import MissingFileError, UsageError
 from cada_jax.distributed import mesh as mesh_lib
+from cada_jax.distributed import partitioning
+from cada_jax.training import workdir
 from tests.conftest import REPOSITORY
 
 
@@ -24,7 +25,7 @@ def _state(value: float = 0.0):
 
 
 def _save(folder, state, config, steps=(1,)):
-    config_lib.prepare(folder, config)
+    workdir.prepare(folder, config)
     with manager.Checkpoints(folder) as saved:
         for step in steps:
             saved.save(step, state)
@@ -32,13 +33,13 @@ def _save(folder, state, config, steps=(1,)):
 
 
 def test_a_state_moves_between_meshes_bit_by_bit(tiny_config, tmp_path, monkeypatch):
-    monkeypatch.setattr(mesh_lib, "MIN_FSDP_SIZE", 1)
+    monkeypatch.setattr(partitioning, "MIN_FSDP_SIZE", 1)
     expected = inspect.digest(_state()["params"])
     before = None
     for sizes in ((1, 1, 1), (8, 1, 1), (2, 4, 1), (2, 2, 2), (1, 1, 1)):
         tiny_config.mesh.data, tiny_config.mesh.fsdp, tiny_config.mesh.tensor = sizes
         mesh = mesh_lib.make_mesh(tiny_config.mesh, jax.devices()[: np.prod(sizes)])
-        shardings = mesh_lib.param_shardings(mesh, _state())
+        shardings = partitioning.param_shardings(mesh, _state())
         if before is None:
             state = pytrees.to_devices(jax.device_get(_state()), shardings)
         else:
@@ -68,7 +69,7 @@ def test_a_workdir_a_checkpoint_a_best_and_a_model_can_be_read(tiny_config, tmp_
     _save(tmp_path, _state(), tiny_config, steps=(1, 2))
     vocab = tmp_path / "words.txt"
     vocab.write_text("[PAD]\n")
-    manager.save_model(tmp_path / "model", _state()["params"], tiny_config, vocab)
+    export.save_model(tmp_path / "model", _state()["params"], tiny_config, vocab)
     expected = {"": 2, "checkpoints/2": 2, "best/2": 2, "model": None}
     for below, step in expected.items():
         stored = inspect.read(tmp_path / below)

@@ -11,7 +11,7 @@ import optax
 import pytest
 
 from cada_jax import config as config_lib
-from cada_jax.checkpoints import manager
+from cada_jax.checkpoints import export, manager
 from cada_jax.common import pytrees
 from cada_jax.common.errors import MissingFileError, NoRoomError, UsageError
 
@@ -199,8 +199,8 @@ def test_an_exported_model_comes_back_bit_by_bit(tmp_path, tiny_config, vocab):
     params = jax.tree.map(lambda x: np.asarray(x, np.float32), _params())
     card = {"R1": 71.5}
     on_devices = jax.tree.map(jnp.asarray, params)
-    path = manager.save_model(tmp_path / "model", on_devices, tiny_config, vocab, card)
-    back, config, vocab_path = manager.load_model(path)
+    path = export.save_model(tmp_path / "model", on_devices, tiny_config, vocab, card)
+    back, config, vocab_path = export.load_model(path)
     _assert_same(back, params)
     assert all(isinstance(x, np.ndarray) for x in jax.tree.leaves(back))
     assert not config_lib.differing_keys(config, tiny_config)
@@ -211,20 +211,20 @@ def test_an_exported_model_comes_back_bit_by_bit(tmp_path, tiny_config, vocab):
 
 def test_exporting_again_replaces_the_model_and_leaves_nothing_else(tmp_path, tiny_config, vocab):
     for width in (3, 5):
-        manager.save_model(tmp_path / "out" / "model", _params(width), tiny_config, vocab)
-    assert manager.load_model(tmp_path / "out" / "model")[0]["head"].shape == (5,)
+        export.save_model(tmp_path / "out" / "model", _params(width), tiny_config, vocab)
+    assert export.load_model(tmp_path / "out" / "model")[0]["head"].shape == (5,)
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["model"]
 
 
 def test_an_export_that_fails_leaves_the_old_model(tmp_path, tiny_config, vocab):
-    manager.save_model(tmp_path / "model", _params(3), tiny_config, vocab)
+    export.save_model(tmp_path / "model", _params(3), tiny_config, vocab)
     with pytest.raises(FileNotFoundError):
-        manager.save_model(tmp_path / "model", _params(5), tiny_config, tmp_path / "none")
-    assert manager.load_model(tmp_path / "model")[0]["head"].shape == (3,)
+        export.save_model(tmp_path / "model", _params(5), tiny_config, tmp_path / "none")
+    assert export.load_model(tmp_path / "model")[0]["head"].shape == (3,)
 
 
 def test_a_missing_model_names_what_is_expected(tmp_path):
     with pytest.raises(MissingFileError, match=r"config\.json, vocab\.txt, params"):
-        manager.load_model(tmp_path / "nothing")
+        export.load_model(tmp_path / "nothing")
     with pytest.raises(MissingFileError, match="Shipped are"):
-        manager.load_model("pretrained:no-such-model")
+        export.load_model("pretrained:no-such-model")

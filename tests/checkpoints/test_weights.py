@@ -5,9 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cada_jax.checkpoints import manager, weights
+from cada_jax.checkpoints import export, weights
 from cada_jax.common.errors import UsageError
 from cada_jax.models.position_embedding import resize_positions
+from cada_jax.text import vocabulary
 
 
 def _params(extra: dict | None = None) -> dict:
@@ -63,11 +64,11 @@ def vocabularies(tmp_path):
 def test_the_vocabularies_must_give_the_same_ids(vocabularies):
     ours = vocabularies("ours", ["[PAD]", "red", "coat"])
     same = vocabularies("same", ["[PAD]", "red", "coat", "[DEC]", "[ENC]"])
-    weights.check_vocabulary(ours, same, "it")
-    weights.check_vocabulary(same, ours, "it")
+    vocabulary.check_same_ids(ours, same, "it")
+    vocabulary.check_same_ids(same, ours, "it")
     for entries in (["[PAD]", "coat", "red"], ["[PAD]", "red"], ["[PAD]", "red", "coat", "blue"]):
         with pytest.raises(UsageError, match="another vocabulary"):
-            weights.check_vocabulary(ours, vocabularies("other", entries), "it")
+            vocabulary.check_same_ids(ours, vocabularies("other", entries), "it")
 
 
 def test_a_model_of_another_image_size_gets_its_positions_resized(
@@ -76,7 +77,7 @@ def test_a_model_of_another_image_size_gets_its_positions_resized(
     vocab = vocabularies("words", ["[PAD]", "red"])
     grid = np.random.default_rng(0).normal(size=(1, 1 + 4 * 2, 6)).astype(np.float32)
     source = {"image_encoder": {"pos_embed": grid}}
-    manager.save_model(tmp_path / "model", source, tiny_config, vocab)
+    export.save_model(tmp_path / "model", source, tiny_config, vocab)
     tiny_config.init_from = str(tmp_path / "model")
     tiny_config.data.image_size = (48, 32)  # patches 8x8: a grid of 6x4 for one of 4x2
     params = {"image_encoder": {"pos_embed": jnp.zeros((1, 1 + 6 * 4, 6))}}

@@ -11,6 +11,8 @@ from PIL import Image
 from cada_jax.common.errors import MissingFileError, UsageError
 from cada_jax.data import batches as batches_lib
 from cada_jax.data import registry
+from cada_jax.data import split as split_lib
+from cada_jax.text import vocabulary
 from cada_jax.text.tokenizer import Tokenizer
 from tests.conftest import DATASETS
 
@@ -30,7 +32,7 @@ def split():
     images = np.empty(11, object)
     images[:] = [encoded(np.full((8, 4, 3), i, np.uint8)) for i in range(11)]
     captions = sum(counts)
-    return batches_lib.Split(
+    return split_lib.Split(
         name="train",
         dataset="test/set/1.0.0",
         images=images,
@@ -217,7 +219,7 @@ def cuhk_config(config, cuhk):
 
 
 def test_load_split_reads_what_was_prepared(cuhk_config):
-    split = batches_lib.load_split(cuhk_config, "train")
+    split = split_lib.load_split(cuhk_config, "train")
     assert (split.num_images, split.num_captions) == (3, 7)
     order = np.argsort(split.image_paths)
     paths = [split.image_paths[i] for i in order]
@@ -234,14 +236,14 @@ def test_load_split_reads_what_was_prepared(cuhk_config):
 
 def test_first2_keeps_two_captions_of_an_image(cuhk_config):
     cuhk_config.data.captions = "first2"
-    split = batches_lib.load_split(cuhk_config, "train")
+    split = split_lib.load_split(cuhk_config, "train")
     assert np.bincount(split.caption_image).tolist() == [2, 2, 2]
     everything = cuhk_config.copy_and_resolve_references()
     everything.data.captions = "all"
-    assert set(split.texts) < set(batches_lib.load_split(everything, "train").texts)
+    assert set(split.texts) < set(split_lib.load_split(everything, "train").texts)
     cuhk_config.data.captions = "first3"
     with pytest.raises(UsageError, match=r"'first3'.*first2"):
-        batches_lib.load_split(cuhk_config, "train")
+        split_lib.load_split(cuhk_config, "train")
 
 
 @pytest.mark.parametrize("name", ["rstp", "cuhk", "icfg"])
@@ -249,7 +251,7 @@ def test_a_missing_set_says_what_to_get_and_to_run(config, name):
     config.data.name = name
     layout = registry.PUBLISHED[name].LAYOUT
     with pytest.raises(MissingFileError) as caught:
-        batches_lib.load_split(config, "train")
+        split_lib.load_split(config, "train")
     for part in (
         layout.annotations[0],
         "imgs/",
@@ -264,9 +266,9 @@ def test_data_prepared_under_other_settings_is_offered(cuhk_config):
     (name,) = (p.name for p in (Path(cuhk_config.data.data_dir) / "cuhk").iterdir())
     cuhk_config.data.vocab = None
     with pytest.raises(MissingFileError, match=rf"--config\.data\.variant={name}"):
-        batches_lib.load_split(cuhk_config, "test")
+        split_lib.load_split(cuhk_config, "test")
     cuhk_config.data.variant = name
-    assert batches_lib.load_split(cuhk_config, "test").num_images == 1
+    assert split_lib.load_split(cuhk_config, "test").num_images == 1
 
 
 @pytest.fixture
@@ -276,13 +278,13 @@ def people(config):
 
 
 def test_generated_people_prepare_themselves_once(people, capsys):
-    first = batches_lib.load_split(people, "train")
+    first = split_lib.load_split(people, "train")
     assert "Preparing synthetic/tiny" in capsys.readouterr().out
-    again = batches_lib.load_split(people, "train")
+    again = split_lib.load_split(people, "train")
     assert capsys.readouterr().out == ""
     assert again.image_paths == first.image_paths and again.texts == first.texts
     assert (again.images == first.images).all()
-    held_out = batches_lib.load_split(people, "test")
+    held_out = split_lib.load_split(people, "test")
     assert not set(held_out.image_pids) & set(first.image_pids)
 
 
@@ -297,25 +299,25 @@ def test_generated_people_prepare_themselves_once(people, capsys):
 def test_generated_people_have_settings_of_their_own(people, field, value, match):
     people.data[field] = value
     with pytest.raises(UsageError, match=match):
-        batches_lib.load_split(people, "train")
+        split_lib.load_split(people, "train")
 
 
 def test_settings_that_contradict_the_records_are_named(cuhk_config, tmp_path):
     cuhk_config.data.variant = next((Path(cuhk_config.data.data_dir) / "cuhk").iterdir()).name
     cuhk_config.data.max_length = 40
     with pytest.raises(UsageError, match=r"max_length is 40.*prepared with 73"):
-        batches_lib.load_split(cuhk_config, "test")
+        split_lib.load_split(cuhk_config, "test")
     cuhk_config.data.max_length = 73
     other = tmp_path / "other.txt"
     other.write_text(Path(cuhk_config.data.vocab).read_text() + "extra\n")
     cuhk_config.data.vocab = str(other)
     with pytest.raises(UsageError, match=r"other\.txt is not the vocabulary"):
-        batches_lib.load_split(cuhk_config, "test")
+        split_lib.load_split(cuhk_config, "test")
 
 
 def test_a_split_that_is_not_there_is_named(cuhk_config):
     with pytest.raises(UsageError, match=r"no split 'dev'.*test.*train.*val"):
-        batches_lib.load_split(cuhk_config, "dev")
+        split_lib.load_split(cuhk_config, "dev")
 
 
 @pytest.mark.parametrize(
@@ -331,7 +333,7 @@ def test_unknown_choices_are_named(config, monkeypatch, field, value, match):
     monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *_: open("/no/such"))
     config.data[field] = value
     with pytest.raises(UsageError, match=match):
-        batches_lib.load_split(config, "train")
+        split_lib.load_split(config, "train")
 
 
 def test_a_half_written_folder_never_counts_as_prepared(cuhk_config):
@@ -358,12 +360,12 @@ def test_a_folder_that_cannot_be_written_is_named(config, tmp_path):
 def test_vocabulary_and_model_must_agree(config, cuhk):
     tokenizer = Tokenizer(cuhk[1])
     with pytest.raises(UsageError, match=rf"vocab_size is 30524.*has {tokenizer.vocab_size} "):
-        registry.check_vocabulary(config, tokenizer)
+        vocabulary.check_model_tokens(config, tokenizer.path)
     config.model.text.vocab_size = tokenizer.vocab_size
     with pytest.raises(UsageError, match=r"model\.tokens\.cls is 101.* at 2: set"):
-        registry.check_vocabulary(config, tokenizer)
+        vocabulary.check_model_tokens(config, tokenizer.path)
     config.model.tokens.update(tokenizer.special)
-    registry.check_vocabulary(config, tokenizer)
+    vocabulary.check_model_tokens(config, tokenizer.path)
 
 
 def test_the_data_folder_is_config_then_environment_then_home(config, monkeypatch):

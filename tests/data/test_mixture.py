@@ -7,7 +7,7 @@ import pytest
 
 from cada_jax.common.errors import UsageError
 from cada_jax.data import mixture
-from cada_jax.data.batches import Split
+from cada_jax.data.split import Split
 
 LENGTH = 5
 

@@ -12,7 +12,7 @@ import pytest
 
 from cada_jax.checkpoints import inspect
 from cada_jax.common import pytrees
-from tests.conftest import FAST_COMPILE, REPOSITORY, slow
+from tests.conftest import FAST_COMPILE, REPOSITORY
 from tests.test_main import COMMAND, TINY
 
 STEPS = 18
@@ -80,7 +80,7 @@ def results_of(workdir: pathlib.Path) -> dict:
     return {jax.tree_util.keystr(path, simple=True, separator="/"): x for path, x in paths}
 
 
-@slow
+@pytest.mark.slow
 def test_processes_joined_by_flags_or_by_slurm_give_the_numbers_of_one(tmp_path):
     launch = Launcher(tmp_path)
     launch(tmp_path / "one", ([], {}))

@@ -15,28 +15,33 @@ import pytest
 from cada_jax.checkpoints import inspect
 from cada_jax.common import pytrees
 from cada_jax.common.errors import LostProcessError, UsageError
-from cada_jax.data import batches, registry
+from cada_jax.data import registry
+from cada_jax.data import split as split_lib
 from cada_jax.distributed import mesh as mesh_lib
 from cada_jax.distributed import processes as processes_lib
 from cada_jax.training import run
 from tests.cheap_run import use_noise
-from tests.conftest import FAST_COMPILE, REPOSITORY, slow, tiny_config_of_runs
+from tests.conftest import FAST_COMPILE, REPOSITORY, tiny_config_of_runs
 
 
 @pytest.fixture(scope="module")
-def pair(tmp_path_factory):
+def pair(request, tmp_path_factory):
     """What both processes of `tests/two_hosts.py` said, their exit codes and their folder."""
     folder = tmp_path_factory.mktemp("pair")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
+    slow = any(item.get_closest_marker("slow") for item in request.session.items)
     environment = os.environ | {
         "XLA_FLAGS": f"--xla_force_host_platform_device_count=1 {FAST_COMPILE}",
         "JAX_PLATFORMS": "cpu",
     }
     processes = [
         subprocess.Popen(
-            [sys.executable, "-m", "tests.two_hosts", str(port), str(index), str(folder)],
+            [
+                *(sys.executable, "-m", "tests.two_hosts", str(port), str(index), str(folder)),
+                *(["full"] if slow else []),
+            ],
             cwd=REPOSITORY,
             env=environment,
             stdout=subprocess.PIPE,
@@ -68,9 +73,9 @@ def test_hosts_of_different_configuration_or_code_are_told(pair):
         assert told["code"].startswith("Processes 1 run other code than process 0")
 
 
-@slow
+@pytest.mark.slow
 def test_two_processes_train_and_score_as_one_does(pair, tmp_path, monkeypatch):
-    monkeypatch.setattr(batches, "load_split", None)  # given back afterwards
+    monkeypatch.setattr(split_lib, "load_split", None)  # given back afterwards
     monkeypatch.setattr(registry, "prepared_builder", None)
     make_mesh = mesh_lib.make_mesh
     monkeypatch.setattr(mesh_lib, "make_mesh", lambda mesh: make_mesh(mesh, jax.devices()[:2]))
@@ -157,7 +162,7 @@ def _mesh(shape, hosts_of_devices):
 def test_every_host_provides_the_rows_its_devices_hold(shape, order, shares, monkeypatch):
     for host, share in enumerate(shares):
         monkeypatch.setattr(jax, "process_index", lambda host=host: host)
-        assert mesh_lib.host_share(_mesh(shape, order)) == share
+        assert mesh_lib.process_batch_slice(_mesh(shape, order)) == share
 
 
 def test_rows_that_do_not_follow_each_other_are_noticed():

@@ -7,6 +7,7 @@ from jax.sharding import PartitionSpec
 from ml_collections import ConfigDict
 
 from cada_jax.distributed import mesh as mesh_lib
+from cada_jax.distributed import partitioning
 
 
 def mesh_config(data=-1, fsdp=1, tensor=1):
@@ -47,7 +48,7 @@ def test_large_parameters_are_split_and_heads_go_to_tensor():
         "out": {"kernel": shape((4, 256, 512), np.float32), "bias": shape((4, 512), np.float32)},
         "norm": {"scale": shape((4, 256), np.float32)},
     }
-    specs = jax.tree.map(lambda s: s.spec, mesh_lib.param_shardings(mesh, tree))
+    specs = jax.tree.map(lambda s: s.spec, partitioning.param_shardings(mesh, tree))
     assert specs["attn"]["query"]["kernel"] == PartitionSpec(None, "fsdp", "tensor")
     assert specs["out"]["kernel"] == PartitionSpec(None, "tensor", "fsdp")
     assert specs["out"]["bias"] == PartitionSpec(None, None)

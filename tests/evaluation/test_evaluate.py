@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from cada_jax.common.errors import DivergedError, UsageError
-from cada_jax.data.batches import Split
+from cada_jax.data.split import Split
 from cada_jax.distributed.mesh import AXES, make_mesh
 from cada_jax.evaluation import evaluate
 from cada_jax.models.cada import from_config, init_params

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cada_jax.models.layers import Attention, softmax_average
+from cada_jax.models.attention import Attention, softmax_average
 
 SHAPE = (2, 3, 5, 7)  # images, heads, tokens, tokens attended
 

@@ -15,8 +15,8 @@ def pictures(batch=64, height=24, width=12):
 def test_normalize_has_the_stated_statistics():
     mean = jnp.asarray(np.round(preprocess.MEAN * 255), jnp.uint8)
     flat = jnp.broadcast_to(mean, (1, 2, 2, 3))
-    assert np.abs(preprocess.normalize(flat)).max() < 0.01
-    white = preprocess.normalize(jnp.full((1, 1, 1, 3), 255, jnp.uint8))
+    assert np.abs(preprocess.normalize_pixels(flat)).max() < 0.01
+    white = preprocess.normalize_pixels(jnp.full((1, 1, 1, 3), 255, jnp.uint8))
     np.testing.assert_allclose(white[0, 0, 0], (1 - preprocess.MEAN) / preprocess.STD, rtol=1e-5)
 
 
@@ -78,4 +78,4 @@ def test_all_switched_off_is_normalize(tiny_config):
     settings.flip, settings.pad, settings.erase = 0.0, 0, 0.0
     images = pictures()
     out = preprocess.augment(images, jax.random.key(0), settings)
-    np.testing.assert_array_equal(out, preprocess.normalize(images))
+    np.testing.assert_array_equal(out, preprocess.normalize_pixels(images))

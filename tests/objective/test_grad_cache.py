@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from cada_jax.distributed import batch
 from cada_jax.distributed import mesh as mesh_lib
 
 
@@ -12,13 +13,13 @@ def test_rows_are_split_within_devices_and_merged_again(tiny_config):
     tiny_config.mesh.data = 4
     mesh = mesh_lib.make_mesh(tiny_config.mesh, jax.devices()[:4])
     x = np.arange(48).reshape(24, 2)
-    split = jax.jit(lambda x: mesh_lib.split_rows(x, 3, mesh))(x)
+    split = jax.jit(lambda x: batch.split_rows(x, 3, mesh))(x)
     assert split.shape == (3, 8, 2)
     # Device 0 holds rows 0 to 5 of the batch: two of them in every chunk.
     np.testing.assert_array_equal(split[:, :2, 0] // 2, [[0, 1], [2, 3], [4, 5]])
-    np.testing.assert_array_equal(jax.jit(lambda x: mesh_lib.merge_rows(x, mesh))(split), x)
+    np.testing.assert_array_equal(jax.jit(lambda x: batch.merge_rows(x, mesh))(split), x)
     for chunk in range(3):
-        rows = jax.jit(lambda x, c: mesh_lib.rows_of_chunk(x, c, 3, mesh))(x, jnp.int32(chunk))
+        rows = jax.jit(lambda x, c: batch.rows_of_chunk(x, c, 3, mesh))(x, jnp.int32(chunk))
         np.testing.assert_array_equal(rows, split[chunk])
 
 

@@ -4,10 +4,11 @@ import jax
 import numpy as np
 import pytest
 
-from cada_jax.distributed.mesh import make_mesh, param_shardings
+from cada_jax.distributed.mesh import make_mesh
+from cada_jax.distributed.partitioning import param_shardings
 from cada_jax.models.cada import from_config, init_params
-from cada_jax.models.preprocess import normalize
-from cada_jax.retrieval import encode, rerank
+from cada_jax.models.preprocess import normalize_pixels
+from cada_jax.retrieval import encode, rerank, search
 
 QUERIES, GALLERY, TOP = 11, 13, 5
 
@@ -75,11 +76,11 @@ def _run(model, params, world, mesh, batch=4, rerank_batch=8, order=None):
         QUERIES,
         mesh,
     )
-    top, similarity = encode.global_topk(queries.embeddings, gallery.embeddings, TOP, mesh)
+    top, similarity = search.global_topk(queries.embeddings, gallery.embeddings, TOP, mesh)
     logits = rerank.rerank(
         model, params, queries.token_ids, gallery.tokens, top, mesh, rerank_batch
     )
-    return gallery, queries, encode.Retrieved(top, similarity, logits)
+    return gallery, queries, search.Retrieved(top, similarity, logits)
 
 
 def test_rerank_equals_one_pair_at_a_time(model, params, world, tiny_config):
@@ -90,7 +91,7 @@ def test_rerank_equals_one_pair_at_a_time(model, params, world, tiny_config):
         def apply(*args, method):
             return model.apply({"params": params}, *args, method=method)
 
-        tokens = apply(normalize(image[None]), method="encode_image")
+        tokens = apply(normalize_pixels(image[None]), method="encode_image")
         return apply(apply(token_ids[None], tokens, method="decode"), method="match")[0, 1]
 
     direct = np.array(
@@ -110,7 +111,7 @@ def test_embeddings_are_projections_of_length_one(model, params, world, tiny_con
     def apply(*args, method):
         return model.apply({"params": params}, *args, method=method)
 
-    tokens = apply(normalize(world["image"]), method="encode_image")
+    tokens = apply(normalize_pixels(world["image"]), method="encode_image")
     images = np.asarray(apply(tokens, method="project_image"))
     texts = np.asarray(
         apply(apply(world["token_ids"], method="encode_text"), method="project_text")
@@ -170,16 +171,16 @@ def test_devices_exchange_nothing_while_pairs_are_scored(model, params, tiny_con
 
 
 def test_topk_equals_a_full_sort_and_the_blocks(tiny_config, monkeypatch):
-    monkeypatch.setattr(encode, "QUERY_BLOCK", 4)
+    monkeypatch.setattr(search, "QUERY_BLOCK", 4)
     rng = np.random.default_rng(2)
     queries, gallery = rng.normal(size=(2, 10, 6)).astype(np.float32)
     mesh = _mesh(tiny_config)
     similarity = queries @ gallery.T
-    top, values = encode.global_topk(queries, gallery, 3, mesh)
+    top, values = search.global_topk(queries, gallery, 3, mesh)
     np.testing.assert_array_equal(top, np.argsort(-similarity, axis=1)[:, :3])
     np.testing.assert_allclose(values, -np.sort(-similarity, axis=1)[:, :3], rtol=1e-5)
     matrix = np.full((10, 10), np.nan)
-    for rows, block in encode.similarity_blocks(queries, gallery, mesh):
+    for rows, block in search.similarity_blocks(queries, gallery, mesh):
         matrix[rows] = block
     np.testing.assert_allclose(matrix, similarity, rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(np.take_along_axis(matrix, top, axis=1), values)
@@ -189,12 +190,12 @@ def test_topk_equals_a_full_sort_and_the_blocks(tiny_config, monkeypatch):
 def test_topk_of_more_than_the_gallery_is_an_error(tiny_config, k):
     x = np.ones((10, 4), np.float32)
     with pytest.raises(ValueError, match=f"k = {k} images were asked of a gallery of 10"):
-        encode.global_topk(x, x, k, _mesh(tiny_config))
+        search.global_topk(x, x, k, _mesh(tiny_config))
 
 
 def test_no_top_k_needs_no_model(tiny_config):
     x = np.ones((10, 4), np.float32)
-    top, similarity = encode.global_topk(x, x, 0, _mesh(tiny_config))
+    top, similarity = search.global_topk(x, x, 0, _mesh(tiny_config))
     assert top.shape == similarity.shape == (10, 0)
     logits = rerank.rerank(None, None, None, None, top, _mesh(tiny_config), 4)
     assert logits.shape == (10, 0)

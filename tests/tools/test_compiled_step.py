@@ -10,6 +10,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from cada_jax.common.errors import UsageError
 from cada_jax.distributed import mesh as mesh_lib
+from cada_jax.distributed import partitioning
 
 TOOLS = pathlib.Path(__file__).resolve().parents[2] / "tools"
 
@@ -93,7 +94,7 @@ def test_the_count_of_memory_follows_the_configuration(tool, tiny_config):
 
 
 def test_parameters_and_optimizer_are_counted_as_they_are_split(tool, tiny_config, monkeypatch):
-    monkeypatch.setattr(mesh_lib, "MIN_FSDP_SIZE", 1)
+    monkeypatch.setattr(partitioning, "MIN_FSDP_SIZE", 1)
     compiled_step, memory = tool("compiled_step"), tool("memory")
     whole = memory.state_bytes(compiled_step.describe_step(tiny_config).state)
     tiny_config.mesh.data, tiny_config.mesh.fsdp = 1, 8
@@ -106,7 +107,7 @@ def test_parameters_and_optimizer_are_counted_as_they_are_split(tool, tiny_confi
 
 def test_rows_stay_where_they_are_when_parameters_are_split(tool, tiny_config, monkeypatch):
     """Parameters come to the activations; no activation is sent to be split by features."""
-    monkeypatch.setattr(mesh_lib, "MIN_FSDP_SIZE", 512)
+    monkeypatch.setattr(partitioning, "MIN_FSDP_SIZE", 512)
     tiny_config.mesh.data, tiny_config.mesh.fsdp = 2, 4
     compiled_step = tool("compiled_step")
     step = compiled_step.compile_step(compiled_step.describe_step(tiny_config))

@@ -9,8 +9,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
 
 import pretrain_attributes as tool
-from cada_jax.checkpoints import manager
-from cada_jax.data.batches import load_split
+from cada_jax.checkpoints import export
+from cada_jax.data.split import load_split
 from configs import synthetic
 
 
@@ -57,6 +57,6 @@ def test_training_lowers_the_loss_and_writes_a_model(data_dir, tmp_path, capfd, 
     monkeypatch.setenv("CADA_DATA_DIR", str(data_dir))
     tool.main([str(tmp_path / "model"), "--variant", "tiny", "--steps", "4"])
     assert "shoes_color" in capfd.readouterr().err
-    params, config, _ = manager.load_model(tmp_path / "model")
+    params, config, _ = export.load_model(tmp_path / "model")
     assert config.data.name == "synthetic"
     assert np.isfinite(params["image_encoder"]["cls_token"]).all()

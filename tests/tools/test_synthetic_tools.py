@@ -10,14 +10,15 @@ import pytest
 from PIL import Image
 
 from cada_jax.common.errors import UsageError
-from cada_jax.data.batches import load_split
-from cada_jax.data.datasets.synthetic import ceiling, contact_sheet
+from cada_jax.data.datasets.synthetic import contact_sheet
 from cada_jax.data.datasets.synthetic.people import DEMO, SPLITS, VARIANTS, generate
 from cada_jax.data.datasets.synthetic.vocabulary import VOCAB_PATH
 from cada_jax.data.preparation.annotations import list_problems, read_source
 from cada_jax.data.registry import PUBLISHED
+from cada_jax.data.split import load_split
 from cada_jax.text.tokenizer import Tokenizer, clean_caption
 from tests.conftest import load_tool
+from tools import ceiling
 
 TINY = VARIANTS["tiny"]
 

@@ -4,12 +4,14 @@ import jax
 import numpy as np
 import pytest
 
+from cada_jax.distributed import batch as batch_lib
 from cada_jax.distributed import mesh as mesh_lib
+from cada_jax.distributed import partitioning
 from cada_jax.models import cada
-from cada_jax.models.preprocess import normalize
+from cada_jax.models.preprocess import normalize_pixels
 from cada_jax.objective import grad_cache
 from cada_jax.training import train_step
-from tests.conftest import slow, tiny_config_of_steps
+from tests.conftest import tiny_config_of_steps
 from tests.distributed.test_sharding import batch_for
 
 
@@ -17,7 +19,7 @@ from tests.distributed.test_sharding import batch_for
 def split_small_parameters():
     """The tiny model must be split too."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mesh_lib, "MIN_FSDP_SIZE", 512)
+        patch.setattr(partitioning, "MIN_FSDP_SIZE", 512)
         yield
 
 
@@ -43,11 +45,11 @@ def gradient_of(config, chunks=1, sizes=(1, 1, 1)):
 
     @jax.jit
     def run(params, batch):
-        batch = batch | {"image": normalize(batch["image"])}
+        batch = batch | {"image": normalize_pixels(batch["image"])}
         return train_step.loss_and_gradient(model, config, params, batch, jax.random.key(3), mesh)
 
-    params = jax.device_put(params, mesh_lib.param_shardings(mesh, params))
-    return jax.device_get(run(params, mesh_lib.to_global(mesh, batch)))
+    params = jax.device_put(params, partitioning.param_shardings(mesh, params))
+    return jax.device_get(run(params, batch_lib.to_global(mesh, batch)))
 
 
 def assert_equal(ours, theirs, bound=1e-5):
@@ -80,13 +82,13 @@ def test_chunks_on_a_mesh_give_the_losses_and_the_gradient_of_one_device(one):
     assert_equal(gradient_of(random_config(), chunks=2, sizes=(2, 2, 2)), one)
 
 
-@slow
+@pytest.mark.slow
 @pytest.mark.parametrize("sizes", [(8, 1, 1), (2, 4, 1), (2, 2, 2)])
 def test_every_mesh_gives_the_same_losses_and_gradient(one, sizes):
     assert_equal(gradient_of(random_config(), sizes=sizes), one)
 
 
-@slow
+@pytest.mark.slow
 def test_two_and_four_chunks_give_the_same_losses_and_gradient(one, monkeypatch):
     assert_equal(gradient_of(random_config(), chunks=4), one)
     assert_equal(gradient_of(random_config(), chunks=2, sizes=(2, 1, 1)), one)
@@ -96,7 +98,7 @@ def test_two_and_four_chunks_give_the_same_losses_and_gradient(one, monkeypatch)
     assert abs(other / one[0][0] - 1) > 1e-4
 
 
-@slow
+@pytest.mark.slow
 def test_hard_negatives_are_found_in_other_chunks():
     config = random_config()
     config.atp.negatives = "hardest"

@@ -12,14 +12,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cada_jax import config as config_lib
-from cada_jax.checkpoints import manager
+from cada_jax.checkpoints import export, manager
 from cada_jax.common.errors import DivergedError, MissingFileError, StoppedError, UsageError
 from cada_jax.data import batches as batches_lib
 from cada_jax.data import registry
+from cada_jax.data import split as split_lib
 from cada_jax.distributed import mesh as mesh_lib
 from cada_jax.evaluation import evaluate
 from cada_jax.training import loop, run, train_step
+from cada_jax.training import workdir as workdir_lib
 from tests.conftest import tiny_config_of_runs
 
 STEPS_PER_EPOCH = 3
@@ -41,7 +42,7 @@ def make_split(name: str, persons: int, config, vocab_path: pathlib.Path):
     token_ids[:, 0], token_ids[:, 12], token_ids[:, 13:] = tokens.cls, tokens.sep, tokens.pad
     phrase_ids = np.zeros_like(token_ids)
     phrase_ids[:, 2:4], phrase_ids[:, 6:9] = 1, 2
-    return batches_lib.Split(
+    return split_lib.Split(
         name=name,
         dataset="noise/1.0.0",
         images=files,
@@ -78,7 +79,7 @@ def data(config, tmp_path, monkeypatch):
     vocab_path.write_text("\n".join(words) + "\n")
     persons = {"train": 6, "val": 3, "test": 4}
     splits = {name: make_split(name, n, config, vocab_path) for name, n in persons.items()}
-    monkeypatch.setattr(batches_lib, "load_split", lambda _, name: splits[name])
+    monkeypatch.setattr(split_lib, "load_split", lambda _, name: splits[name])
     builder = types.SimpleNamespace(info=types.SimpleNamespace(splits=splits))
     monkeypatch.setattr(registry, "prepared_builder", lambda _: builder)
     return splits
@@ -176,7 +177,7 @@ def test_the_best_on_val_is_exported_and_scored(config, data, scripted, cheap_st
         "step": 3,
         "selected_on": "val",
     }
-    params, _, vocab_path = manager.load_model(tmp_path / "model")
+    params, _, vocab_path = export.load_model(tmp_path / "model")
     last = stored_state(tmp_path, config, data, step=6).params
     with manager.Checkpoints(tmp_path, read_only=True) as saved:
         best = saved.restore_best(run.build(config, vocab_path).state.params)
@@ -270,7 +271,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_state(
 
 
 def test_a_workdir_of_another_configuration_is_refused(config, data, tmp_path):
-    config_lib.prepare(tmp_path, config)
+    workdir_lib.prepare(tmp_path, config)
     with config.unlocked():
         config.optimizer.learning_rate = 0.5
         config.train.log_every = 7
@@ -283,29 +284,29 @@ def test_a_workdir_of_another_configuration_is_refused(config, data, tmp_path):
 
 
 def test_max_steps_may_change_unless_the_schedule_is_stretched_to_it(config, tmp_path):
-    config_lib.prepare(tmp_path / "epoch", config)
+    workdir_lib.prepare(tmp_path / "epoch", config)
     with config.unlocked():
         config.train.max_steps = 9
-    config_lib.prepare(tmp_path / "epoch", config)
+    workdir_lib.prepare(tmp_path / "epoch", config)
     with config.unlocked():
         config.optimizer.schedule = "step"
-    config_lib.prepare(tmp_path / "step", config)
+    workdir_lib.prepare(tmp_path / "step", config)
     with config.unlocked():
         config.train.max_steps = 10
     with pytest.raises(UsageError, match="config.train.max_steps: 9 there, 10 now"):
-        config_lib.prepare(tmp_path / "step", config)
+        workdir_lib.prepare(tmp_path / "step", config)
 
 
 def test_an_unwritable_workdir_is_named(config, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match=r"--workdir=.*file/run: .*Choose another"):
-        config_lib.prepare(tmp_path / "file" / "run", config)
+        workdir_lib.prepare(tmp_path / "file" / "run", config)
 
 
 def test_checkpoints_without_a_config_are_refused(config, tmp_path):
     (tmp_path / "checkpoints").mkdir()
     with pytest.raises(UsageError, match="holds checkpoints but no config.json"):
-        config_lib.prepare(tmp_path, config)
+        workdir_lib.prepare(tmp_path, config)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import numpy as np
 import optax
 import pytest
 
+from cada_jax.distributed import batch as batch_lib
 from cada_jax.distributed import mesh as mesh_lib
 from cada_jax.models import cada
 from cada_jax.training import train_step
@@ -19,7 +20,7 @@ def build(config, tx, devices=1):
     model = cada.from_config(config)
     state = train_step.init_state(model, tx, config, mesh)
     step = train_step.make_train_step(model, tx, config, mesh)
-    return state, step, mesh_lib.to_global(mesh, batch_for(config))
+    return state, step, batch_lib.to_global(mesh, batch_for(config))
 
 
 def test_one_batch_is_overfitted_and_the_gate_moves(tiny_config):

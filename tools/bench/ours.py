@@ -13,11 +13,13 @@ from flax.traverse_util import flatten_dict
 from bench import flops, work
 from bench.side import forget_peak_memory, peak_memory, stopwatch
 from cada_jax.checkpoints.torch import convert
+from cada_jax.distributed import batch as batch_lib
 from cada_jax.distributed import mesh
 from cada_jax.models.cada import from_config, init_params
-from cada_jax.models.preprocess import normalize
+from cada_jax.models.preprocess import normalize_pixels
 from cada_jax.retrieval import encode as encode_lib
 from cada_jax.retrieval import rerank as rerank_lib
+from cada_jax.retrieval import search
 from cada_jax.text import padding
 from cada_jax.training import optimizer, train_step
 from config_file import load_config
@@ -114,7 +116,7 @@ class Ours:
 
         def forward_pass(params, first, *rest):
             if part == "vit":
-                first = normalize(first)
+                first = normalize_pixels(first)
             method = {"vit": "encode_image", "text": "encode_text", "decoder": "decode"}[part]
             return self.model.apply({"params": params}, first, *rest, method=method)
 
@@ -126,7 +128,7 @@ class Ours:
         state = train_step.init_state(self.model, tx, self.config, self.mesh)
         program = train_step.make_train_step(self.model, tx, self.config, self.mesh)
         batch = self.train_batch()
-        return program, (state, mesh.to_global(self.mesh, batch), jax.random.key(0))
+        return program, (state, batch_lib.to_global(self.mesh, batch), jax.random.key(0))
 
     def train_batch(self) -> dict:
         """The batch of the training step, cut to the length it needs."""
@@ -154,10 +156,11 @@ class Ours:
           steps: of each kind, after the first two of each.
         """
         from cada_jax.data import batches as batches_lib
+        from cada_jax.data import split as split_lib
         from cada_jax.training import loop
 
         config = load_config(name)
-        split = batches_lib.load_split(config, "train")
+        split = split_lib.load_split(config, "train")
         model, tx = from_config(config), optimizer.make_optimizer(config, 1000)
         holder = [train_step.init_state(model, tx, config, self.mesh)]
         step = train_step.make_train_step(model, tx, config, self.mesh)
@@ -208,7 +211,7 @@ class Ours:
     def topk(self, k: int) -> float:
         """Seconds of stage one."""
         start = self.now()
-        encode_lib.global_topk(self.queries.embeddings, self.gallery.embeddings, k, self.mesh)
+        search.global_topk(self.queries.embeddings, self.gallery.embeddings, k, self.mesh)
         return self.now() - start
 
     def rerank(self, indices: np.ndarray, batch: int) -> tuple[float, np.ndarray]:

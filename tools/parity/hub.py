@@ -16,7 +16,7 @@ from cada_jax.checkpoints.torch import convert, files
 from cada_jax.checkpoints.torch.names import dialect_of, translate
 from cada_jax.common.errors import MissingFileError, UsageError
 from cada_jax.models.cada import from_config, init_params
-from cada_jax.models.preprocess import normalize
+from cada_jax.models.preprocess import normalize_pixels
 from cada_jax.text.tokenizer import clean_caption, load_tokenizer
 from config_file import load_config
 from parity.golden import as_released
@@ -115,7 +115,7 @@ def _read_images(folder, size) -> np.ndarray | None:
         except OSError as err:
             raise UsageError(f"{path} is no readable image: {err}") from err
         pictures.append(np.asarray(resized))
-    return np.asarray(normalize(np.stack(pictures)))
+    return np.asarray(normalize_pixels(np.stack(pictures)))
 
 
 def _read_captions(file, vocab, checkpoint, config) -> np.ndarray | None:

@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cada_jax.distributed.mesh import make_mesh, to_global
+from cada_jax.distributed.batch import to_global
+from cada_jax.distributed.mesh import make_mesh
 from cada_jax.models.cada import from_config
 from cada_jax.models.position_embedding import resize_positions
 from cada_jax.objective import losses

@@ -7,11 +7,13 @@ import jax
 import numpy as np
 
 from cada_jax.common.errors import MissingFileError
-from cada_jax.distributed.mesh import data_sharding, make_mesh, replicated
+from cada_jax.distributed.mesh import make_mesh
+from cada_jax.distributed.partitioning import data_sharding, replicated
 from cada_jax.objective.objective import loss_terms
-from cada_jax.retrieval.encode import Retrieved, embed_gallery, embed_queries, global_topk
+from cada_jax.retrieval.encode import embed_gallery, embed_queries
 from cada_jax.retrieval.metrics import rank_metrics
 from cada_jax.retrieval.rerank import rerank
+from cada_jax.retrieval.search import Retrieved, global_topk
 from cada_jax.text.attribute_phrases import annotate, make_tagger
 from cada_jax.text.tokenizer import Tokenizer, clean_caption
 from parity.golden import Golden, before_normalising, channels_last

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from cada_jax.common.errors import MissingFileError, UsageError
+from cada_jax.common.files import whole_file
 
 SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".safetensors")
 # What a Hugging Face folder may hold, first found first read.
@@ -100,15 +101,12 @@ def write_checkpoint(path: str | os.PathLike, tensors: Mapping[str, np.ndarray],
             shared[id(array)] = torch.from_numpy(np.array(array, order="C"))
         state[name] = shared[id(array)]
     path = Path(path)
-    part = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save({"model": state, "config": config}, part)
-        part.replace(path)
+        with whole_file(path) as partial:
+            torch.save({"model": state, "config": config}, partial)
     except (OSError, RuntimeError) as err:
         raise UsageError(f"cannot write {path}: {err}") from err
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _torch(path):

@@ -10,7 +10,6 @@ One example is one image with its captions, cleaned, tokenized and tagged once:
 """
 
 import dataclasses
-import hashlib
 import shutil
 from pathlib import Path
 
@@ -20,11 +19,12 @@ import tensorflow_datasets as tfds
 from cada_jax.common.errors import UsageError
 from cada_jax.text.attribute_phrases import TAG_UNITS, TAGGERS, CaptionEncoder
 from cada_jax.text.tokenizer import Tokenizer, load_tokenizer
-
-VOCABULARY_FILE = "vocab.txt"
-BERT_VOCABULARY = "bert-base-uncased"
-# SHA-256 of the vocabulary published as bert-base-uncased, the one real data sets use.
-BERT_DIGEST = "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3"
+from cada_jax.text.vocabulary import (
+    BERT_DIGEST,
+    BERT_VOCABULARY,
+    VOCABULARY_FILE,
+    vocabulary_digest,
+)
 
 
 def caption_features(max_length: int) -> tfds.features.FeaturesDict:
@@ -45,12 +45,6 @@ def caption_features(max_length: int) -> tfds.features.FeaturesDict:
             ),
         }
     )
-
-
-def vocabulary_digest(path: str | Path) -> str:
-    """Returns the SHA-256 of a vocabulary file, in hexadecimal."""
-    text = Path(path).read_bytes().replace(b"\r\n", b"\n").rstrip(b"\n") + b"\n"
-    return hashlib.sha256(text).hexdigest()
 
 
 def store_vocabulary(tokenizer: Tokenizer, folder: str | Path) -> None:

@@ -16,7 +16,7 @@ import tensorflow_datasets as tfds
 from google.protobuf import json_format
 
 from cada_jax.common.errors import UsageError
-from cada_jax.data.preparation.features import VOCABULARY_FILE
+from cada_jax.text.vocabulary import VOCABULARY_FILE
 
 METADATA_FILES = ("dataset_info.json", "features.json", VOCABULARY_FILE)
 RECORD_FRAME = 16  # bytes that the TFRecord format puts around a record

@@ -12,7 +12,7 @@ import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
 from ml_collections import FrozenConfigDict
 
-from cada_jax.checkpoints import manager
+from cada_jax.checkpoints import export
 from cada_jax.checkpoints.torch import convert as convert_lib
 from cada_jax.checkpoints.torch import files as files_lib
 from cada_jax.checkpoints.weights import load_initial
@@ -382,7 +382,7 @@ def test_the_tool_converts_there_and_back_bit_by_bit(
     assert content["model"][word].data_ptr() == content["model"][copy].data_ptr()
     # No flags: config and vocabulary travel inside the .pth.
     assert convert([str(tmp_path / "back.pth"), str(again)]) == 0
-    first, second = (manager.load_model(path) for path in (model, again))
+    first, second = (export.load_model(path) for path in (model, again))
     assert_equal(flatten_dict(second[0], sep="/"), flatten_dict(first[0], sep="/"))
     assert second[1].to_json() == first[1].to_json()
     assert second[2].read_text() == first[2].read_text()
@@ -393,7 +393,7 @@ def test_dropping_a_trained_gate_prints_its_cost(
 ):
     leaves = gated_leaves(tiny_config, 0.3)
     model, target = tmp_path / "model", tmp_path / "model.pth"
-    manager.save_model(model, unflatten_dict(leaves, sep="/"), tiny_config, vocab)
+    export.save_model(model, unflatten_dict(leaves, sep="/"), tiny_config, vocab)
     assert convert([str(model), str(target)]) == 2
     assert "--drop_gate" in capsys.readouterr().err and not target.exists()
     assert convert([str(model), str(target), "--drop_gate"]) == 0
@@ -403,7 +403,7 @@ def test_dropping_a_trained_gate_prints_its_cost(
     kept = tmp_path / "kept.pth"
     assert convert([str(model), str(kept), "--keep_extras"]) == 0
     assert convert([str(kept), str(tmp_path / "back")]) == 0
-    back, _, _ = manager.load_model(tmp_path / "back")
+    back, _, _ = export.load_model(tmp_path / "back")
     assert_equal(flatten_dict(back, sep="/"), leaves)
 
 

@@ -1,0 +1,160 @@
+"""Vocabularies: where they lie, what must be in them, and whether two of them agree.
+
+A vocabulary is a text file with one WordPiece a line; the line number is the token's id. Every
+check of a vocabulary in the project is here.
+"""
+
+import hashlib
+import itertools
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from cada_jax.common.errors import MissingFileError, UsageError
+
+# Name in our code -> entry of the vocabulary file.
+SPECIAL_TOKENS = {
+    "pad": "[PAD]",
+    "cls": "[CLS]",
+    "sep": "[SEP]",
+    "mask": "[MASK]",
+    "dec": "[DEC]",
+    "enc": "[ENC]",
+}
+UNKNOWN_TOKEN = "[UNK]"
+# BERT's own file has none of these: they follow its last entry, as in BLIP.
+APPENDED = ("[DEC]", "[ENC]")
+VOCABULARY_FILE = "vocab.txt"
+BERT_VOCABULARY = "bert-base-uncased"
+# SHA-256 of the vocabulary published as bert-base-uncased, the one real data sets use.
+BERT_DIGEST = "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3"
+
+
+def find_vocabulary(path_or_hub_name: str | Path) -> Path:
+    """Returns the vocabulary file of a path, a folder holding vocab.txt, or a hub name.
+
+    A hub name ("bert-base-uncased") is looked for in the local Hugging Face cache first.
+
+    Raises:
+      MissingFileError: it is none of these, or the hub cannot be reached.
+    """
+    path = Path(path_or_hub_name).expanduser()
+    if path.is_file():
+        return path
+    if path.is_dir():
+        return path / VOCABULARY_FILE
+    return _hub_file(str(path_or_hub_name))
+
+
+def read_vocabulary(path: Path) -> dict[str, int]:
+    """The entries of a WordPiece vocabulary with their ids, the appended ones included.
+
+    Raises:
+      MissingFileError: there is no such file.
+      UsageError: it is no WordPiece vocabulary, or has an entry twice.
+    """
+    if not path.is_file():
+        raise MissingFileError(
+            f"vocabulary file {path} does not exist: expected a text file with one WordPiece "
+            "per line (BERT's vocab.txt)"
+        )
+    try:
+        lines = path.read_text(encoding="utf-8").rstrip("\n").split("\n")
+    except UnicodeDecodeError as err:
+        raise UsageError(f"vocabulary file {path} is not UTF-8 text: {err}") from err
+    entries = [line.rstrip("\r") for line in lines]
+    entries += [token for token in APPENDED if token not in entries]
+    vocabulary = {entry: i for i, entry in enumerate(entries)}
+    if len(vocabulary) != len(entries):
+        twice = next(entry for i, entry in enumerate(entries) if vocabulary[entry] != i)
+        raise UsageError(f"vocabulary file {path} has the entry {twice!r} more than once")
+    needed = [*SPECIAL_TOKENS.values(), UNKNOWN_TOKEN]
+    missing = [token for token in needed if token not in vocabulary]
+    if missing:
+        raise UsageError(
+            f"vocabulary file {path} lacks {', '.join(missing)}: expected a WordPiece "
+            "vocabulary such as BERT's vocab.txt, one entry per line"
+        )
+    return vocabulary
+
+
+def vocabulary_digest(path: str | Path) -> str:
+    """Returns the SHA-256 of a vocabulary file, in hexadecimal."""
+    text = Path(path).read_bytes().replace(b"\r\n", b"\n").rstrip(b"\n") + b"\n"
+    return hashlib.sha256(text).hexdigest()
+
+
+def check_same_vocabulary(vocabularies: dict[str, Path]) -> None:
+    """Raises UsageError unless all of these data sets were prepared with one vocabulary.
+
+    Args:
+      vocabularies: name of a prepared set -> its vocabulary file.
+    """
+    (first, path), *others = vocabularies.items()
+    for name, other in others:
+        if vocabulary_digest(other) != vocabulary_digest(path):
+            raise UsageError(
+                f"{first} and {name} were prepared with different vocabularies ({path}, {other}), "
+                "so one model cannot read both: prepare them with the same --vocab"
+            )
+
+
+def check_model_tokens(config: ConfigDict, path: Path) -> None:
+    """Checks that the model counts and finds its tokens as a vocabulary file does.
+
+    Raises:
+      UsageError: names the first field of config.model that differs, with both values.
+    """
+    vocabulary = read_vocabulary(path)
+    if config.model.text.vocab_size != len(vocabulary):
+        raise UsageError(
+            f"config.model.text.vocab_size is {config.model.text.vocab_size}, but the vocabulary "
+            f"{path} has {len(vocabulary)} entries ([DEC] and [ENC] included): set "
+            f"--config.model.text.vocab_size={len(vocabulary)} or take another vocabulary"
+        )
+    for name, token in SPECIAL_TOKENS.items():
+        expected = vocabulary[token]
+        if config.model.tokens[name] != expected:
+            raise UsageError(
+                f"config.model.tokens.{name} is {config.model.tokens[name]}, but the vocabulary "
+                f"{path} has it at {expected}: set --config.model.tokens.{name}={expected} or take "
+                "another vocabulary"
+            )
+
+
+def _entries(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").splitlines()
+
+
+def check_same_ids(ours: Path, theirs: Path, origin: str) -> None:
+    """Raises UsageError if two vocabularies give a word different ids.
+
+    One may lack the entries that the tokenizer appends.
+    """
+    pairs = itertools.zip_longest(_entries(ours), _entries(theirs))
+    for number, (a, b) in enumerate(pairs):
+        if a != b and not (a is None and b in APPENDED or b is None and a in APPENDED):
+            raise UsageError(
+                f"{origin} was trained with another vocabulary: id {number} is {b!r} in {theirs} "
+                f"and {a!r} in {ours}. Prepare the data with config.data.vocab={theirs}, or "
+                "choose another config.init_from."
+            )
+
+
+def _hub_file(name: str) -> Path:
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+
+    problem: Exception | None = None
+    try:
+        cached = try_to_load_from_cache(name, "vocab.txt")
+        if isinstance(cached, str):
+            return Path(cached)
+        return Path(hf_hub_download(name, "vocab.txt"))
+    except Exception as err:  # the hub client's errors have no common base
+        problem = err
+    raise MissingFileError(
+        f"no vocabulary {name!r}: it is neither a file, nor a folder holding vocab.txt, nor could "
+        f"it be fetched from the Hugging Face hub ({type(problem).__name__}). For BERT's "
+        "vocabulary download https://huggingface.co/bert-base-uncased/resolve/main/vocab.txt "
+        "and give that file's path instead (--vocab of tools/prepare_data.py)"
+    ) from problem
