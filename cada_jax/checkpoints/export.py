@@ -12,6 +12,7 @@ import orbax.checkpoint as ocp
 from ml_collections import ConfigDict
 
 from cada_jax import config as config_lib
+from cada_jax.checkpoints.local_path import LocalPath
 from cada_jax.checkpoints.manager import _unreadable
 from cada_jax.common import files
 from cada_jax.common.errors import MissingFileError
@@ -82,7 +83,7 @@ def save_model(
         if card is not None:
             files.write_text(partial / CARD_FILE, json.dumps(card, indent=2) + "\n")
     with ocp.StandardCheckpointer() as checkpointer:  # synchronises the processes itself
-        checkpointer.save(partial / "params", host_params)
+        checkpointer.save(LocalPath(partial / "params"), host_params)
     if writer:
         shutil.rmtree(old, ignore_errors=True)
         if path.exists():
@@ -109,7 +110,7 @@ def load_model(name: str | os.PathLike) -> tuple[dict, ConfigDict, pathlib.Path]
     config = config_lib.read_config(path / config_lib.CONFIG_FILE)
     try:
         with ocp.StandardCheckpointer() as checkpointer:
-            params = checkpointer.restore(path / "params")
+            params = checkpointer.restore(LocalPath(path / "params"))
     except Exception as e:
         raise _unreadable(str(path / "params"), e) from e
     return jax.tree.map(np.asarray, params), config, path / VOCABULARY_FILE

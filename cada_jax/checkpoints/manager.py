@@ -20,6 +20,7 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
+from cada_jax.checkpoints.local_path import LocalPath
 from cada_jax.common.errors import NoRoomError, UsageError
 from cada_jax.common.pytrees import compare_trees
 from cada_jax.distributed import processes
@@ -39,7 +40,7 @@ def _manager(folder: pathlib.Path, item: str, keep: int | None, read_only: bool)
             folder.mkdir(parents=True, exist_ok=True)
         processes.sync(str(folder))
     return ocp.CheckpointManager(
-        folder,
+        LocalPath(folder),
         item_handlers={item: ocp.StandardCheckpointHandler(), "info": ocp.JsonCheckpointHandler()},
         options=ocp.CheckpointManagerOptions(
             max_to_keep=None if read_only else keep,  # its own read_only warns at every start
