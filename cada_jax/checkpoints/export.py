@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from cada_jax import config as config_lib
 from cada_jax.checkpoints.local_path import LocalPath
-from cada_jax.checkpoints.manager import _unreadable
+from cada_jax.checkpoints.stored import unreadable
 from cada_jax.common import files
 from cada_jax.common.errors import MissingFileError
 from cada_jax.common.pytrees import to_host
@@ -112,5 +112,5 @@ def load_model(name: str | os.PathLike) -> tuple[dict, ConfigDict, pathlib.Path]
         with ocp.StandardCheckpointer() as checkpointer:
             params = checkpointer.restore(LocalPath(path / "params"))
     except Exception as e:
-        raise _unreadable(str(path / "params"), e) from e
+        raise unreadable(path / "params", e) from e
     return jax.tree.map(np.asarray, params), config, path / VOCABULARY_FILE
