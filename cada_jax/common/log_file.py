@@ -8,6 +8,7 @@ import contextlib
 import logging
 import os
 import pathlib
+import sys
 import tempfile
 import threading
 import time
@@ -44,7 +45,7 @@ def _append(folder: pathlib.Path | None, text: str) -> pathlib.Path | None:
 class _ToFile(logging.Handler):
     """Appends records to the log file of a folder, which appears with the first of them."""
 
-    def __init__(self, folder: pathlib.Path):
+    def __init__(self, folder: pathlib.Path | None):
         super().__init__(logging.WARNING)
         self._folder = folder
 
@@ -61,9 +62,9 @@ class _Diversion:
         self._open = 0
         self._console: list[logging.Handler] = []
         self._handler: logging.Handler | None = None
-        self._hook = None
+        self._hooks = None
 
-    def open(self, folder: pathlib.Path) -> None:
+    def open(self, folder: pathlib.Path | None) -> None:
         with self._lock:
             self._open += 1
             # With --verbosity=0 or more the console is where the user asked for them.
@@ -76,23 +77,24 @@ class _Diversion:
             if self._open == 0 and self._handler:
                 self._stop()
 
-    def _start(self, folder: pathlib.Path) -> None:
+    def _start(self, folder: pathlib.Path | None) -> None:
         root, self._handler = logging.getLogger(), _ToFile(folder)
         self._handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
         self._console = [handler for handler in root.handlers if _speaks(handler)]
         for handler in self._console:
             root.removeHandler(handler)
         root.addHandler(self._handler)
-        self._hook = threading.excepthook
+        self._hooks = threading.excepthook, sys.unraisablehook
 
         def into_file(args) -> None:
             if args.exc_value is not None:
                 _append(folder, "".join(traceback.format_exception(args.exc_value)))
 
-        threading.excepthook = into_file
+        threading.excepthook = sys.unraisablehook = into_file
 
     def _stop(self) -> None:
-        root, threading.excepthook = logging.getLogger(), self._hook
+        root = logging.getLogger()
+        threading.excepthook, sys.unraisablehook = self._hooks
         root.removeHandler(self._handler)
         for handler in self._console:
             root.addHandler(handler)
@@ -103,13 +105,13 @@ _DIVERSION = _Diversion()
 
 
 @contextlib.contextmanager
-def quiet_libraries(folder: str | os.PathLike) -> Iterator[None]:
+def quiet_libraries(folder: str | os.PathLike | None) -> Iterator[None]:
     """While it is open, warnings and errors that are logged go to FOLDER/log.txt alone.
 
     So do the tracebacks of threads that die. With `--verbosity=0` or more the console keeps them.
-    Blocks may overlap: the first names the folder.
+    Blocks may overlap: the first names the folder; None is for the temporary folder.
     """
-    _DIVERSION.open(pathlib.Path(folder))
+    _DIVERSION.open(folder and pathlib.Path(folder))
     try:
         yield
     finally:
