@@ -109,13 +109,24 @@ def _flags_in(tree: ast.Module) -> set[str]:
 
 
 @functools.cache
-def known_flags(path: pathlib.Path) -> frozenset[str]:
-    """Flags of a command: those that its file or a file it imports directly defines."""
-    found = _flags_in(_tree(path)) | {"help", "version"}
-    for module in _imported(_tree(path)):
-        if module.split(".")[0] in ("cada_jax", "tools"):
-            source = _source_of(module)
-            found |= _flags_in(_tree(source)) if source else set()
+def known_flags(module: str) -> frozenset[str]:
+    """Flags of a command: those that its file defines, or a file that it imports.
+
+    Imports of `tools` are followed through, those of the package by one step: most of it is no
+    command line.
+    """
+    found, seen, waiting = {"help", "version"}, set(), [module]
+    while waiting:
+        name = waiting.pop()
+        source = _source_of(name)
+        if source is None or source in seen:
+            continue
+        seen.add(source)
+        found |= _flags_in(_tree(source))
+        if name == module or name.startswith("tools."):
+            waiting += [
+                m for m in _imported(_tree(source)) if m.startswith(("cada_jax.", "tools."))
+            ]
     return frozenset(found)
 
 
@@ -123,12 +134,14 @@ def known_flags(path: pathlib.Path) -> frozenset[str]:
 def _subcommands() -> dict[str, str]:
     """Name -> module of the commands of `python -m cada_jax`, read off their table."""
     found = {}
-    for node in ast.walk(_tree(ROOT / "cada_jax" / "__main__.py")):
-        for key, value in zip(getattr(node, "keys", ()), getattr(node, "values", ()), strict=True):
-            strings = (n.value for n in ast.walk(value) if isinstance(n, ast.Constant))
-            modules = [s for s in strings if str(s).startswith("cada_jax.")]
-            if isinstance(key, ast.Constant) and modules:
-                found[key.value] = modules[0]
+    tables = (n for n in ast.walk(_tree(ROOT / "cada_jax/__main__.py")) if isinstance(n, ast.Dict))
+    for key, value in (
+        (k, v) for table in tables for k, v in zip(table.keys, table.values, strict=True)
+    ):
+        strings = (n.value for n in ast.walk(value) if isinstance(n, ast.Constant))
+        modules = [s for s in strings if str(s).startswith("cada_jax.")]
+        if isinstance(key, ast.Constant) and modules:
+            found[key.value] = modules[0]
     return found
 
 
@@ -144,12 +157,11 @@ def wrong_commands(text: str) -> list[str]:
                 wrong.append(f"python -m cada_jax {name}")
                 continue
             module = _subcommands()[name]
-        source = _source_of(module)
-        if source is None:
+        if _source_of(module) is None:
             wrong.append(f"python -m {module}")
             continue
         # `--config.FIELD` is checked as a field.
-        unknown = set(flags) - known_flags(source)
+        unknown = set(flags) - known_flags(module)
         wrong += [f"{module} --{flag}" for flag in sorted(unknown)]
     return wrong
 
