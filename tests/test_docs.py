@@ -1,227 +1,77 @@
 """The documents: links lead somewhere, commands, flags, fields and paths that they name exist."""
 
 import ast
-import functools
-import pathlib
-import re
 import textwrap
-from collections.abc import Iterator
 
+import numpy as np
 import pytest
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-README_LINES = 160
-
-# Folders of the repository that hold documents; runs and environments beside them are not ours.
-_FOLDERS = (".github", "cada_jax", "configs", "tests", "tools")
-DOCUMENTS = sorted(
-    path.relative_to(ROOT).as_posix()
-    for path in [*ROOT.glob("*.md"), *(p for f in _FOLDERS for p in (ROOT / f).rglob("*.md"))]
+from tests.documents import (
+    CONFIG_FILE,
+    DOCUMENTS,
+    FENCE,
+    ROOT,
+    broken_links,
+    commands,
+    missing_paths,
+    read,
+    wrong_commands,
+    wrong_fields,
 )
 
-_FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
-_LINK = re.compile(r"\]\(([^)\s]+)\)")
-# A command ends with its line, its inline code, a comment or the next command.
-_COMMAND = re.compile(r"python (?:-m ((?:cada_jax|tools)[\w.]*)|(tools/\S+\.py))([^\n`]*)")
-_END = re.compile(r"\s#\s|\s#$|&&|[;|]")
-_FLAG = re.compile(r"(?<![\w-])--(\w+)")
-_FIELD = re.compile(r"(?<![\w./])(?:--)?config\.((?:[a-z]\w*\.)*[a-z]\w*)")
-_SET = re.compile(r"--set((?:\s+\w+\.\w+=\S+)+)")
-_CONFIG_FILE = re.compile(r"configs/(\w+)\.py(?::(\w+))?")
-_PATH = re.compile(r"(?<![\w./~-])((?:cada_jax|configs|tests|tools|\.github|\.ci)/[\w./-]*\w)")
-
-
-def _read(document: str) -> str:
-    """A document, with lines that a backslash or an inline code continues joined."""
-    text = (ROOT / document).read_text(encoding="utf-8").replace("\\\n", " ")
-    inline = r"(?<!`)`(?!`)[^`\n]*\n[^`\n]*`(?!`)"
-    return re.sub(inline, lambda match: match[0].replace("\n", " "), text)
-
-
-def _prose(text: str) -> str:
-    return _FENCE.sub("", text)
-
-
-def _slug(heading: str) -> str:
-    """The anchor that GitHub gives a heading."""
-    kept = re.sub(r"[^\w\- ]", "", heading.strip().lower())
-    return kept.replace(" ", "-")
-
-
-def _anchors(path: pathlib.Path) -> set[str]:
-    text = _prose(path.read_text(encoding="utf-8"))
-    return {_slug(heading) for heading in re.findall(r"^#+ (.+)$", text, re.MULTILINE)}
-
-
-def broken_links(document: str, text: str) -> list[str]:
-    """The relative links of a document that lead nowhere, anchors included."""
-    broken = []
-    for link in _LINK.findall(_prose(text)):
-        if re.match(r"[a-z]+:", link):
-            continue
-        name, _, anchor = link.partition("#")
-        path = (ROOT / document).parent / name if name else ROOT / document
-        is_there = path.exists() and path.resolve().is_relative_to(ROOT)
-        if not is_there or (anchor and anchor not in _anchors(path)):
-            broken.append(link)
-    return broken
-
-
-def commands(text: str) -> Iterator[tuple[str, list[str], str]]:
-    """(module, its flags, its arguments as text) of every command that runs a module of ours."""
-    for module, script, rest in _COMMAND.findall(text):
-        arguments = _END.split(rest, maxsplit=1)[0]
-        name = module.rstrip(".") or script.removesuffix(".py").replace("/", ".")
-        yield name, _FLAG.findall(arguments), arguments
-
-
-def _source_of(module: str) -> pathlib.Path | None:
-    """The file that `python -m module` runs, or that an import of it reads; None without one.
-
-    Nothing is imported: `importlib.util.find_spec` would import the packages above a module.
-    """
-    path = ROOT / module.replace(".", "/")
-    candidates = (path.with_suffix(".py"), path / "__main__.py", path / "__init__.py")
-    return next((p for p in candidates if p.is_file()), None)
-
-
-@functools.cache
-def _tree(path: pathlib.Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"))
-
-
-def _imported(tree: ast.Module) -> Iterator[str]:
-    """Modules of ours that a file imports, wherever it does; names that are no modules too."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            yield from (node.module, *(f"{node.module}.{alias.name}" for alias in node.names))
-
-
-def _flags_in(tree: ast.Module) -> set[str]:
-    """Flags that a file defines: strings that begin with "--", and first arguments of DEFINE_*."""
-    found = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            found |= {match[1] for match in [re.fullmatch(r"--(\w+)", node.value)] if match}
-        if isinstance(node, ast.Call) and getattr(node.func, "attr", "").startswith("DEFINE_"):
-            found.add(node.args[0].value)
-    return found
-
-
-@functools.cache
-def known_flags(module: str) -> frozenset[str]:
-    """Flags of a command: those that its file defines, or a file that it imports.
-
-    Imports of `tools` are followed through, those of the package by one step: most of it is no
-    command line.
-    """
-    found, seen, waiting = {"help", "version"}, set(), [module]
-    while waiting:
-        name = waiting.pop()
-        source = _source_of(name)
-        if source is None or source in seen:
-            continue
-        seen.add(source)
-        found |= _flags_in(_tree(source))
-        if name == module or name.startswith("tools."):
-            waiting += [
-                m for m in _imported(_tree(source)) if m.startswith(("cada_jax.", "tools."))
-            ]
-    return frozenset(found)
-
-
-@functools.cache
-def _subcommands() -> dict[str, str]:
-    """Name -> module of the commands of `python -m cada_jax`, read off their table."""
-    found = {}
-    tables = (n for n in ast.walk(_tree(ROOT / "cada_jax/__main__.py")) if isinstance(n, ast.Dict))
-    for key, value in (
-        (k, v) for table in tables for k, v in zip(table.keys, table.values, strict=True)
-    ):
-        strings = (n.value for n in ast.walk(value) if isinstance(n, ast.Constant))
-        modules = [s for s in strings if str(s).startswith("cada_jax.")]
-        if isinstance(key, ast.Constant) and modules:
-            found[key.value] = modules[0]
-    return found
-
-
-def wrong_commands(text: str) -> list[str]:
-    """What is wrong with the commands of a document: modules and flags that are not there."""
-    wrong = []
-    for module, flags, arguments in commands(text):
-        if module == "cada_jax":
-            name = next(iter(re.findall(r"^\s*([a-z]\w*)", arguments)), None)
-            if name is None:  # COMMAND, --help or nothing: there is no module to look at
-                continue
-            if name not in _subcommands():
-                wrong.append(f"python -m cada_jax {name}")
-                continue
-            module = _subcommands()[name]
-        if _source_of(module) is None:
-            wrong.append(f"python -m {module}")
-            continue
-        # `--config.FIELD` is checked as a field.
-        unknown = set(flags) - known_flags(module)
-        wrong += [f"{module} --{flag}" for flag in sorted(unknown)]
-    return wrong
-
-
-def wrong_fields(text: str, config) -> list[str]:
-    """Fields of the configuration that a document names and that are not there."""
-    names = [name for name in _FIELD.findall(text) if name.split(".")[-1] not in ("json", "py")]
-    for group in _SET.findall(text):
-        names += [setting.partition("=")[0] for setting in group.split()]
-    wrong = []
-    for name in names:
-        value = config
-        for part in name.split("."):
-            if not hasattr(value, "keys") or part not in value:
-                wrong.append(name)
-                break
-            value = value[part]
-    return wrong
-
-
-def missing_paths(text: str) -> list[str]:
-    """Paths below our folders that a document names and that are not there."""
-    return [path for path in _PATH.findall(text) if not (ROOT / path).exists()]
+README_LINES = 160
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_every_link_leads_somewhere(document):
-    assert broken_links(document, _read(document)) == []
+    assert broken_links(document, read(document)) == []
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_every_command_and_its_flags_exist(document):
-    assert wrong_commands(_read(document)) == []
+    assert wrong_commands(read(document)) == []
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_every_field_that_is_named_exists(document, load_config):
     allowed = {"loss.margin_weight"}  # what the guide shows how to add
-    found = set(wrong_fields(_read(document), load_config("default")))
+    found = set(wrong_fields(read(document), load_config("default")))
     assert found - (allowed if document.endswith("CONTRIBUTING.md") else set()) == set()
 
 
 @pytest.mark.parametrize("document", [d for d in DOCUMENTS if d != "CHANGELOG.md"])
 def test_every_path_that_is_named_exists(document):
     new = {"cada_jax/data/datasets/mypeople/builder.py"}  # what the guide shows how to add
-    found = set(missing_paths(_read(document)))
+    found = set(missing_paths(read(document)))
     assert found - (new if document.endswith("CONTRIBUTING.md") else set()) == set()
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_every_configuration_and_variant_that_is_named_exists(document, load_config):
-    for name, variant in set(_CONFIG_FILE.findall(_read(document))):
+    for name, variant in set(CONFIG_FILE.findall(read(document))):
         load_config(name, *([variant] if variant.islower() or variant[:1].isdigit() else []))
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_python_in_a_document_can_be_parsed(document):
-    for _, language, body in _FENCE.findall((ROOT / document).read_text(encoding="utf-8")):
+    for _, language, body in FENCE.findall((ROOT / document).read_text(encoding="utf-8")):
         if language == "python":
             ast.parse(textwrap.dedent(body))
+
+
+def test_the_loss_that_the_guide_adds_is_what_it_says():
+    from cada_jax.objective import losses
+
+    guide = (ROOT / ".github" / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    source = next(body for _, _, body in FENCE.findall(guide) if "def margin" in body)
+    names = dict(vars(losses))
+    exec(textwrap.dedent(source), names)
+    rng, pids = np.random.default_rng(0), np.array([3, 3, 5, 7])
+    images, texts = rng.standard_normal((2, 4, 8)).astype(np.float32)
+    cosine = texts @ images.T
+    cosine /= np.outer(np.linalg.norm(texts, axis=1), np.linalg.norm(images, axis=1))
+    rows = [max(0, 0.2 + max(row[pids != pids[i]]) - row[i]) for i, row in enumerate(cosine)]
+    np.testing.assert_allclose(names["margin"](images, texts, pids), np.mean(rows), rtol=1e-5)
 
 
 def test_the_readme_is_a_door():
@@ -233,7 +83,7 @@ def test_the_readme_keeps_its_two_commands():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     demo = "python -m cada_jax.main --config=configs/synthetic.py --workdir=runs/demo"
     tests = "pip install torch==2.13.0 && pip install -e '.[dev,torch]' && python -m pytest -q"
-    blocks = [body.strip() for _, _, body in _FENCE.findall(text)]
+    blocks = [body.strip() for _, _, body in FENCE.findall(text)]
     assert tests in blocks
     assert any(b.startswith("git clone") and b.endswith(demo) and "\n" not in b for b in blocks)
 
