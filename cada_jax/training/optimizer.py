@@ -6,6 +6,11 @@ import optax
 from ml_collections import ConfigDict
 
 
+def total_steps(config: ConfigDict, steps_per_epoch: int) -> int:
+    """How many updates a run will have done at its end."""
+    return config.train.max_steps or config.train.epochs * steps_per_epoch
+
+
 def make_schedule(config: ConfigDict, steps_per_epoch: int) -> optax.Schedule:
     """The learning rate as a function of the step.
 
@@ -31,7 +36,7 @@ def make_schedule(config: ConfigDict, steps_per_epoch: int) -> optax.Schedule:
             f"an epoch has {steps_per_epoch} steps: the training split holds fewer pairs than "
             f"config.train.batch_size = {config.train.batch_size}"
         )
-    total = config.train.max_steps or config.train.epochs * steps_per_epoch
+    total = total_steps(config, steps_per_epoch)
 
     def schedule(step):
         if c.schedule == "epoch":
