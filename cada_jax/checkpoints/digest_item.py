@@ -96,6 +96,28 @@ def read(step_folder: pathlib.Path) -> StoredDigests | None:
         raise ValueError(f"its checksums cannot be read ({type(e).__name__}: {e})") from e
 
 
+def read_info(step_folder: pathlib.Path, kept: StoredDigests | None) -> dict[str, Any]:
+    """The dictionary that was saved beside the arrays of a checkpoint.
+
+    Args:
+      step_folder: of the checkpoint.
+      kept: what `read` returns of it.
+
+    Raises:
+      ValueError: it is missing or damaged.
+    """
+    file = step_folder / "info" / "metadata"
+    try:
+        info = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as e:
+        raise ValueError("info/metadata in it is missing") from e
+    except (OSError, ValueError) as e:
+        raise ValueError(f"info/metadata in it cannot be read ({e})") from e
+    if not isinstance(info, dict) or (kept and kept.info != info_digest(info)):
+        raise ValueError("info/metadata in it is not what was written")
+    return info
+
+
 def _was_written(step_folder: pathlib.Path) -> bool:
     """Whether Orbax's list of the items of a checkpoint names this one."""
     try:

@@ -136,7 +136,7 @@ def save_model(
     with target if writer else contextlib.nullcontext(files.partial_folder(path)) as partial:
         if writer:
             _write_texts(partial, host_params, config, vocab_path, card)
-        with log_file.quiet_libraries(path.parent):
+        with log_file.quiet_libraries(None):
             with ocp.StandardCheckpointer() as checkpointer:  # synchronises the processes itself
                 checkpointer.save(LocalPath(partial / "params"), host_params)
     return path

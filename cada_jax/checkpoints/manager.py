@@ -137,17 +137,11 @@ class Checkpoints:
         if self.best_step is None:
             return {}
         folder = stored.step_folder(self._best, self.best_step)
-        digest = stored.stored_digests(folder, self._root)
-        if not (folder / "info").is_dir():
-            raise stored.unreadable(folder, "the folder info in it is missing")
-        args = ocp.args.Composite(info=ocp.args.JsonRestore())
+        kept = stored.stored_digests(folder, self._root)
         try:
-            info = dict(self._best.restore(self.best_step, args=args)["info"])
-        except Exception as e:
-            raise stored.unreadable(folder, e, self._root) from e
-        if digest and digest.info != digest_item.info_digest(info):
-            raise stored.unreadable(folder, "info/metadata in it is not what was written")
-        return info
+            return digest_item.read_info(folder, kept)
+        except ValueError as e:
+            raise stored.unreadable(folder, str(e)) from e
 
     def save(self, step: int, state: Any) -> None:
         """Saves a training state under `step`, unless one is there. Old ones beyond `keep` go."""

@@ -62,7 +62,9 @@ def step_folder(manager: ocp.CheckpointManager, step: int) -> pathlib.Path:
     return pathlib.Path(str(manager.directory)) / str(step)
 
 
-def stored_digests(folder: pathlib.Path, log: pathlib.Path) -> digest_item.StoredDigests | None:
+def stored_digests(
+    folder: pathlib.Path, log: pathlib.Path | None = None
+) -> digest_item.StoredDigests | None:
     """The checksums of a checkpoint, None if it was saved without; UsageError if damaged."""
     try:
         return digest_item.read(folder)
