@@ -178,7 +178,7 @@ def evaluate_only(config: ConfigDict, workdir: str | os.PathLike) -> dict:
     timers = Timers()
     root = pathlib.Path(workdir).expanduser().absolute()
     if (root / config_lib.CONFIG_FILE).exists():
-        workdir_lib.check_same_config(root, config, workdir_lib.FREE_KEYS_OF_EVAL)
+        config_lib.check_same_config(root, config, config_lib.FREE_KEYS_OF_EVAL)
     processes.check_same_program(config)
     compilation_cache.enable_compilation_cache()
     several = bool(config.eval.datasets)
