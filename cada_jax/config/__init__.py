@@ -11,9 +11,12 @@ from cada_jax.config.comparison import (
     differing_keys,
     differing_values,
 )
+from cada_jax.config.config_file import load_config
 from cada_jax.config.fields import FIELDS
 from cada_jax.config.json_file import CONFIG_FILE, read_config, to_json, with_tuples
 from cada_jax.config.kinds import path_problem
+from cada_jax.config.legacy import upgraded
+from cada_jax.config.overrides import apply_overrides, split_overrides
 from cada_jax.config.reference import describe_fields
 from cada_jax.config.schema import default_config
 from cada_jax.config.validation import check_fields, check_network, validate
@@ -23,6 +26,7 @@ __all__ = [
     "FIELDS",
     "FREE_KEYS",
     "FREE_KEYS_OF_EVAL",
+    "apply_overrides",
     "check_fields",
     "check_network",
     "check_same_config",
@@ -30,9 +34,12 @@ __all__ = [
     "describe_fields",
     "differing_keys",
     "differing_values",
+    "load_config",
     "path_problem",
     "read_config",
+    "split_overrides",
     "to_json",
+    "upgraded",
     "validate",
     "with_tuples",
 ]

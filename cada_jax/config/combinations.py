@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 from cada_jax.common.errors import UsageError
 
 TOKENS = ("pad", "cls", "sep", "mask", "dec", "enc")
+MOST_PATCHES = 2**16
 AXES = ("data", "fsdp", "tensor")
 
 
@@ -64,6 +65,15 @@ def _check_patches(values: dict[str, Any]) -> None:
                 "multiples of 4 with config.model.image.stem='conv'",
                 "The convolutions halve the image twice",
             )
+    patches = (size[0] // patch[0]) * (size[1] // patch[1])
+    if patches > MOST_PATCHES:
+        _refuse(
+            values,
+            "model.image.patch",
+            f"a size that gives at most {MOST_PATCHES} patches, not {patches}",
+            "Attention compares every patch with every other: take a larger patch or a smaller "
+            "config.data.image_size",
+        )
     if conv and values["model.image.width"] % 4:
         _refuse(
             values,

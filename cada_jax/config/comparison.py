@@ -62,6 +62,11 @@ def check_same_config(
         )
 
 
+def flat_values(config: ConfigDict) -> dict[str, Any]:
+    """The leaves of a configuration: dotted key -> value."""
+    return _flat(config.to_dict())
+
+
 def _flat(values: dict, prefix: str = "") -> dict[str, Any]:
     flat = {}
     for key, value in values.items():

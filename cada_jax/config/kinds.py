@@ -8,7 +8,6 @@ Every kind has three parts:
 """
 
 import dataclasses
-import math
 import os
 import pathlib
 import re
@@ -53,7 +52,7 @@ class Integer:
 
     def accepts(self, value: Any) -> bool:
         """True for an int, but not a bool, in the range."""
-        if type(value) is not int:
+        if not isinstance(value, int) or isinstance(value, bool):
             return False
         return self.low <= value <= self.high or value in [other for other, _ in self.also]
 
@@ -87,8 +86,10 @@ class Number:
 
     def accepts(self, value: Any) -> bool:
         """True for an int or float, but not a bool, in the range."""
-        if type(value) not in (int, float) or not self.low <= value <= self.high:
-            return False  # comparisons with NaN are false
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            return False
+        if not self.low <= value <= self.high:  # true of NaN, whose comparisons are all false
+            return False
         return not (self.above and value == self.low or self.below and value == self.high)
 
     def parse(self, text: str) -> float:
@@ -225,19 +226,18 @@ def path_problem(text: str) -> str | None:
         return "it is the word None as a text: leave the field out, or write None without quotes"
     if any(ord(c) < 32 or ord(c) == 127 for c in text):
         return "it has a control character in it"
-    if any(len(os.fsencode(part)) > 255 for part in _encodable(text).split("/")):
+    sizes = [len(part.encode("utf-8", "surrogatepass")) for part in text.split("/")]
+    if max(sizes) > 255:
         return "a name in it is longer than 255 bytes"
-    if len(os.fsencode(_encodable(text))) > 4000:
+    if sum(sizes) > 4000:
         return "it is longer than 4000 bytes"
+    if _has_lone_surrogate(text):
+        return "it has half a character in it, a lone surrogate"
     try:
         pathlib.Path(text).expanduser()
     except RuntimeError:
         return f"there is no user {text.split('/')[0]}"
     return None
-
-
-def _encodable(text: str) -> str:
-    return text.encode("utf-8", "replace").decode() if _has_lone_surrogate(text) else text
 
 
 def _has_lone_surrogate(text: str) -> bool:
@@ -274,8 +274,3 @@ def spelled(value: Any) -> str:
     if isinstance(value, tuple):
         return ",".join(map(spelled, value))
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def finite(value: Any) -> bool:
-    """Whether `value` is a number, and neither NaN nor infinite."""
-    return isinstance(value, int | float) and (isinstance(value, int) or math.isfinite(value))

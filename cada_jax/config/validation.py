@@ -67,14 +67,14 @@ def refusal(field: Field, given: Any) -> UsageError:
     if isinstance(field.kind, Choice) and isinstance(given, str):
         near = difflib.get_close_matches(given, field.kind.words, n=1)
         hint = f" Did you mean --config.{field.name}={near[0]}?" if near else ""
-    if not hint and not isinstance(field.default, Same):
+    if not hint and not isinstance(field.default, Same) and field.default != "":
         hint = f" Write for example --config.{field.name}={spelled(field.default)}."
     return UsageError(f"{text}; allowed: {field.kind.allowed}.{hint}")
 
 
 def unknown(name: str) -> UsageError:
     """One line on a field that the table does not have."""
-    return UsageError(f"config.{name[:200]!s}: there is no such field; {suggestion(name)}.")
+    return UsageError(f"config.{shown(name)[1:-1]}: there is no such field; {suggestion(name)}.")
 
 
 def suggestion(name: str) -> str:

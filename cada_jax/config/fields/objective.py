@@ -59,7 +59,7 @@ FIELDS = (
     Field(
         "optimizer.warmup_steps",
         0,
-        Integer(0, 10**7),
+        Integer(0, 10**6),
         "steps in which the rate grows linearly to what the cosine gives",
         SCORED,
     ),

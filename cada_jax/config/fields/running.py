@@ -12,8 +12,8 @@ _METRICS = Choice(
     tuple(f"{stage}/{figure}" for stage, figure in itertools.product(STAGES, FIGURES)),
     f"STAGE/FIGURE of {', '.join(STAGES)} and {', '.join(FIGURES)}",
 )
-_BATCH = Integer(1, 2**20)
-_STEPS = Integer(1, 10**9)
+_BATCH = Integer(1, 2**16)
+_STEPS = Integer(1, 10**8)
 _TOP = Integer(0, 10**6)
 _SETS = NameList(DATASETS)
 _AXIS = Integer(1, 2**16, also=((-1, "all that remain"),))
@@ -22,7 +22,7 @@ FIELDS = (
     Field(
         "train.batch_size",
         120,
-        Integer(2, 2**20),
+        Integer(2, 2**17),
         "image-caption pairs over all devices; the others of a batch are the negatives",
         SCORED,
     ),
@@ -44,7 +44,7 @@ FIELDS = (
     Field(
         "train.max_steps",
         0,
-        Integer(0, 10**9),
+        Integer(0, 10**8),
         "steps after which the run ends; 0: train.epochs decides",
         SCORED,
     ),
@@ -59,21 +59,21 @@ FIELDS = (
     Field(
         "train.checkpoint_every",
         500,
-        Integer(0, 10**9),
+        Integer(0, 10**8),
         "steps between two checkpoints, besides one at every evaluation; 0: those alone",
         CONTINUED,
     ),
     Field(
         "train.keep_checkpoints",
         2,
-        Integer(1, 10**6),
+        Integer(1, 10**5),
         "newest checkpoints kept, besides the best",
         CONTINUED,
     ),
     Field(
         "train.profile_start",
         -1,
-        Integer(1, 10**9, also=((-1, "never"),)),
+        Integer(1, 10**8, also=((-1, "never"),)),
         "step at which a profile begins",
         CONTINUED,
     ),
