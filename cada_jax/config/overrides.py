@@ -11,7 +11,7 @@ from cada_jax.config.fields.field import Field
 from cada_jax.config.kinds import Flag, Pair
 from cada_jax.config.validation import refusal, suggestion
 
-_OVERRIDE = re.compile(r"--?(no)?config\.([^=]+)(?:=(.*))?", re.DOTALL)
+_OVERRIDE = re.compile(r"--?(no)?config\.([^=]*)(?:=(.*))?", re.DOTALL)
 _GROUPS = {name.rsplit(".", i)[0] for name in BY_NAME for i in range(1, name.count(".") + 1)}
 
 

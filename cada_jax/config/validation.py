@@ -81,7 +81,7 @@ def suggestion(name: str) -> str:
     """The field that was probably meant, or where all of them are listed."""
     near = difflib.get_close_matches(name, BY_NAME, n=1, cutoff=0.75)
     same_key = [known for known in BY_NAME if known.rpartition(".")[2] == name.rpartition(".")[2]]
-    meant = near or same_key[:1]
+    meant = same_key if len(same_key) == 1 else near
     return f"did you mean config.{meant[0]}? {LIST_COMMAND}" if meant else LIST_COMMAND
 
 
