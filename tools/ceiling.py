@@ -1,6 +1,6 @@
 """What a perfect reader of the captions could reach, computed from the true attributes.
 
-    python -m cada_jax.data.datasets.synthetic.ceiling [--variant demo] [--split test]
+    python -m tools.ceiling [--variant demo] [--split test]
 
 The reader takes every statement of a caption (synonyms resolved) and, of every gallery image,
 the attributes that the image shows. An image contradicts a caption if it shows another

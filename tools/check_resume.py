@@ -1,11 +1,11 @@
 """Kills a run at random moments and compares what it ends with, bit by bit.
 
-    python tools/check_resume.py --config=configs/synthetic.py:tiny --workdir=/tmp/resume --kills=20
+    python -m tools.check_resume --config=configs/synthetic.py:tiny --workdir=/tmp/resume --kills=20
 
 One run is left alone. Another gets SIGKILL again and again, every third time while it writes a
 checkpoint, then SIGTERM --terms times, and the same command continues it. The exit status is 1
 unless both end with the same SHA-256 of the parameters, of the last step and of the best, as
-`tools/inspect_checkpoint.py` prints it, and every SIGTERM left a checkpoint and exit code 143.
+`python -m cada_jax inspect` prints it, and every SIGTERM left a checkpoint and exit code 143.
 FIELD=VALUE after --set changes the configuration of both: train.checkpoint_every=5 for many
 checkpoints in a short run.
 """
@@ -34,7 +34,7 @@ Run = Callable[[str], Any]  # trains in the folder it is given; must be picklabl
 def train_from_config(argument: str, changes: dict, workdir: str) -> None:
     """The run of a configuration file with changed fields, by dotted name."""
     from cada_jax.training import run as run_lib
-    from config_file import load_config
+    from tools.config_file import load_config
 
     config = load_config(argument)
     config.update_from_flattened_dict(changes)
@@ -184,8 +184,8 @@ def main() -> int:
     parser.add_argument("--set", nargs="*", default=[], metavar="FIELD=VALUE")
     flags = parser.parse_args()
     try:
-        from compiled_step import parse_changes
-        from config_file import load_config
+        from tools.compiled_step import parse_changes
+        from tools.config_file import load_config
 
         CONTEXT.set_forkserver_preload(
             ["cada_jax.training.run"]

@@ -1,7 +1,7 @@
 """What the devices of a mesh send each other in a training step, read off the compiled program.
 
-    python tools/collectives.py --config=rstp --mesh=8x1x1
-    python tools/collectives.py --config=rstp:large --mesh=2x4x1 --set model.dtype=bfloat16
+    python -m tools.collectives --config=rstp --mesh=8x1x1
+    python -m tools.collectives --config=rstp:large --mesh=2x4x1 --set model.dtype=bfloat16
 
 Devices are simulated on the CPU and the step is compiled for them, not run. Bytes are those of the
 whole array a collective works on, on one device (the result of an all-gather, the operand of a
@@ -17,8 +17,8 @@ import re
 import sys
 from typing import NamedTuple
 
-import compiled_step
 from cada_jax.common.errors import UsageError
+from tools import compiled_step
 
 KINDS = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
 SIZES = {"pred": 1, "s8": 1, "u8": 1, "s16": 2, "u16": 2, "bf16": 2, "f16": 2}

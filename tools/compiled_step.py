@@ -1,6 +1,6 @@
 """The training step of a configuration, compiled for a mesh of simulated devices, never run.
 
-What `tools/memory.py` and `tools/collectives.py` share. `simulate` must come before JAX is used.
+What `tools.memory` and `tools.collectives` share. `simulate` must come before JAX is used.
 """
 
 import argparse
@@ -13,7 +13,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from cada_jax.common.errors import UsageError
-from config_file import load_config
+from tools.config_file import load_config
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:

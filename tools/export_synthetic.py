@@ -1,8 +1,8 @@
 """Writes generated people as a folder in the form a real data set is published in.
 
-python tools/export_synthetic.py --variant=demo --output=OUT/RSTPReid
-python tools/export_synthetic.py --variant=demo --output=OUT/CUHK-PEDES --format=cuhk
-python tools/export_synthetic.py --variant=demo --output=OUT/ICFG-PEDES --format=icfg
+python -m tools.export_synthetic --variant=demo --output=OUT/RSTPReid
+python -m tools.export_synthetic --variant=demo --output=OUT/CUHK-PEDES --format=cuhk
+python -m tools.export_synthetic --variant=demo --output=OUT/ICFG-PEDES --format=icfg
 
 The loaders, tools and commands of the real set then run on it unchanged.
 """
@@ -35,7 +35,7 @@ class Format:
     """A published form: one JSON list of entries and images under imgs/.
 
     Attributes:
-        dataset: name of the data set in `tools/prepare_data.py`.
+        dataset: name of the data set for `python -m cada_jax prepare`.
         folder: name of the folder as published.
         annotation: name of the JSON file.
         path: (split, person number, example) -> path of the image below imgs/.
@@ -175,7 +175,7 @@ def main(argv: list[str] | None = None) -> int:
     images = ", ".join(f"{count} {split}" for split, count in counts.items())
     print(f"Wrote {arguments.output / form.annotation} and images: {images}")
     print(
-        f"Prepare it: python tools/prepare_data.py --dataset={form.dataset} "
+        f"Prepare it: python -m cada_jax prepare --dataset={form.dataset} "
         f"--source={arguments.output} --vocab={VOCAB_PATH}"
     )
     return 0

@@ -1,7 +1,7 @@
 """How much memory a training step needs on each device: from the compiled program, and by count.
 
-    python tools/memory.py --config=rstp --mesh=1x1x1 --set model.dtype=bfloat16 model.remat=full
-    python tools/memory.py --config=rstp:large --mesh=2x4x1 --set train.accumulation=4 --no_compile
+    python -m tools.memory --config=rstp --mesh=1x1x1 --set model.dtype=bfloat16 model.remat=full
+    python -m tools.memory --config=rstp:large --mesh=2x4x1 --set train.accumulation=4 --no_compile
 
 Devices are simulated on the CPU and nothing is allocated. The compiled figure is what that compiler
 planned: an accelerator's fuses more, and the CPU's computes bfloat16 products in float32, so it
@@ -15,8 +15,8 @@ import sys
 
 from ml_collections import ConfigDict
 
-import compiled_step
 from cada_jax.common.errors import UsageError
+from tools import compiled_step
 
 GIB = 2**30
 CHIPS = (16, 32, 80)  # GiB

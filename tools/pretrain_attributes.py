@@ -1,6 +1,6 @@
 """First stage of the small shipped model: each encoder learns to name attributes by itself.
 
-    python tools/pretrain_attributes.py runs/attributes
+    python -m tools.pretrain_attributes runs/attributes
 
 What labelled images and plain text are to BLIP, whose encoders start from ImageNet and BERT: a
 linear classifier on [CLS] names what an image shows, another one what a caption states. Encoders
@@ -13,28 +13,25 @@ none of them is in the demo. The classifiers are thrown away; the folder that is
 import argparse
 import io
 import pathlib
-import sys
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from PIL import Image
 
-import jax  # noqa: E402
-import jax.numpy as jnp  # noqa: E402
-import numpy as np  # noqa: E402
-import optax  # noqa: E402
-from PIL import Image  # noqa: E402
-
-from cada_jax.checkpoints import export  # noqa: E402
-from cada_jax.common.compilation_cache import enable_compilation_cache  # noqa: E402
-from cada_jax.common.console import Progress, say  # noqa: E402
-from cada_jax.data.batches import epoch_order  # noqa: E402
-from cada_jax.data.datasets.synthetic import people  # noqa: E402
-from cada_jax.data.datasets.synthetic.camera import visible  # noqa: E402
-from cada_jax.data.datasets.synthetic.identity import Identity  # noqa: E402
+from cada_jax.checkpoints import export
+from cada_jax.common.compilation_cache import enable_compilation_cache
+from cada_jax.common.console import Progress, say
+from cada_jax.data.batches import epoch_order
+from cada_jax.data.datasets.synthetic import people
+from cada_jax.data.datasets.synthetic.camera import visible
+from cada_jax.data.datasets.synthetic.identity import Identity
 from cada_jax.data.split import Split, load_split
-from cada_jax.models.cada import CADA, from_config, init_params  # noqa: E402
-from cada_jax.models.preprocess import augment, normalize_pixels  # noqa: E402
-from cada_jax.training.optimizer import make_optimizer  # noqa: E402
-from config_file import load_config  # noqa: E402
+from cada_jax.models.cada import CADA, from_config, init_params
+from cada_jax.models.preprocess import augment, normalize_pixels
+from cada_jax.training.optimizer import make_optimizer
+from tools.config_file import load_config
 
 ATTRIBUTES = tuple(name for name in Identity._fields if name != "skin")  # never put into words
 UNKNOWN = -1

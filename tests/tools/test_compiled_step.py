@@ -1,8 +1,5 @@
 """What is read off a compiled step: collectives, and memory as the configuration has it."""
 
-import importlib
-import pathlib
-
 import jax
 import jax.numpy as jnp
 import pytest
@@ -11,19 +8,10 @@ from jax.sharding import NamedSharding, PartitionSpec
 from cada_jax.common.errors import UsageError
 from cada_jax.distributed import mesh as mesh_lib
 from cada_jax.distributed import partitioning
-
-TOOLS = pathlib.Path(__file__).resolve().parents[2] / "tools"
-
-
-@pytest.fixture
-def tool(monkeypatch):
-    """A function: the module of that name in tools/."""
-    monkeypatch.syspath_prepend(str(TOOLS))
-    return importlib.import_module
+from tools import collectives, compiled_step, memory
 
 
-def test_collectives_in_a_loop_are_counted_as_often_as_it_runs(tool, tiny_config):
-    collectives = tool("collectives")
+def test_collectives_in_a_loop_are_counted_as_often_as_it_runs(tiny_config):
     mesh = mesh_lib.make_mesh(tiny_config.mesh)
     rows, columns = (
         NamedSharding(mesh, PartitionSpec(*spec)) for spec in (("data", None), (None, "data"))
@@ -47,8 +35,8 @@ def test_collectives_in_a_loop_are_counted_as_often_as_it_runs(tool, tiny_config
     del rows
 
 
-def test_what_is_counted_of_a_reduce_scatter_is_what_goes_in(tool):
-    read = tool("collectives").read_collectives
+def test_what_is_counted_of_a_reduce_scatter_is_what_goes_in():
+    read = collectives.read_collectives
     hlo = """
 HloModule jit_f
 
@@ -68,9 +56,7 @@ ENTRY %main (x: f32[64,4]) -> bf16[8,4] {
         read("")
 
 
-def test_the_count_of_memory_follows_the_configuration(tool, tiny_config):
-    memory = tool("memory")
-
+def test_the_count_of_memory_follows_the_configuration(tiny_config):
     def peak(data=1, **changes):
         config = tiny_config.copy_and_resolve_references()
         config.update_from_flattened_dict(changes)
@@ -93,9 +79,8 @@ def test_the_count_of_memory_follows_the_configuration(tool, tiny_config):
     assert parts["vocabulary logits"] == 2 * 8 * 16 * 200 * 4
 
 
-def test_parameters_and_optimizer_are_counted_as_they_are_split(tool, tiny_config, monkeypatch):
+def test_parameters_and_optimizer_are_counted_as_they_are_split(tiny_config, monkeypatch):
     monkeypatch.setattr(partitioning, "MIN_FSDP_SIZE", 1)
-    compiled_step, memory = tool("compiled_step"), tool("memory")
     whole = memory.state_bytes(compiled_step.describe_step(tiny_config).state)
     tiny_config.mesh.data, tiny_config.mesh.fsdp = 1, 8
     step = compiled_step.describe_step(tiny_config)
@@ -105,13 +90,12 @@ def test_parameters_and_optimizer_are_counted_as_they_are_split(tool, tiny_confi
     assert "at once, by count" in memory.report(step)
 
 
-def test_rows_stay_where_they_are_when_parameters_are_split(tool, tiny_config, monkeypatch):
+def test_rows_stay_where_they_are_when_parameters_are_split(tiny_config, monkeypatch):
     """Parameters come to the activations; no activation is sent to be split by features."""
     monkeypatch.setattr(partitioning, "MIN_FSDP_SIZE", 512)
     tiny_config.mesh.data, tiny_config.mesh.fsdp = 2, 4
-    compiled_step = tool("compiled_step")
     step = compiled_step.compile_step(compiled_step.describe_step(tiny_config))
-    found = tool("collectives").read_collectives(step.compiled.as_text())
+    found = collectives.read_collectives(step.compiled.as_text())
     of_a_device = tiny_config.train.batch_size // 8 * tiny_config.data.max_length
     activation = 4 * of_a_device * tiny_config.model.text.width
     assert [c for c in found if c.kind == "all-gather"]
@@ -126,13 +110,12 @@ def test_rows_stay_where_they_are_when_parameters_are_split(tool, tiny_config, m
         ("eval.track_test=1", "not a value of its type"),
     ],
 )
-def test_a_change_that_cannot_be_is_one_message(tool, tiny_config, change, part):
+def test_a_change_that_cannot_be_is_one_message(tiny_config, change, part):
     with pytest.raises(UsageError, match=part):
-        tool("compiled_step").parse_changes(tiny_config, [change])
+        compiled_step.parse_changes(tiny_config, [change])
 
 
-def test_a_mesh_is_three_numbers_and_fits(tool, tiny_config):
-    compiled_step = tool("compiled_step")
+def test_a_mesh_is_three_numbers_and_fits(tiny_config):
     with pytest.raises(UsageError, match="--mesh=8: expected DATAxFSDPxTENSOR"):
         compiled_step.simulate("8")
     tiny_config.train.batch_size = 12

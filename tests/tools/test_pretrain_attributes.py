@@ -1,17 +1,12 @@
 """The first stage of the shipped model: true labels, and a folder that a run can start from."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
-
-import pretrain_attributes as tool
 from cada_jax.checkpoints import export
 from cada_jax.data.split import load_split
 from configs import synthetic
+from tools import pretrain_attributes as tool
 
 
 @pytest.fixture(scope="module")

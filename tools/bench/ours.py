@@ -10,8 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict
 
-from bench import flops, work
-from bench.side import forget_peak_memory, peak_memory, stopwatch
 from cada_jax.checkpoints.torch import convert
 from cada_jax.distributed import batch as batch_lib
 from cada_jax.distributed import mesh
@@ -22,7 +20,9 @@ from cada_jax.retrieval import rerank as rerank_lib
 from cada_jax.retrieval import search
 from cada_jax.text import padding
 from cada_jax.training import optimizer, train_step
-from config_file import load_config
+from tools.bench import flops, work
+from tools.bench.side import forget_peak_memory, peak_memory, stopwatch
+from tools.config_file import load_config
 
 
 class Ours:

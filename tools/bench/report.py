@@ -10,11 +10,11 @@ import statistics
 import sys
 from collections.abc import Callable, Sequence
 
-from bench.side import Side
-from bench.work import SIZES
 from cada_jax.common.errors import UsageError
+from tools.bench.side import Side
+from tools.bench.work import SIZES
 
-OURS, THEIRS = "bench.ours:Ours", "bench.theirs:Theirs"
+OURS, THEIRS = "tools.bench.ours:Ours", "tools.bench.theirs:Theirs"
 
 
 def common_flags(description: str) -> argparse.ArgumentParser:

@@ -9,7 +9,6 @@ import multiprocessing
 import os
 import pathlib
 import resource
-import sys
 import time
 import traceback
 from typing import Any
@@ -21,7 +20,7 @@ class Side:
     """A bench object in a process of its own; methods are called by name.
 
     Args:
-      target: "module:Class" of what the process makes, from the tools' folder.
+      target: "module:Class" of what the process makes.
       environment: variables set before anything is imported there.
       kwargs: for the class; must pickle.
     """
@@ -68,9 +67,6 @@ class Side:
 
 def _serve(pipe, target: str, environment: dict[str, str], kwargs: dict) -> None:
     os.environ.update(environment)
-    tools = str(pathlib.Path(__file__).resolve().parents[1])
-    if tools not in sys.path:
-        sys.path.insert(0, tools)
     try:
         module, _, name = target.partition(":")
         served = getattr(importlib.import_module(module), name)(**kwargs)

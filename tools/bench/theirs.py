@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from bench import flops, work
-from bench.side import forget_peak_memory, peak_memory, stopwatch
+from tools.bench import flops, work
+from tools.bench.side import forget_peak_memory, peak_memory, stopwatch
 
 
 class Network(nn.Module):
@@ -27,7 +27,7 @@ class Network(nn.Module):
     def __init__(self, config, dropout: float):
         from transformers import BlipForConditionalGeneration, BlipForImageTextRetrieval
 
-        from parity.hub import _blip_config
+        from tools.parity.hub import _blip_config
 
         super().__init__()
         blip = _blip_config(config)

@@ -3,7 +3,7 @@
 import numpy as np
 from ml_collections import ConfigDict
 
-from config_file import load_config
+from tools.config_file import load_config
 
 SIZES = ("full", "small")
 

@@ -1,9 +1,9 @@
 """Times an evaluation: encode images and texts, stage one, re-ranking; needs no data.
 
-    python tools/bench_retrieval.py --against=torch        full size, this CPU
-    python tools/bench_retrieval.py --gpu                  ICFG-PEDES's size, one accelerator
-    python tools/bench_retrieval.py --plot=cost.svg        three sizes: the cost must grow linearly
-    python tools/bench_retrieval.py --size=small           seconds, to see that it works
+    python -m tools.bench.retrieval --against=torch        full size, this CPU
+    python -m tools.bench.retrieval --gpu                  ICFG-PEDES's size, one accelerator
+    python -m tools.bench.retrieval --plot=cost.svg        three sizes: the cost must grow linearly
+    python -m tools.bench.retrieval --size=small           seconds, to see that it works
 
 Images are noise, parameters random, and each text's k images are drawn at random: trained models
 agree more on which images are wanted, and sharing them is what makes re-ranking cheap. By default
@@ -18,9 +18,7 @@ import tempfile
 
 import numpy as np
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
-
-from bench import flops, report, work  # noqa: E402
+from tools.bench import flops, report, work
 
 TOLERANCE = {"float32": 1e-5, "bfloat16": 5e-2}  # of the scores, relative to the largest
 

@@ -1,22 +1,19 @@
 """Times the encoders, the decoder and a whole training step; needs no TensorFlow and no data.
 
-    python tools/bench_train.py --against=torch            full size, batch 4, this CPU
-    python tools/bench_train.py --against=torch --gpu      batch 120 in bfloat16, one accelerator
-    python tools/bench_train.py --size=small               seconds, to see that it works
-    python tools/bench_train.py --data=synthetic      steps on prepared data and without
+    python -m tools.bench.train --against=torch            full size, batch 4, this CPU
+    python -m tools.bench.train --against=torch --gpu      batch 120 in bfloat16, one accelerator
+    python -m tools.bench.train --size=small               seconds, to see that it works
+    python -m tools.bench.train --data=synthetic      steps on prepared data and without
 
 PyTorch runs Hugging Face's BLIP classes on the schedule of the released CADA code. Both sides take
 turns in processes of their own. The last line is a JSON object; its "ratio" is PyTorch's seconds
 over ours.
 """
 
-import pathlib
 import sys
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
-
-from bench import flops, report, work  # noqa: E402
-from cada_jax.objective.losses import MASKED_CHUNK  # noqa: E402
+from cada_jax.objective.losses import MASKED_CHUNK
+from tools.bench import flops, report, work
 
 PARTS = ("vit", "text", "decoder", "train_step")
 

@@ -1,7 +1,7 @@
 """Measures data preparation and the input pipeline in images a second of one core.
 
-python tools/bench_data.py                     # 5,000 generated JPEG files of 384x128
-python tools/bench_data.py --images=20000 --size=256x128 --workers=8
+python -m tools.bench.data                     # 5,000 generated JPEG files of 384x128
+python -m tools.bench.data --images=20000 --size=256x128 --workers=8
 
 Preparation reads every image, to see that it can be decoded, and cleans, tokenizes and tags its
 captions; "ratio" says how near it comes to reading and decoding alone. Rates are per second of CPU
@@ -140,10 +140,7 @@ def bench_pipeline(root: Path, arguments: argparse.Namespace) -> None:
     from cada_jax.data.batches import train_batches
     from cada_jax.data.preparation.features import caption_config
     from cada_jax.data.split import load_split
-
-    # As other tools: the scripts beside this one are importable when it is run, not when tested.
-    sys.path.insert(0, str(Path(__file__).resolve().parent))
-    from config_file import load_config
+    from tools.config_file import load_config
 
     config = load_config("default")
     config.data.variant = caption_config(str(VOCAB_PATH), MAX_LENGTH).name
