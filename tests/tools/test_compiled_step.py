@@ -9,6 +9,7 @@ from cada_jax.common.errors import UsageError
 from cada_jax.distributed import mesh as mesh_lib
 from cada_jax.distributed import partitioning
 from tools import collectives, compiled_step, memory
+from tools.arguments import Parser
 
 
 def test_collectives_in_a_loop_are_counted_as_often_as_it_runs(tiny_config):
@@ -102,26 +103,19 @@ def test_rows_stay_where_they_are_when_parameters_are_split(tiny_config, monkeyp
     assert not [c for c in found if c.kind == "all-to-all" and c.size >= activation]
 
 
-@pytest.mark.parametrize(
-    ("change", "part"),
-    [
-        ("train.batch=3", "--set train.batch=3: no such field"),
-        ("train.batch_size=few", "not a value of its type"),
-        ("eval.track_test=1", "not a value of its type"),
-    ],
-)
-def test_a_change_that_cannot_be_is_one_message(tiny_config, change, part):
-    with pytest.raises(UsageError, match=part):
-        compiled_step.parse_changes(tiny_config, [change])
-
-
-def test_a_mesh_is_three_numbers_and_fits(tiny_config):
-    with pytest.raises(UsageError, match="--mesh=8: expected DATAxFSDPxTENSOR"):
-        compiled_step.simulate("8")
+def test_a_mesh_that_does_not_fit_the_batch_is_refused(tiny_config):
     tiny_config.train.batch_size = 12
     with pytest.raises(UsageError, match="not a multiple of 8"):
         compiled_step.describe_step(tiny_config)
-    assert compiled_step.parse_changes(tiny_config, ["train.epochs=3", "eval.track_test=true"]) == {
-        "train.epochs": 3,
-        "eval.track_test": True,
-    }
+
+
+def test_the_flags_give_the_configuration_with_its_mesh():
+    parser = Parser("tools.memory", None)
+    compiled_step.add_flags(parser)
+    argv = ["--config=rstp:large", "--mesh=2x4x1", "--set", "train.epochs=3", "model.remat=full"]
+    flags = parser.flags(argv)
+    config = compiled_step.read_config(flags)
+    assert tuple(config.mesh[axis] for axis in ("data", "fsdp", "tensor")) == (2, 4, 1)
+    assert (config.train.epochs, config.model.remat) == (3, "full")
+    title = compiled_step.title(flags)
+    assert title == "rstp:large train.epochs=3 model.remat=full on 2x4x1"

@@ -74,7 +74,7 @@ def test_persons_of_the_splits_have_different_numbers(config):
 def test_the_exported_folder_is_what_the_real_loader_expects(tmp_path, capsys):
     folder = tmp_path / "new" / "RSTPReid"
     assert tool.main(["--variant=tiny", f"--output={folder}"]) == 0
-    assert "tools/prepare_data.py --dataset=rstp" in capsys.readouterr().out
+    assert "python -m cada_jax prepare --dataset=rstp" in capsys.readouterr().out
     entries = json.loads((folder / "data_captions.json").read_text())
     assert len(entries) == 72 + 24 + 24
     assert {frozenset(e) for e in entries} == {frozenset(("id", "img_path", "captions", "split"))}
@@ -118,23 +118,25 @@ def test_every_format_is_one_that_its_loader_reads(tmp_path, name, captions, spl
 
 def test_a_folder_with_something_in_it_is_left_alone(tmp_path, capsys):
     (tmp_path / "precious.txt").write_text("x")
-    assert tool.main(["--variant=tiny", f"--output={tmp_path}"]) == 1
+    assert tool.main(["--variant=tiny", f"--output={tmp_path}"]) == 2
     error = capsys.readouterr().err
     assert str(tmp_path) in error and "not an empty folder" in error
+    with pytest.raises(UsageError, match="not an empty folder"):  # whoever calls it
+        tool.export(TINY, tmp_path, tool.FORMATS["rstp"])
     assert [p.name for p in tmp_path.iterdir()] == ["precious.txt"]
 
 
 def test_a_file_in_the_way_is_named(tmp_path, capsys):
     (tmp_path / "file").touch()
     for output in (tmp_path / "file", tmp_path / "file" / "below"):
-        assert tool.main(["--variant=tiny", f"--output={output}"]) == 1
+        assert tool.main(["--variant=tiny", f"--output={output}"]) == 2
         assert str(output) in capsys.readouterr().err
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may write anywhere")
 def test_an_unwritable_place_is_named(tmp_path, capsys):
     tmp_path.chmod(0o500)
-    assert tool.main(["--variant=tiny", f"--output={tmp_path / 'x'}"]) == 1
+    assert tool.main(["--variant=tiny", f"--output={tmp_path / 'x'}"]) == 2
     assert "cannot write" in capsys.readouterr().err
 
 

@@ -15,12 +15,18 @@ scores must be ours within 1e-5, else the exit status is 1. The last line is a J
 import pathlib
 import sys
 import tempfile
+from collections.abc import Sequence
 
 import numpy as np
 
-from tools.bench import flops, report, work
+from cada_jax.common.command_line import run_command
+from tools.arguments import drawing, integer
+from tools.bench import flops, plot, report
+from tools.bench.side import Side
+from tools.bench.work import make_config
 
 TOLERANCE = {"float32": 1e-5, "bfloat16": 5e-2}  # of the scores, relative to the largest
+HEADER = ("stage", "s", "torch s", "ratio", "rows/s", "GFLOP", "MFU %")
 
 
 def draw_indices(queries: int, gallery: int, k: int) -> np.ndarray:
@@ -29,7 +35,7 @@ def draw_indices(queries: int, gallery: int, k: int) -> np.ndarray:
     return np.stack([rng.permutation(gallery)[:k] for _ in range(queries)])
 
 
-def evaluate_once(flags, ours, queries: int, gallery: int, repeats: int) -> dict:
+def evaluate_once(flags, ours: Side, queries: int, gallery: int, repeats: int) -> dict:
     """Seconds of each stage, after one run that compiles; and the scores."""
     indices = draw_indices(queries, gallery, flags.topk)
     ours.call("embed", queries, gallery, flags.encode_batch)
@@ -48,88 +54,122 @@ def evaluate_once(flags, ours, queries: int, gallery: int, repeats: int) -> dict
     }
 
 
-def run(flags, ours, theirs) -> tuple[dict, int]:
-    """Measures, prints the table; returns the JSON object and the exit status."""
-    config = work.make_config(flags.size, "float32", flags.depth)
-    ceiling = ours.call("product")
-    repeats = flags.repeats if not theirs else 1
-    m = evaluate_once(flags, ours, flags.queries, flags.gallery, repeats)
-    per_query, other, status, difference = m["rerank"] / flags.queries, None, 0, None
-    ours_seconds, torch_seconds = [], []
-    ceiling_torch = None
-    if theirs:
-        ceiling_torch = theirs.call("product")
-        with tempfile.TemporaryDirectory() as folder:
-            path = str(pathlib.Path(folder) / "weights.npz")
-            ours.call("save_torch", path)
-            theirs.call("load", path)
-        captions, differences = ours.call("captions"), []
-        for i in range(-1, flags.repeats):  # the first one only warms up
-            query = i % flags.queries
-            rows = m["indices"][query]
-            seconds, logits = theirs.call(
-                "rerank", captions[query], ours.call("gallery_tokens", rows)
-            )
-            mine = m["logits"][query]
-            differences.append(np.abs(mine - logits).max() / np.abs(logits).max())
-            if i >= 0:
-                torch_seconds.append(seconds)
-                ours_seconds.append(ours.call("rerank", m["indices"], flags.batch)[0])
-        per_query = report.median(ours_seconds) / flags.queries
-        other, difference = report.median(torch_seconds), float(max(differences))
-        allowed = TOLERANCE[flags.dtype or ("bfloat16" if flags.gpu else "float32")]
-        status = 0 if difference <= allowed else 1
-    k, full = flags.topk, config.data.max_length
-    done = ours.call("rerank_flops", m["indices"], flags.batch)
-    plain = flags.queries * flops.decode(config, k, full, k)
+def race_torch(flags, ours: Side, theirs: Side, indices: np.ndarray, logits: np.ndarray) -> dict:
+    """Re-ranks in turn on both sides, a text of PyTorch's and all of ours.
+
+    Args:
+      flags: from the command line.
+      ours: our process, with an encoded gallery.
+      theirs: PyTorch's; it takes our parameters.
+      indices: the images of each text, int [Q,k].
+      logits: our scores of them, float [Q,k].
+
+    Returns:
+      "ours": seconds of all texts, each turn; "torch": seconds of a text, each turn; "difference":
+      the largest of the scores, relative to the largest score.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = str(pathlib.Path(folder) / "weights.npz")
+        ours.call("save_torch", path)
+        theirs.call("load", path)
+    captions, differences = ours.call("captions"), []
+    seconds = {"ours": [], "torch": []}
+    for turn in range(-1, flags.repeats):  # the first one only warms up
+        query = turn % flags.queries
+        tokens = ours.call("gallery_tokens", indices[query])
+        once, scores = theirs.call("rerank", captions[query], tokens)
+        differences.append(np.abs(logits[query] - scores).max() / np.abs(scores).max())
+        if turn >= 0:
+            seconds["torch"].append(once)
+            seconds["ours"].append(ours.call("rerank", indices, flags.batch)[0])
+    return {**seconds, "difference": float(max(differences))}
+
+
+def table_rows(flags, m: dict, per_query: float, other: float | None, mfu: float) -> list[tuple]:
+    """The stages, as `HEADER` has them.
+
+    Args:
+      flags: from the command line.
+      m: from `evaluate_once`, with "gflop" a query.
+      per_query: seconds of re-ranking a text.
+      other: PyTorch's, if it was asked.
+      mfu: of re-ranking, in percent.
+    """
+    config = make_config(report.settings_of(flags))
+    full, k = config.data.max_length, flags.topk
+    images = flops.encode_image(config, flags.gallery) / 1e9
+    texts = flops.encode_text(config, flags.queries, full) / 1e9
     total = m["image"] + m["text"] + m["topk"] + per_query * flags.queries
-    encode = (
-        flops.encode_image(config, flags.gallery),
-        flops.encode_text(config, flags.queries, full),
-    )
-    gflop, mfu = done / flags.queries / 1e9, 100 * done / flags.queries / per_query / ceiling
     none = None, None
-    rows = [
-        ("encode images", m["image"], *none, flags.gallery / m["image"], encode[0] / 1e9, None),
-        ("encode texts", m["text"], *none, flags.queries / m["text"], encode[1] / 1e9, None),
+    return [
+        ("encode images", m["image"], *none, flags.gallery / m["image"], images, None),
+        ("encode texts", m["text"], *none, flags.queries / m["text"], texts, None),
         ("top k", m["topk"], *none, flags.queries / m["topk"], *none),
         ("re-rank, a query", per_query, other, other and other / per_query, k / per_query)
-        + (gflop, mfu),
+        + (m["gflop"], mfu),
         ("all of it", total, *none, flags.queries / total, *none),
     ]
-    device, peak = ours.call("device"), ours.call("peak") / 2**30
-    print(
+
+
+def describe(flags, m: dict, products: tuple, device: str, peak: int) -> str:
+    """Where this ran, on what work, and what the ceilings are."""
+    of_torch = f" (torch {products[1] / 1e9:.0f})" if products[1] else ""
+    return (
         f"{report.machine(flags, device)}; {flags.size} size, {flags.queries} texts of "
-        f"{flags.words[0]} to {flags.words[1]} words x {flags.gallery} images, k = {k}, "
-        f"up to {flags.batch} texts at once; peak memory {peak:.2f} GiB"
+        f"{flags.words[0]} to {flags.words[1]} words x {flags.gallery} images, k = {flags.topk}, "
+        f"up to {flags.batch} texts at once; peak memory {peak / 2**30:.2f} GiB\n"
+        f"Large matrix product: {products[0] / 1e9:.0f} GFLOP/s{of_torch}; the released "
+        f"schedule's re-ranking takes {m['released_gflop']:.3g} GFLOP a query; the first run, "
+        f"which compiles, took {m['first']:.1f} s\n"
     )
-    of_torch = f" (torch {ceiling_torch / 1e9:.0f})" if theirs else ""
-    print(
-        f"Large matrix product: {ceiling / 1e9:.0f} GFLOP/s{of_torch}; the released schedule's "
-        f"re-ranking takes {plain / flags.queries / 1e9:.3g} GFLOP a query; the first run, which "
-        f"compiles, took {m['first']:.1f} s\n"
-    )
-    header = ("stage", "s", "torch s", "ratio", "rows/s", "GFLOP", "MFU %")
-    print(report.table(header, rows))
-    result = {
-        "ratio": {"rerank": round(other / per_query, 3)} if theirs else {},
-        "seconds": {name: m[name] for name in ("image", "text", "topk")}
-        | {"rerank": per_query * flags.queries, "all": total},
+
+
+def result_of(m: dict, per_query: float, queries: int, raced: dict | None, device: str) -> dict:
+    """What the JSON line holds; arguments as in `run`."""
+    other = report.median(raced["torch"]) if raced else None
+    stages = {name: m[name] for name in ("image", "text", "topk")}
+    stages["rerank"] = per_query * queries
+    return {
+        "ratio": {"rerank": round(other / per_query, 3)} if other else {},
+        "seconds": stages | {"all": sum(stages.values())},
         "rerank_seconds_per_query": per_query,
         "torch_seconds_per_query": other,
-        "gflop_per_query": done / flags.queries / 1e9,
-        "released_gflop_per_query": plain / flags.queries / 1e9,
-        "score_difference": difference,
+        "gflop_per_query": m["gflop"],
+        "released_gflop_per_query": m["released_gflop"],
+        "score_difference": raced["difference"] if raced else None,
         "device": device,
     }
-    if status:
+
+
+def run(flags, ours: Side, theirs: Side | None) -> tuple[dict, int]:
+    """Measures, prints the table; returns the JSON object and the exit code."""
+    config = make_config(report.settings_of(flags))
+    products = ours.call("product"), theirs.call("product") if theirs else None
+    repeats = 1 if theirs else flags.repeats
+    m = evaluate_once(flags, ours, flags.queries, flags.gallery, repeats)
+    raced = race_torch(flags, ours, theirs, m["indices"], m["logits"]) if theirs else None
+    seconds = report.median(raced["ours"]) if raced else m["rerank"]
+    per_query = seconds / flags.queries
+    other = report.median(raced["torch"]) if raced else None
+    done = ours.call("rerank_flops", m["indices"], flags.batch) / flags.queries
+    m["gflop"] = done / 1e9
+    m["released_gflop"] = flops.decode(config, flags.topk, config.data.max_length, flags.topk) / 1e9
+    device = ours.call("device")
+    print(describe(flags, m, products, device, ours.call("peak")))
+    mfu = 100 * done / per_query / products[0]
+    print(report.table(HEADER, table_rows(flags, m, per_query, other, mfu)))
+    result = result_of(m, per_query, flags.queries, raced, device)
+    if raced is None:
+        return result, 0
+    difference = raced["difference"]
+    if not difference <= TOLERANCE[flags.dtype]:  # nor if it is no number
         print(f"FAIL: scores differ from PyTorch's by {difference:.1e} of the largest")
-    elif theirs:
-        print(f"Scores are PyTorch's within {difference:.1e} of the largest")
-    return result, status
+        return result, 1
+    print(f"Scores are PyTorch's within {difference:.1e} of the largest")
+    return result, 0
 
 
-def run_plot(flags, ours) -> dict:
+def run_plot(flags, ours: Side) -> dict:
     """Measures three sizes and draws them; the cost a pair and an image must not grow."""
     pairs, images, rows = [], [], []
     for factor in (1, 2, 4):
@@ -140,24 +180,26 @@ def run_plot(flags, ours) -> dict:
         each = 1e3 * m["image"] / gallery, 1e3 * m["rerank"] / (queries * flags.topk)
         rows.append((queries, gallery, m["image"], m["text"], m["topk"], m["rerank"], *each))
     series = {f"texts x {flags.topk} pairs, ranked": pairs, "images, encoded": images}
-    report.plot(flags.plot, f"Cost of an evaluation, {flags.size} size", series)
     header = ("queries", "gallery", "images s", "texts s", "top k s", "re-rank s")
     print(report.table(header + ("ms an image", "ms a pair"), rows))
+    plot.plot(flags.plot, f"Cost of an evaluation, {flags.size} size", series)
     print(f"Drawn in {flags.plot}")
     return {"pairs": pairs, "images": images}
 
 
-def main() -> int:
-    """Parses the flags, prints table and JSON; returns the exit status."""
-    parser = report.common_flags(__doc__)
+def read_flags(argv: Sequence[str] | None):
+    """The flags, with the sizes filled in."""
+    parser = report.common_flags("tools.bench.retrieval", __doc__)
     add = parser.add_argument
-    add("--queries", type=int, help="texts (32; 19,848 with --gpu)")
-    add("--gallery", type=int, help="images (32; 19,848 with --gpu)")
-    add("--topk", type=int, default=32, help="images of each text that are re-ranked")
-    add("--batch", type=int, help="longest texts decoded at once (64; 2048 with --gpu)")
-    add("--encode_batch", type=int, help="images or texts encoded at once (16; 512 with --gpu)")
-    add("--plot", metavar="FILE.svg", help="measure three sizes and draw them")
-    flags = parser.parse_args()
+    add("--queries", type=integer(1), help="texts (32; 19,848 with --gpu)")
+    add("--gallery", type=integer(1), help="images (32; 19,848 with --gpu)")
+    add("--topk", type=integer(1), default=32, help="images of each text that are re-ranked")
+    add("--batch", type=integer(1), help="longest texts decoded at once (64; 2048 with --gpu)")
+    add("--encode_batch", type=integer(1),
+        help="images or texts encoded at once (16; 512 with --gpu)")  # fmt: skip
+    add("--plot", metavar="FILE.svg", type=drawing(plot.MARK),
+        help="measure three sizes and draw them")  # fmt: skip
+    flags = report.read_flags(parser, argv)
     for name, small, large in (
         ("queries", 32, 19848),
         ("gallery", 32, 19848),
@@ -168,16 +210,30 @@ def main() -> int:
             setattr(flags, name, large if flags.gpu else small)
     if flags.topk > flags.gallery:
         parser.error(f"--topk={flags.topk} exceeds --gallery={flags.gallery}")
+    if flags.plot and flags.against != "none":
+        parser.error("--plot measures our side alone: leave --against out")
+    return flags
+
+
+def work_of(argv: Sequence[str] | None) -> int:
+    """Reads the flags, measures, prints table and JSON; returns the exit code."""
+    flags = read_flags(argv)
 
     def measure(ours, theirs):
         if flags.gpu and ours.call("device") == "cpu":
-            print(f"No accelerator here. With one this would score {flags.queries} texts x "
-                  f"{flags.gallery} images, k = {flags.topk}, in {flags.dtype or 'bfloat16'}; "
-                  "target: under 60 s")  # fmt: skip
+            print(
+                f"No accelerator here. With one this would score {flags.queries} texts x "
+                f"{flags.gallery} images, k = {flags.topk}, in {flags.dtype}; target: under 60 s"
+            )
             return None
         return (run_plot(flags, ours), 0) if flags.plot else run(flags, ours, theirs)
 
-    return report.race(flags, 1, 1, measure)
+    return report.race(flags, report.settings_of(flags), measure)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the tool; returns the exit code."""
+    return run_command(lambda: work_of(argv))
 
 
 if __name__ == "__main__":

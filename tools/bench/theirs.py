@@ -102,15 +102,19 @@ class Network(nn.Module):
 
 
 class Theirs:
-    """PyTorch's counterpart of `ours.Ours`, with the same methods."""
+    """PyTorch's counterpart of `ours.Ours`, with the same methods.
 
-    def __init__(self, size, dtype, depth, batch, forward, words, clock, threads=0):
-        if threads:
-            torch.set_num_threads(threads)
+    Args:
+      settings: of the work; `remat` is not read.
+    """
+
+    def __init__(self, settings: work.Settings):
+        if settings.threads:
+            torch.set_num_threads(settings.threads)
         torch.manual_seed(0)
-        self.config = work.make_config(size, dtype, depth)
-        self.batch, self.forward, self.words = batch, forward, words
-        self.now, self.dtype = stopwatch(clock), getattr(torch, dtype)
+        self.config = work.make_config(settings)
+        self.batch, self.forward, self.words = settings.batch, settings.forward, settings.words
+        self.now, self.dtype = stopwatch(settings.clock), getattr(torch, settings.dtype)
         self.gpu = torch.cuda.is_available()
         self.where = torch.device("cuda" if self.gpu else "cpu")
         if self.gpu:

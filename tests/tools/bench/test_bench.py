@@ -1,11 +1,15 @@
 """The benchmark tools run, agree with PyTorch, and count operations as the method's page does."""
 
 import json
+import os
+import xml.etree.ElementTree
 
 import pytest
 
 from cada_jax.common.errors import UsageError
-from tools.bench import flops, retrieval, side, train, work
+from cada_jax.models import layers
+from tools import arguments
+from tools.bench import flops, plot, retrieval, side, train, work
 
 
 def run(tool, capsys, *flags):
@@ -46,14 +50,45 @@ def test_a_process_that_cannot_start_is_a_bug_with_its_traceback():
         side.Side("no_such_module:Nothing", {})
 
 
-def test_a_refusal_in_the_other_process_is_one_line():
-    there = side.Side("tools.bench.work:Settings", {}, size="small", dtype="float32")
+class Refusing:
+    """What another process serves in the tests below."""
+
+    def refuse(self):
+        raise UsageError("not like this")
+
+    def use_all_memory(self):
+        raise MemoryError
+
+    def die(self):
+        os._exit(7)
+
+
+@pytest.mark.parametrize(
+    ("method", "said"),
+    [("refuse", "not like this"), ("use_all_memory", "smaller --batch"), ("die", "status 7")],
+)
+def test_what_another_process_cannot_do_is_one_line(method, said):
+    there = side.Side(f"{__name__}:Refusing", {})
     try:
-        with pytest.raises(UsageError) as refused:
-            there.call("refuse")
+        with pytest.raises(UsageError, match=said) as refused:
+            there.call(method)
     finally:
         there.close()
     assert "\n" not in str(refused.value)
+
+
+def test_remat_has_the_choices_that_the_network_has():
+    assert train.REMATS == layers.REMATS
+
+
+def test_a_drawing_may_be_drawn_again_and_holds_every_series(tmp_path):
+    path = tmp_path / "cost.svg"
+    for _ in range(2):
+        plot.plot(path, "Cost", {"pairs": [(1.0, 2.0), (2.0, 4.0)], "images": [(3.0, 1.0)]})
+        assert arguments.drawing(plot.MARK)(str(path)) == path
+    drawn = path.read_text()
+    assert drawn.count("<polyline") == 2 and "pairs" in drawn and "images" in drawn
+    xml.etree.ElementTree.fromstring(drawn)
 
 
 def test_operations_of_the_full_model():
