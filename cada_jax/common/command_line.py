@@ -21,10 +21,9 @@ def run_command(work: Callable[[], int]) -> int:
       work: does it; returns the exit code, or raises.
 
     Returns:
-      What `work` returned, or gave to `sys.exit`. 2 after a `UsageError`, which is printed on stderr
-      as "error: ...", and after a write that the system refused: a full disk, a full stdout. 130
-      after Ctrl-C. 141 when nobody reads stdout any more, as in `... | head -1`; nothing is
-      printed then.
+      What `work` returned, or gave to `sys.exit`. 2 after a `UsageError`, printed on stderr as
+      "error: ...", and after a write that the system refused: a full disk, a full stdout. 130 after
+      Ctrl-C. 141 when nobody reads stdout any more, as in `... | head -1`; nothing is printed then.
     """
     try:
         try:
