@@ -94,8 +94,9 @@ def _what_it_is(text: str, error: Exception) -> str:
             )
     except (ValueError, RecursionError):
         pass
-    at = getattr(error, "pos", None)
-    if at is not None and at >= len(text.rstrip()) - 1:
+    text = text.strip()
+    cut = text.startswith("[") and not text.endswith("]") and "Extra data" not in str(error)
+    if cut and isinstance(error, ValueError):
         return f"ends in the middle of the list ({error}): download or unpack it again"
     return f"is not JSON: {error}. Download or unpack it again"
 
