@@ -1,1 +1,73 @@
-"""CADA in JAX: find the images of a person from a description in words."""
+"""CADA in JAX: find the images of a person from a description in words.
+
+    import cada_jax
+
+    retriever = cada_jax.load_model("pretrained:synthetic")
+    gallery = retriever.encode_images(paths)
+    hits = retriever.search("a woman in a yellow coat", gallery, k=5)
+
+What is offered here is imported when it is first used, so that `import cada_jax` costs nothing.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cada_jax.checkpoints.export import list_pretrained
+    from cada_jax.common.errors import DivergedError, MissingFileError, UsageError
+    from cada_jax.config import default_config
+    from cada_jax.evaluation.run import evaluate
+    from cada_jax.retrieval.encode import Queries
+    from cada_jax.retrieval.gallery import Gallery
+    from cada_jax.retriever import Hit, Retriever, load_model
+    from cada_jax.training.run import train
+
+    __version__: str
+
+# Name -> the module that it lives in.
+_OFFERED = {
+    "DivergedError": "common.errors",
+    "Gallery": "retrieval.gallery",
+    "Hit": "retriever",
+    "MissingFileError": "common.errors",
+    "Queries": "retrieval.encode",
+    "Retriever": "retriever",
+    "UsageError": "common.errors",
+    "default_config": "config",
+    "evaluate": "evaluation.run",
+    "list_pretrained": "checkpoints.export",
+    "load_model": "retriever",
+    "train": "training.run",
+}
+__all__ = [
+    "DivergedError",
+    "Gallery",
+    "Hit",
+    "MissingFileError",
+    "Queries",
+    "Retriever",
+    "UsageError",
+    "__version__",
+    "default_config",
+    "evaluate",
+    "list_pretrained",
+    "load_model",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        value = version("cada_jax")
+    elif name in _OFFERED:
+        value = getattr(importlib.import_module(f"cada_jax.{_OFFERED[name]}"), name)
+    else:
+        raise AttributeError(f"module 'cada_jax' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,5 +1,6 @@
 """One of two processes that `tests.distributed.test_processes` starts: PORT INDEX FOLDER [full]."""
 
+import functools
 import json
 import os
 import pathlib
@@ -8,11 +9,12 @@ import sys
 import time
 
 from cada_jax.common.errors import LostProcessError, StoppedError, UsageError
-from cada_jax.data import batches as batches_lib
 from cada_jax.distributed import processes
-from cada_jax.training import run, train_step
-from tests.cheap_run import make_it_cheap, small_state, use_noise
+from cada_jax.evaluation.run import evaluate
+from cada_jax.training.run import train
+from tests.cheap_run import CHEAP
 from tests.conftest import tiny_config_of_runs
+from tests.noise import NoiseData
 
 
 def tell(**values) -> None:
@@ -40,22 +42,19 @@ def differ(config, index: int) -> None:
     processes.check_same_program(config)
 
 
-def with_a_signal(index: int, signum: int):
-    """Batches; after the fifth, process 1 gets a signal and further ones take their time.
+def signal_process_one(index: int, signum: int):
+    """During the fifth batch, process 1 gets a signal and further batches take their time.
 
     JAX looks for a signal once a second: 25 cheap steps would be over by then.
     """
-    batches = batches_lib.train_batches
 
-    def signalling(*arguments):
-        for number, batch in enumerate(batches(*arguments)):
-            if number == 5 and index == 1:
-                os.kill(os.getpid(), signum)
-            if number > 5:
-                time.sleep(0.5)
-            yield batch
+    def during(number):
+        if number == 5 and index == 1:
+            os.kill(os.getpid(), signum)
+        if number > 5:
+            time.sleep(0.5)
 
-    return signalling
+    return during
 
 
 def main() -> None:
@@ -64,35 +63,33 @@ def main() -> None:
     processes.connect(f"127.0.0.1:{port}", 2, index)
     config = tiny_config_of_runs()
     differ(config, index)
-    use_noise(config, folder)
+    data = NoiseData(config, folder)
     if sys.argv[4:] == ["full"]:
-        results = run.train(config, folder / "run")
+        results = train(config, folder / "run", data=data)
         tell(results={k: results[k] for k in ("global", "reranked", "step", "num_gallery")})
-        again = run.evaluate_only(config, folder / "run")
+        again = evaluate(config, folder / "run", data=data)
         tell(again={k: again[k] for k in ("global", "reranked")})
-    be_stopped(config, index, folder)
+    be_stopped(config, index, folder, data)
 
 
-def be_stopped(config, index: int, folder: pathlib.Path) -> None:
+def be_stopped(config, index: int, folder: pathlib.Path, data: NoiseData) -> None:
     """Whole runs with a cheap step: undisturbed, told to end and continued, and killed."""
-    batches = batches_lib.train_batches
-    make_it_cheap()
-    train_step.init_state = small_state
     with config.unlocked():
         config.train.epochs, config.train.eval_every = 10, 5
+    run = functools.partial(train, config, data=data, **CHEAP)
     # First: JAX remembers the step at which a process was told to end.
-    run.train(config, folder / "not_stopped")
-    batches_lib.train_batches = with_a_signal(index, signal.SIGTERM)
+    run(folder / "not_stopped")
+    data.during = signal_process_one(index, signal.SIGTERM)
     try:
-        run.train(config, folder / "stopped")
+        run(folder / "stopped")
     except StoppedError as e:
         tell(stopped=str(e))
-    batches_lib.train_batches = batches
-    run.train(config, folder / "stopped")
-    batches_lib.train_batches = with_a_signal(index, signal.SIGKILL)
+    data.during = None
+    run(folder / "stopped")
+    data.during = signal_process_one(index, signal.SIGKILL)
     try:
         with processes.explained():
-            run.train(config, folder / "lost")
+            run(folder / "lost")
     except LostProcessError as e:
         tell(lost=str(e))
         processes.leave(1)

@@ -24,6 +24,12 @@ PRETRAINED = pathlib.Path(__file__).parent / "pretrained"
 CARD_FILE = "card.json"
 
 
+def list_pretrained() -> list[str]:
+    """Names of the models that the package ships, as `load_model` takes them."""
+    found = sorted(p.parent.name for p in PRETRAINED.glob(f"*/{config_lib.CONFIG_FILE}"))
+    return [f"pretrained:{name}" for name in found]
+
+
 def resolve_model(name: str | os.PathLike) -> pathlib.Path:
     """The folder of an exported model; "pretrained:NAME" is the one shipped under that name.
 

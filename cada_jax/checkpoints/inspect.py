@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 from cada_jax import config as config_lib
 from cada_jax.checkpoints.manager import Checkpoints
 from cada_jax.common.errors import MissingFileError, UsageError
-from cada_jax.common.pytrees import flat_arrays
+from cada_jax.common.pytrees import compare_trees, flat_arrays
 
 
 class Stored(NamedTuple):
@@ -97,6 +97,26 @@ def read(path: str | os.PathLike) -> Stored:
         params["params"] if item == "state" else params,
         config_lib.read_config(config) if config.exists() else None,
     )
+
+
+def read_params(path: str | os.PathLike, expected: Any) -> dict[str, Any]:
+    """The parameters of a checkpoint, without the optimizer's moments, as NumPy.
+
+    Args:
+      path: as in `read`.
+      expected: pytree of arrays or shapes that they have to fit.
+
+    Raises:
+      UsageError: they do not fit, naming every array that does not; or as `read`.
+    """
+    stored = read(path)
+    difference = compare_trees(expected, stored.params)
+    if difference:
+        raise UsageError(
+            f"{stored.folder} was saved for another model:\n{difference}\n"
+            "Use the configuration it was trained with, or another --workdir."
+        )
+    return stored.params
 
 
 def describe(stored: Stored) -> str:

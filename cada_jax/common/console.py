@@ -3,11 +3,14 @@
 import contextlib
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TextIO
 
 import jax
+from tqdm import tqdm
 
+# progress(iterable, total, text) yields what the iterable yields; see `progress_bar`.
+Progress = Callable[[Iterable, int, str], Iterable]
 # A terminal's status line is rewritten no more often than this.
 REFRESH_SECONDS = 0.2
 
@@ -26,6 +29,18 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def progress_bar(items: Iterable, total: int, text: str) -> Iterable:
+    """A tqdm bar with the time left; in a log file a line every half minute."""
+    return tqdm(
+        items,
+        desc=text,
+        total=total,
+        leave=False,
+        disable=jax.process_index() != 0,
+        mininterval=0.2 if sys.stderr.isatty() else 30.0,
+    )
 
 
 class Timers:
@@ -53,7 +68,7 @@ class Timers:
         return f"{duration(total)} in all" + (f": {listed}" if listed else "")
 
 
-class Progress:
+class StepProgress:
     """One line for each report, and on a terminal a status line rewritten in between.
 
     Args:

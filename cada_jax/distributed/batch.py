@@ -1,81 +1,78 @@
-"""Rows of a batch: placed on the devices, kept there, gathered and cut into chunks."""
+"""Rows of a batch: placed on the devices, kept there, gathered and cut into chunks.
 
-import contextlib
+What runs inside `jit` asks JAX's context for the mesh, see `mesh.current_mesh`.
+"""
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, PartitionSpec
 
-from cada_jax.distributed.mesh import BATCH_AXES, batch_divisor, is_sharded, process_batch_slice
-from cada_jax.distributed.partitioning import data_sharding, replicated
-
-
-def constrain_rows(x: jax.Array, mesh: Mesh | None) -> jax.Array:
-    """Inside `jit`: x [rows, ...] split by rows as a batch is; the same x without a mesh."""
-    return jax.lax.with_sharding_constraint(x, data_sharding(mesh)) if is_sharded(mesh) else x
-
-
-def batch_mesh(mesh: Mesh | None):
-    """Inside `jit`: a context of JAX's own that tells `constrain_batch` the mesh, if any."""
-    if mesh is None:
-        return contextlib.nullcontext()
-    return jax.sharding.use_abstract_mesh(mesh.abstract_mesh)
+from cada_jax.distributed.mesh import (
+    BATCH_AXES,
+    batch_divisor,
+    current_mesh,
+    is_sharded,
+    process_batch_slice,
+)
+from cada_jax.distributed.partitioning import data_sharding
 
 
-def constrain_batch(x: jax.Array) -> jax.Array:
-    """Inside `jit`: x [rows, ...] split by rows over the mesh of `batch_mesh`, for the network.
+def constrain_rows(x: jax.Array) -> jax.Array:
+    """Inside `jit`: x [rows, ...] split by rows as a batch is.
 
     Where an array is looked up in or multiplied by parameters that fsdp splits, the compiler may
     as well split its features, or leave it whole, and the layers that follow do as it does. Without
     a mesh, or where the rows do not divide evenly, x stays as it is.
     """
-    mesh = jax.sharding.get_abstract_mesh()
-    if mesh.empty or batch_divisor(mesh) == 1 or len(x) % batch_divisor(mesh):
+    if not is_sharded() or len(x) % batch_divisor(current_mesh()):
         return x
     return jax.lax.with_sharding_constraint(x, PartitionSpec(BATCH_AXES))
 
 
-def gather_rows(x: jax.Array, index: jax.Array, mesh: Mesh | None) -> jax.Array:
+def gather_rows(x: jax.Array, index: jax.Array) -> jax.Array:
     """Inside `jit`: x[index], rows of the whole batch for rows of the whole batch.
 
     Over several devices x is gathered once, as it is: of the choices the compiler has this one
     moves least, and it cannot know how few rows of another device each one needs.
     """
-    if not is_sharded(mesh):
+    if not is_sharded():
         return x[index]
-    everywhere = jax.lax.with_sharding_constraint(x, replicated(mesh))
-    return constrain_rows(everywhere[index], mesh)
+    everywhere = jax.lax.with_sharding_constraint(x, PartitionSpec())
+    return constrain_rows(everywhere[index])
 
 
-def split_rows(x: jax.Array, chunks: int, mesh: Mesh | None) -> jax.Array:
+def _shards() -> int:
+    return batch_divisor(current_mesh()) if is_sharded() else 1
+
+
+def split_rows(x: jax.Array, chunks: int) -> jax.Array:
     """Inside `jit`: x [B, ...] -> [chunks, B / chunks, ...]; no row moves to another device.
 
     Every device's rows are cut into `chunks` runs; chunk c is the c-th run of every device.
     """
-    shards = batch_divisor(mesh) if is_sharded(mesh) else 1
-    x = x.reshape(shards, chunks, -1, *x.shape[1:]).swapaxes(0, 1)
-    return _constrain_chunks(x.reshape(chunks, -1, *x.shape[3:]), mesh)
+    x = x.reshape(_shards(), chunks, -1, *x.shape[1:]).swapaxes(0, 1)
+    return _constrain_chunks(x.reshape(chunks, -1, *x.shape[3:]))
 
 
-def merge_rows(x: jax.Array, mesh: Mesh | None) -> jax.Array:
+def merge_rows(x: jax.Array) -> jax.Array:
     """The inverse of `split_rows`: [chunks, B / chunks, ...] -> [B, ...]."""
-    chunks, shards = len(x), batch_divisor(mesh) if is_sharded(mesh) else 1
-    x = _constrain_chunks(x, mesh).reshape(chunks, shards, -1, *x.shape[2:]).swapaxes(0, 1)
-    return constrain_rows(x.reshape(-1, *x.shape[3:]), mesh)
+    chunks = len(x)
+    x = _constrain_chunks(x).reshape(chunks, _shards(), -1, *x.shape[2:]).swapaxes(0, 1)
+    return constrain_rows(x.reshape(-1, *x.shape[3:]))
 
 
-def rows_of_chunk(x: jax.Array, chunk: jax.Array, chunks: int, mesh: Mesh | None) -> jax.Array:
-    """Inside `jit`: `split_rows(x, chunks, mesh)[chunk]` for a traced `chunk`."""
-    shards = batch_divisor(mesh) if is_sharded(mesh) else 1
-    x = x.reshape(shards, chunks, -1, *x.shape[1:])
+def rows_of_chunk(x: jax.Array, chunk: jax.Array, chunks: int) -> jax.Array:
+    """Inside `jit`: `split_rows(x, chunks)[chunk]` for a traced `chunk`."""
+    x = x.reshape(_shards(), chunks, -1, *x.shape[1:])
     x = jax.lax.dynamic_index_in_dim(x, chunk, axis=1, keepdims=False)
-    return constrain_rows(x.reshape(-1, *x.shape[2:]), mesh)
+    return constrain_rows(x.reshape(-1, *x.shape[2:]))
 
 
-def _constrain_chunks(x: jax.Array, mesh: Mesh | None) -> jax.Array:
-    if not is_sharded(mesh):
+def _constrain_chunks(x: jax.Array) -> jax.Array:
+    if not is_sharded():
         return x
-    return jax.lax.with_sharding_constraint(x, NamedSharding(mesh, PartitionSpec(None, BATCH_AXES)))
+    return jax.lax.with_sharding_constraint(x, PartitionSpec(None, BATCH_AXES))
 
 
 def to_global(mesh: Mesh, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
@@ -96,3 +93,30 @@ def to_global(mesh: Mesh, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
         return jax.make_array_from_process_local_data(sharding, value, shape)
 
     return {name: whole(value) for name, value in batch.items()}
+
+
+def put_rows(x: np.ndarray, mesh: Mesh) -> jax.Array:
+    """Splits rows that every host holds over the mesh, padded with zeros to divide evenly."""
+    x = _pad_rows(x, batch_divisor(mesh))
+    # Not device_put: among several hosts that first compares what all of them hold.
+    return jax.make_array_from_callback(x.shape, data_sharding(mesh), lambda index: x[index])
+
+
+def put_process_rows(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
+    """Joins every host's rows of a batch over the mesh, padded as by `put_rows`."""
+    _, hosts = process_batch_slice(mesh)
+    return to_global(
+        mesh, {name: _pad_rows(x, batch_divisor(mesh) // hosts) for name, x in batch.items()}
+    )
+
+
+def _pad_rows(x: np.ndarray, multiple: int) -> np.ndarray:
+    missing = -len(x) % multiple
+    return np.concatenate([x, np.zeros((missing, *x.shape[1:]), x.dtype)]) if missing else x
+
+
+def rows_to_host(x: jax.Array) -> np.ndarray:
+    """The whole of a global array, on every host."""
+    if x.is_fully_addressable:
+        return np.asarray(x)
+    return multihost_utils.process_allgather(x, tiled=True)

@@ -5,10 +5,12 @@ a shape rule, and attention heads and MLP columns over tensor by name. One devic
 of one; nothing else in the project asks how many there are.
 """
 
+import contextlib
+
 import jax
 import numpy as np
 from jax.experimental import mesh_utils
-from jax.sharding import AxisType, Mesh
+from jax.sharding import AbstractMesh, AxisType, Mesh
 from ml_collections import ConfigDict
 
 AXES = ("data", "fsdp", "tensor")
@@ -99,7 +101,7 @@ def process_batch_slice(mesh: Mesh) -> tuple[int, int]:
     return blocks.index(tuple(sorted(own))), len(blocks)
 
 
-def batch_divisor(mesh: Mesh) -> int:
+def batch_divisor(mesh: Mesh | AbstractMesh) -> int:
     """The number that a global batch must be a multiple of."""
     return mesh.shape["data"] * mesh.shape["fsdp"]
 
@@ -135,6 +137,31 @@ def check_accumulation(mesh: Mesh, size: int, chunks: int) -> None:
         )
 
 
-def is_sharded(mesh: Mesh | None) -> bool:
-    """Whether the rows of a batch lie on more than one device."""
+def traced_on(mesh: Mesh) -> contextlib.AbstractContextManager:
+    """Inside `jit`: a context in which `current_mesh` is the mesh that the program runs on.
+
+    Outside `jit` that is `jax.set_mesh(mesh)`.
+    """
+    return jax.sharding.use_abstract_mesh(mesh.abstract_mesh)
+
+
+def current_mesh() -> AbstractMesh | None:
+    """The mesh that the program under way is compiled for, None where nobody has set one."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return None if mesh.empty else mesh
+
+
+def current_device() -> jax.sharding.AbstractDevice | None:
+    """Platform and kind of the devices that the program under way is compiled for.
+
+    They need not be devices of this machine: a program can be compiled ahead of time for others.
+    None where nobody has set a mesh; a network then computes what every platform can.
+    """
+    mesh = current_mesh()
+    return mesh and mesh.abstract_device
+
+
+def is_sharded() -> bool:
+    """Inside `jit`: whether the rows of a batch lie on more than one device."""
+    mesh = current_mesh()
     return mesh is not None and batch_divisor(mesh) > 1

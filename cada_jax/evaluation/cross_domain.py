@@ -11,8 +11,8 @@ from ml_collections import ConfigDict
 from cada_jax.common.errors import UsageError
 from cada_jax.common.files import write_text
 from cada_jax.data import registry
-from cada_jax.data import split as split_lib
 from cada_jax.data.mixture import named_sets
+from cada_jax.data.split import Split, load_split
 from cada_jax.text.vocabulary import VOCABULARY_FILE, check_same_vocabulary
 
 COLUMNS = ("R1", "R5", "R10", "mAP", "mINP")
@@ -46,7 +46,7 @@ def evaluate_sets(
     config: ConfigDict,
     sets: dict[str, ConfigDict],
     root: pathlib.Path,
-    score: Callable[[ConfigDict, split_lib.Split, pathlib.Path], dict[str, Any]],
+    score: Callable[[ConfigDict, Split, pathlib.Path], dict[str, Any]],
 ) -> dict[str, Any]:
     """Scores every set and writes WORKDIR/cross_domain.json and cross_domain.md.
 
@@ -64,7 +64,7 @@ def evaluate_sets(
         "tested_on": {},
     }
     for label, own in sets.items():
-        split = split_lib.load_split(own, config.eval.split)
+        split = load_split(own, config.eval.split)
         folder = root / "eval" / f"{label.replace('/', '-')}-{split.name}"
         results["tested_on"][label] = score(own, split, folder)
         if jax.process_index() == 0:  # after each: the next one may fail

@@ -1,13 +1,10 @@
 """Draws queries with what was retrieved for them: right images framed green, wrong ones red."""
 
 import dataclasses
-import os
 from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
-
-from cada_jax.common.files import whole_file
 
 RIGHT, WRONG, OWN = (30, 150, 70), (205, 45, 45), (50, 90, 170)
 INK, FAINT, LINE = (25, 25, 30), (115, 115, 125), (222, 222, 228)
@@ -192,12 +189,6 @@ def _wrap(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
                 lines.append("")
             lines[-1] += character
     return [line for line in lines if line]
-
-
-def save_picture(path: str | os.PathLike, picture: Image.Image) -> None:
-    """Writes a PNG so that no reader ever sees half of it."""
-    with whole_file(path) as partial:
-        picture.save(partial, format="PNG", optimize=True)
 
 
 def _spread(candidates: np.ndarray, number: int) -> list[int]:

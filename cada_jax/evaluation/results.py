@@ -1,5 +1,6 @@
 """What a scored split leaves behind: results.json, retrieval.png and queries.jsonl."""
 
+import contextlib
 import io
 import json
 import math
@@ -8,29 +9,61 @@ import pathlib
 from collections.abc import Iterator
 from typing import Any
 
+import jax
+from ml_collections import ConfigDict
 from PIL import Image
 
-from cada_jax.common.files import write_text
-from cada_jax.evaluation.picture import Example, Hit, choose_examples, retrieval_picture
-from cada_jax.retrieval.ranking import Scored
+from cada_jax.common.files import whole_file
+from cada_jax.data.split import Split
+from cada_jax.evaluation.evaluate import Evaluation
+from cada_jax.evaluation.picture import (
+    Example,
+    Hit,
+    choose_examples,
+    retrieval_picture,
+)
+from cada_jax.retrieval.ranking import Ranking
 
 PICTURE_QUERIES = 8
+# What an evaluation leaves in its folder, all of it of the same evaluation.
+RESULTS_FILE, PICTURE_FILE, QUERIES_FILE = "results.json", "retrieval.png", "queries.jsonl"
 
 
-def write_results(workdir: str | os.PathLike, results: dict[str, Any]) -> pathlib.Path:
-    """Writes WORKDIR/results.json, never half of it, and returns its path."""
-    path = pathlib.Path(workdir) / "results.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, json.dumps(results, indent=2) + "\n")
-    return path
+def write_evaluation(
+    folder: str | os.PathLike, evaluation: Evaluation, split: Split, config: ConfigDict
+) -> None:
+    """Writes results.json, retrieval.png and, by `config.eval.save_queries`, queries.jsonl.
+
+    Process 0 writes. All files are written beside those of an evaluation before, then renamed
+    together, so that the folder holds files of one evaluation.
+    """
+    if jax.process_index() > 0:
+        return
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as files:
+
+        def partial(name: str) -> pathlib.Path:
+            return files.enter_context(whole_file(folder / name))
+
+        partial(RESULTS_FILE).write_text(json.dumps(evaluation.results, indent=2) + "\n")
+        ranking = evaluation.ranking
+        if ranking is not None:
+            picture = draw_examples(split, ranking, evaluation.results)
+            picture.save(partial(PICTURE_FILE), format="PNG", optimize=True)
+        if ranking is not None and config.eval.save_queries:
+            rows = query_rows(split, ranking)
+            partial(QUERIES_FILE).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    if not config.eval.save_queries:
+        (folder / QUERIES_FILE).unlink(missing_ok=True)
 
 
-def query_rows(split: Any, scored: Scored) -> Iterator[dict[str, Any]]:
+def query_rows(split: Split, ranking: Ranking) -> Iterator[dict[str, Any]]:
     """Yields one record for each caption, for error analysis.
 
     Args:
       split: its texts, image_paths, pids and caption_image are read.
-      scored: from `scoring.score` on the same split.
+      ranking: from `ranking.rank` on the same split.
 
     Yields:
       query: number of the caption; caption: cleaned; image: the one it describes; pid;
@@ -49,43 +82,35 @@ def query_rows(split: Any, scored: Scored) -> Iterator[dict[str, Any]]:
                 "similarity": round(similarity, 6),
                 "match_logit": None if logit is None else round(logit, 6),
             }
-            for image, similarity, logit in scored.best(query)
+            for image, similarity, logit in ranking.best(query)
         ]
-        precision = float(scored.average_precision[query])
+        precision = float(ranking.average_precision[query])
         yield {
             "query": query,
             "caption": text,
             "image": split.image_paths[own],
             "pid": pid,
-            "rank_global": int(scored.first_global[query]) + 1 or None,
-            "rank_reranked": int(scored.first_reranked[query]) + 1 or None,
+            "rank_global": int(ranking.first_global[query]) + 1 or None,
+            "rank_reranked": int(ranking.first_reranked[query]) + 1 or None,
             "average_precision": None if math.isnan(precision) else round(100 * precision, 4),
             "hits": hits,
         }
 
 
-def write_queries(workdir: str | os.PathLike, split: Any, scored: Scored) -> pathlib.Path:
-    """Writes WORKDIR/queries.jsonl, one line of `query_rows` each, and returns its path."""
-    path = pathlib.Path(workdir) / "queries.jsonl"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, "".join(json.dumps(row) + "\n" for row in query_rows(split, scored)))
-    return path
-
-
-def draw_examples(split: Any, scored: Scored, results: dict[str, Any]) -> Image.Image:
+def draw_examples(split: Split, ranking: Ranking, results: dict[str, Any]) -> Image.Image:
     """The retrieval picture of some queries of a scored split.
 
     Args:
       split: its texts, encoded images, pids and caption_image are read.
-      scored: from `score` on the same split.
+      ranking: from `ranking.rank` on the same split.
       results: from `evaluate`, for the title.
     """
     examples = []
-    chosen = choose_examples(scored.first_global, scored.first_reranked, PICTURE_QUERIES)
+    chosen = choose_examples(ranking.first_global, ranking.first_reranked, PICTURE_QUERIES)
     for query in chosen:
         own = split.caption_image[query]
         hits = []
-        for image, similarity, logit in scored.best(query):
+        for image, similarity, logit in ranking.best(query):
             hits.append(
                 Hit(
                     _decode(split, image),
@@ -94,7 +119,7 @@ def draw_examples(split: Any, scored: Scored, results: dict[str, Any]) -> Image.
                     label=f"{similarity:.2f}" + (f" {logit:+.1f}" if logit is not None else ""),
                 )
             )
-        verdict = _verdict(scored.first_global[query] + 1, scored.first_reranked[query] + 1)
+        verdict = _verdict(ranking.first_global[query] + 1, ranking.first_reranked[query] + 1)
         examples.append(Example(split.texts[query], verdict, _decode(split, own), hits))
     return retrieval_picture(examples, *_titles(results))
 
@@ -122,5 +147,5 @@ def _titles(results: dict[str, Any]) -> tuple[str, str]:
     return title, subtitle
 
 
-def _decode(split: Any, image: int) -> Image.Image:
+def _decode(split: Split, image: int) -> Image.Image:
     return Image.open(io.BytesIO(split.images[image])).convert("RGB")

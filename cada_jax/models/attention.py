@@ -7,10 +7,24 @@ import jax
 import jax.numpy as jnp
 from einops import rearrange
 
+from cada_jax.distributed.mesh import current_device
 from cada_jax.models.layers import dense
 
 # BERT's value for "do not attend". exp(-10000) is exactly 0 in float32, so nothing leaks.
 MASKED = -10000.0
+# In the names of NVIDIA's GPUs that cuDNN's fused attention does not run on.
+BEFORE_AMPERE = (
+    "K80",
+    "P100",
+    "P40",
+    "P4",
+    "V100",
+    "T4",
+    "GTX",
+    "GeForce RTX 20",
+    "TITAN",
+    "Quadro",
+)
 
 
 def can_fuse(dtype, dropping: bool, sowing: bool, bias: jax.Array | None, tokens: int) -> bool:
@@ -26,9 +40,10 @@ def can_fuse(dtype, dropping: bool, sowing: bool, bias: jax.Array | None, tokens
       bias: float, broadcastable to [M, N, T, S], or None.
       tokens: T, with a bias S = T too.
     """
-    if jax.default_backend() != "gpu" or jnp.dtype(dtype).itemsize != 2 or dropping or sowing:
+    device = current_device()
+    if device is None or device.platform not in ("gpu", "cuda") or dropping or sowing:
         return False
-    if float(getattr(jax.devices()[0], "compute_capability", 0)) < 8.0:
+    if jnp.dtype(dtype).itemsize != 2 or any(old in device.device_kind for old in BEFORE_AMPERE):
         return False
     return bias is None or (tokens % 2 == 0 and bias.shape[-1] == tokens)
 
@@ -146,7 +161,8 @@ class Attention(nn.Module):
 
     def _plain(self, q, k, v, bias, dropping, sowing):
         """Two matrix products and a softmax between: [M, T, D]."""
-        uneven = -k.shape[1] % 8 if jax.default_backend() == "cpu" else 0
+        device = current_device()
+        uneven = -k.shape[1] % 8 if device and device.platform == "cpu" else 0
         if uneven and not dropping and not sowing:
             # The CPU's products of 197 columns take twice the time of those of 200.
             bias = jnp.zeros((1, 1, 1, k.shape[1])) if bias is None else bias

@@ -11,7 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from cada_jax.distributed.batch import constrain_batch
+from cada_jax.distributed.batch import constrain_rows
 from cada_jax.models.attention import MASKED, Attention
 from cada_jax.models.layers import MLP, TokenGate, dense, gelu, layer_norm, rematerialized
 
@@ -177,7 +177,7 @@ class Bert(nn.Module):
         words = self.word_embed(ids)
         # As torch's padding_idx: the [PAD] row is an input like any other and is never trained.
         words = jnp.where(valid[:, :, None], words, jax.lax.stop_gradient(words))
-        x = constrain_batch(words + self.pos_embed(positions))
+        x = constrain_rows(words + self.pos_embed(positions))
         x = self.embed_norm(x)
         x = self.embed_dropout(x, deterministic=deterministic)
         if self.stem == "conv":
@@ -243,4 +243,4 @@ class PredictionHead(nn.Module):
         bias = self.param("bias", nn.initializers.zeros_init(), (embedding.shape[0],))
         rows = x.reshape(-1, x.shape[-1])
         logits = jnp.matmul(rows, embedding.T.astype(self.dtype)).astype(jnp.float32)
-        return constrain_batch((logits + bias[None]).reshape(*x.shape[:-1], -1))
+        return constrain_rows((logits + bias[None]).reshape(*x.shape[:-1], -1))

@@ -1,24 +1,18 @@
-"""The objective's gradient with a part of the batch in memory at a time; see `accumulate`."""
+"""The objective's gradient with a part of the batch in memory at a time; see `grad_cache`."""
 
 import functools
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from cada_jax.distributed import batch as batch_lib
+from cada_jax.distributed.batch import merge_rows, split_rows
 from cada_jax.models.cada import CADA
-from cada_jax.objective import grad_cache, losses, objective
+from cada_jax.objective import grad_cache, objective
 
 
 def accumulated_gradient(
-    model: CADA,
-    config: ConfigDict,
-    params: dict,
-    batch: dict,
-    key: jax.Array,
-    mesh: Mesh | None = None,
+    model: CADA, config: ConfigDict, params: dict, batch: dict, key: jax.Array
 ):
     """`objective.loss_terms` and its gradient, `config.train.accumulation` chunks one by one.
 
@@ -26,68 +20,38 @@ def accumulated_gradient(
     The arguments are those of `objective.loss_terms`. Returns ((total, terms), gradient).
     """
     keys = objective.split_key(key)
-    chunks, weights = config.train.accumulation, config.loss
-    split = functools.partial(batch_lib.split_rows, chunks=chunks, mesh=mesh)
-    merge = functools.partial(batch_lib.merge_rows, mesh=mesh)
-    token_ids = batch["token_ids"]
+    chunks = config.train.accumulation
+    split = functools.partial(split_rows, chunks=chunks)
 
     def encode(params, chunk):
         number, images, token_ids = chunk
-        with grad_cache.draws_of_chunk(number, chunks, mesh):
+        with grad_cache.draws_of_chunk(number, chunks):
             return objective.encode_pairs(model, config, params, images, token_ids, keys)
 
     def whole(encoded):
-        image_tokens, *features = (merge(x) for x in encoded)
-        loss = losses.ndf(*features, batch["pid"], weights.scale)
-        routed, fixed = {"own": split(image_tokens)}, {"number": jnp.arange(chunks)}
-        if weights.atp_weight:
-            negatives = objective.choose_negatives(config, features, batch["pid"], keys.negative)
-            chosen = batch_lib.gather_rows(image_tokens, negatives.image_for_text, mesh)
-            routed["negative"] = split(chosen)
-            texts, weight = objective.pairs_to_match(token_ids, negatives)
-            fixed |= _shares_of_match(model, params, texts, weight, split)
-        if weights.ara_weight:
-            masked = objective.mask_of(config, batch, keys.mask)
-            count = jnp.maximum(jnp.sum(masked), 1)
-            fixed |= {"token_ids": split(token_ids), "masked": split(masked)}
-            fixed["of_masked"] = jnp.sum(fixed["masked"], axis=(1, 2)) / count
-        return (weights.global_weight * loss, routed), (fixed, {"global": loss})
+        image_tokens, *features = (merge_rows(x) for x in encoded)
+        terms = objective.batch_terms(config, features, batch)
+        inputs = objective.row_inputs(config, batch, image_tokens, features, keys, gather=True)
+        inputs = jax.tree.map(split, inputs)
+        counts = jax.lax.map(
+            functools.partial(objective.row_denominators, model, params),
+            inputs._replace(image_tokens=None, negative_tokens=None),
+        )
+        shares = {name: c / jnp.maximum(jnp.sum(c), 1.0) for name, c in counts.items()}
+        routed = {"own": inputs.image_tokens, "negative": inputs.negative_tokens}
+        rest = inputs._replace(image_tokens=None, negative_tokens=None)
+        fixed = {"number": jnp.arange(chunks), "inputs": rest, "shares": shares}
+        return (objective.weighted_sum(config, terms), routed), (fixed, terms)
 
     def part(params, routed, fixed):
-        loss, terms = jnp.zeros(()), {}
-        with grad_cache.draws_of_chunk(fixed["number"], chunks, mesh):
-            if weights.atp_weight:
-                images = objective.images_to_match(routed["own"], routed["negative"])
-                rngs = objective.dropout_rngs(config, keys.decode)
-                terms |= objective.match_terms(
-                    model, params, fixed["texts"], fixed["weight"], *images, rngs
-                )
-                for name in ("match", "group", "match_accuracy"):
-                    terms[name] *= fixed["of_groups" if name == "group" else "of_pairs"]
-                loss += weights.atp_weight * (terms["match"] + terms["group"])
-            if weights.ara_weight:
-                given = fixed["token_ids"], fixed["masked"], routed["own"]
-                rngs = objective.dropout_rngs(config, keys.predict)
-                terms |= objective.attribute_losses(model, params, config, *given, rngs)
-                for name in ("ara", "ara_accuracy", "masked_tokens"):
-                    terms[name] *= 1 / chunks if name == "masked_tokens" else fixed["of_masked"]
-                loss += weights.ara_weight * terms["ara"]
-        return loss, terms
+        inputs = fixed["inputs"]._replace(
+            image_tokens=routed["own"], negative_tokens=routed["negative"]
+        )
+        with grad_cache.draws_of_chunk(fixed["number"], chunks):
+            terms = objective.row_terms(model, config, params, inputs, keys)
+        terms = {name: value * fixed["shares"][name] for name, value in terms.items()}
+        return objective.weighted_sum(config, terms), terms
 
-    data = (jnp.arange(chunks), split(batch["image"]), split(token_ids))
+    data = (jnp.arange(chunks), split(batch["image"]), split(batch["token_ids"]))
     (total, terms), gradient = grad_cache.value_and_grad(encode, whole, part, params, data)
     return (total, terms | {"total": total}), gradient
-
-
-def _shares_of_match(model, params, texts, weight, split) -> dict:
-    """Texts and weights of each chunk, and its share in the means over pairs and over groups."""
-    # Which groups count depends on the texts alone: nothing needs to be decoded for it.
-    decoded = jnp.zeros((*texts.shape, model.config.text.width), jnp.float32)
-    variables = {"params": jax.lax.stop_gradient(params)}
-    _, of_group = model.apply(variables, decoded, texts, method="match_groups")
-    of_group = split(of_group * weight[:, None])
-    shares = {"texts": split(texts), "weight": split(weight)}
-    for name, counted in (("of_pairs", shares["weight"]), ("of_groups", of_group)):
-        of_chunk = jnp.sum(counted, axis=tuple(range(1, counted.ndim)))
-        shares[name] = of_chunk / jnp.maximum(jnp.sum(of_chunk), 1.0)
-    return shares

@@ -17,14 +17,13 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh
 
 from cada_jax.distributed.batch import rows_of_chunk
 from cada_jax.models.layers import DropPath
 
 
 @contextlib.contextmanager
-def draws_of_chunk(chunk: jax.Array, chunks: int, mesh: Mesh | None) -> Iterator[None]:
+def draws_of_chunk(chunk: jax.Array, chunks: int) -> Iterator[None]:
     """Within it, dropout and drop path draw for a chunk's rows what they draw for the whole batch.
 
     The draws of the whole batch are made and the chunk's rows of them taken: no gradient, no
@@ -33,7 +32,6 @@ def draws_of_chunk(chunk: jax.Array, chunks: int, mesh: Mesh | None) -> Iterator
     Args:
       chunk: int32 scalar, which one.
       chunks: how many.
-      mesh: as in `sharding.split_rows`.
     """
 
     def intercept(call, args, kwargs, context):
@@ -45,7 +43,7 @@ def draws_of_chunk(chunk: jax.Array, chunks: int, mesh: Mesh | None) -> Iterator
         rows = len(x) * chunks
         shape = (rows, 1, 1) if isinstance(context.module, DropPath) else (rows, *x.shape[1:])
         scale = call(jnp.ones(shape, x.dtype), *rest, **kwargs)
-        return x * rows_of_chunk(scale, chunk, chunks, mesh)
+        return x * rows_of_chunk(scale, chunk, chunks)
 
     with nn.intercept_methods(intercept):
         yield

@@ -1,175 +1,42 @@
-"""What is minimised: the global loss, ATP and ARA of one batch.
+"""What is minimised: the weighted sum of the global loss, ATP and ARA of one batch.
+
+A term is computed in one of two places: `batch_terms` compares every row of the batch with every
+other, `row_terms` is a mean over rows and can be computed a part of the batch at a time
+(`chunked`). `WEIGHTS` is the one place that says what is added up.
 
 Everything random is drawn from the keys given; everything is over the global batch.
 """
 
-import functools
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from cada_jax.distributed import batch as batch_lib
-from cada_jax.distributed import mesh as mesh_lib
+from cada_jax.distributed.batch import constrain_rows, gather_rows
+from cada_jax.distributed.mesh import is_sharded
 from cada_jax.models.cada import CADA
-from cada_jax.objective import losses
-from cada_jax.objective.phrase_masking import draw_mask
+from cada_jax.objective import association, attributes, losses
+
+# Field of config.loss -> the terms that it weighs. A term that is absent counts nothing.
+WEIGHTS = {
+    "global_weight": ("global",),
+    "atp_weight": ("match", "group"),
+    "ara_weight": ("ara",),
+}
 
 
-def choose_negatives(config: ConfigDict, features, pids, key: jax.Array) -> losses.Negatives:
-    """`losses.choose_negatives` of (image, text) embeddings float32 [B,E], as `config.atp` says."""
-    c = config.atp
-    return losses.choose_negatives(*features, pids, c.negatives, c.temperature, key)
+def weighted_sum(config: ConfigDict, terms: dict[str, jax.Array]) -> jax.Array:
+    """The total of the terms that are there, weighed by `config.loss`: float32 scalar."""
+    total = jnp.zeros(())
+    for field, names in WEIGHTS.items():
+        present = [terms[name] for name in names if name in terms]
+        if present:
+            total += config.loss[field] * sum(present[1:], start=present[0])
+    return total
 
 
-def pairs_to_match(token_ids, negatives: losses.Negatives) -> tuple[jax.Array, jax.Array]:
-    """The texts that are decoded, in the order (T_i with I_i, T_i with I_neg, T_neg with I_i).
-
-    The three of a row stay together: however a batch is spread, a device decodes its own rows.
-
-    Returns:
-      token ids int32 [3B,T] and weights float32 [3B].
-    """
-    texts = jnp.stack([token_ids, token_ids, token_ids[negatives.text_for_image]], axis=1)
-    weight = negatives.weight
-    weights = jnp.stack([jnp.ones_like(weight), weight, weight], axis=1)
-    return texts.reshape(-1, texts.shape[-1]), weights.reshape(-1)
-
-
-def images_to_match(own, negative) -> tuple[jax.Array, jax.Array]:
-    """Images of `pairs_to_match`, each row's own beside its negative, and the index into them.
-
-    Args:
-      own: float [B,S,Dv].
-      negative: float [B,S,Dv], those of another person.
-
-    Returns:
-      image tokens [2B,S,Dv] and an index [B,3] as `CADA.decode` takes it.
-    """
-    images = jnp.stack([own, negative], axis=1).reshape(-1, *own.shape[1:])
-    return images, jnp.broadcast_to(jnp.array([0, 1, 0], jnp.int32)[None], (len(own), 3))
-
-
-def match_terms(model, params, token_ids, weights, images, image_index, rngs) -> dict:
-    """Match and group losses of decoded pairs; the first of every three is a match.
-
-    Args:
-      model: the CADA module.
-      params: its parameters.
-      token_ids: int32 [3B,T], from `pairs_to_match`, as `weights` are.
-      weights: float32 [3B].
-      images: float [B or 2B,S,Dv].
-      image_index: which of them each text attends, as `CADA.decode` takes it.
-      rngs: dropout key in a dict, or None for no dropout.
-
-    Returns:
-      dict of float32 scalars: match, group, match_accuracy.
-    """
-    variables = {"params": params}
-    decoded = model.apply(
-        variables,
-        token_ids,
-        images,
-        image_index,
-        deterministic=rngs is None,
-        rngs=rngs,
-        method="decode",
-    )
-    is_match = (jnp.arange(len(token_ids)) % 3 == 0).astype(jnp.int32)
-    logits = model.apply(variables, decoded, method="match")
-    group_logits, group_weight = model.apply(variables, decoded, token_ids, method="match_groups")
-    correct = (jnp.argmax(logits, axis=-1) == is_match).astype(jnp.float32)
-    return {
-        "match": losses.match_loss(logits, is_match, weights),
-        "group": losses.match_loss(
-            group_logits, is_match[:, None], group_weight * weights[:, None]
-        ),
-        "match_accuracy": losses.weighted_mean(correct, weights),
-    }
-
-
-def association_losses(
-    model, params, config, batch, image_tokens, features, key, rngs, mesh: Mesh | None = None
-):
-    """ATP: match and group losses of positives and chosen negatives.
-
-    One pass over 3B sequences: (I_i, T_i), (I_neg, T_i), (I_i, T_neg).
-
-    Args:
-      model: the CADA module.
-      params: its parameters.
-      config: full config.
-      batch: train batch of B pairs.
-      image_tokens: float [B,S,Dv].
-      features: un-normalised (image, text) embeddings, float32 [B,E] each.
-      key: for sampled negatives.
-      rngs: dropout key in a dict, or None for no dropout.
-      mesh: over which the batch is spread. On several devices the tokens of the negative images
-        travel once; the keys and values that every layer makes of them would weigh 24 times that.
-
-    Returns:
-      dict of float32 scalars: match, group, match_accuracy.
-    """
-    negatives = choose_negatives(config, features, batch["pid"], key)
-    token_ids, weights = pairs_to_match(batch["token_ids"], negatives)
-    if mesh_lib.is_sharded(mesh):
-        chosen = batch_lib.gather_rows(image_tokens, negatives.image_for_text, mesh)
-        images, image_index = images_to_match(image_tokens, chosen)
-    else:
-        rows = jnp.arange(len(image_tokens), dtype=jnp.int32)
-        images = image_tokens
-        image_index = jnp.stack([rows, negatives.image_for_text, rows], axis=1).reshape(-1)
-    return match_terms(model, params, token_ids, weights, images, image_index, rngs)
-
-
-def mask_of(config: ConfigDict, batch: dict, key: jax.Array) -> jax.Array:
-    """The tokens that ARA masks in this step, bool [B,T]."""
-    return draw_mask(
-        key,
-        config.ara.masking,
-        batch["phrase_ids"],
-        batch["attribute_mask"],
-        config.ara.phrase_rate,
-        config.ara.token_rate,
-    )
-
-
-def attribute_losses(model, params, config, token_ids, masked, image_tokens, rngs):
-    """ARA: predicts the masked attribute phrases of captions from their images.
-
-    Args:
-      model: the CADA module.
-      params: its parameters.
-      config: full config.
-      token_ids: int32 [B,T].
-      masked: bool [B,T], from `mask_of`.
-      image_tokens: float [B,S,Dv].
-      rngs: dropout key in a dict, or None for no dropout.
-
-    Returns:
-      dict of float32 scalars: ara, ara_accuracy, masked_tokens (per caption).
-    """
-    decoded = model.apply(
-        {"params": params},
-        jnp.where(masked, config.model.tokens.mask, token_ids),
-        token_ids != config.model.tokens.pad,
-        image_tokens,
-        deterministic=rngs is None,
-        rngs=rngs,
-        method="decode_masked",
-    )
-    predict = functools.partial(model.apply, {"params": params}, method="masked_logits")
-    loss, accuracy = losses.masked_word_loss(predict, decoded, token_ids, masked)
-    return {
-        "ara": loss,
-        "ara_accuracy": accuracy,
-        "masked_tokens": jnp.mean(jnp.sum(masked, axis=1).astype(jnp.float32)),
-    }
-
-
-class Keys(NamedTuple):
+class StepKeys(NamedTuple):
     """What a step draws from, apart from augmentation."""
 
     image: jax.Array
@@ -180,9 +47,9 @@ class Keys(NamedTuple):
     predict: jax.Array
 
 
-def split_key(key: jax.Array) -> Keys:
+def split_key(key: jax.Array) -> StepKeys:
     """The keys of a step's draws, from one."""
-    return Keys(*jax.random.split(key, len(Keys._fields)))
+    return StepKeys(*jax.random.split(key, len(StepKeys._fields)))
 
 
 def dropout_rngs(config: ConfigDict, key: jax.Array) -> dict | None:
@@ -191,7 +58,7 @@ def dropout_rngs(config: ConfigDict, key: jax.Array) -> dict | None:
     return {"dropout": key} if random else None
 
 
-def encode_pairs(model, config, params, images, token_ids, keys: Keys):
+def encode_pairs(model: CADA, config, params, images, token_ids, keys: StepKeys):
     """Image tokens [B,S,Dv], and un-normalised image and text embeddings float32 [B,E]."""
 
     def apply(method, inputs, key):
@@ -209,15 +76,114 @@ def encode_pairs(model, config, params, images, token_ids, keys: Keys):
     )
 
 
-def loss_terms(
-    model: CADA,
-    config: ConfigDict,
-    params: dict,
-    batch: dict,
-    key: jax.Array,
-    mesh: Mesh | None = None,
-):
+def batch_terms(config: ConfigDict, features, batch: dict) -> dict[str, jax.Array]:
+    """The terms that compare all rows with all others.
+
+    Args:
+      config: full config.
+      features: un-normalised (image, text) embeddings, float32 [B,E] each.
+      batch: train batch of B pairs.
+    """
+    return {"global": losses.ndf(*features, batch["pid"], config.loss.scale)}
+
+
+class RowInputs(NamedTuple):
+    """What `row_terms` reads, by rows of the batch; None where a loss is switched off.
+
+    Attributes:
+      image_tokens: float [B,S,Dv].
+      negative_tokens: float [B,S,Dv], another person's image for each text. None where
+        `image_index` says which of the batch it is.
+      image_index: int32 [3B], see `association.indices_to_match`; None with `negative_tokens`.
+      texts: int32 [3B,T], see `association.pairs_to_match`.
+      text_weights: float32 [3B].
+      token_ids: int32 [B,T].
+      masked: bool [B,T].
+    """
+
+    image_tokens: jax.Array
+    negative_tokens: jax.Array | None = None
+    image_index: jax.Array | None = None
+    texts: jax.Array | None = None
+    text_weights: jax.Array | None = None
+    token_ids: jax.Array | None = None
+    masked: jax.Array | None = None
+
+
+def row_inputs(
+    config: ConfigDict, batch: dict, image_tokens, features, keys: StepKeys, gather: bool
+) -> RowInputs:
+    """Chooses negatives and masks for the whole batch.
+
+    Args:
+      config: full config.
+      batch: train batch of B pairs.
+      image_tokens: float [B,S,Dv].
+      features: un-normalised (image, text) embeddings, float32 [B,E] each.
+      keys: of this step.
+      gather: brings the negative images' tokens to the rows that want them. On several devices they
+        travel once; the keys and values that every layer makes of them would weigh 24 times that.
+        Otherwise they are found by index, so that keys and values are made once for each image.
+    """
+    inputs = RowInputs(image_tokens)
+    if config.loss.atp_weight:
+        negatives = association.choose_negatives(config, features, batch["pid"], keys.negative)
+        texts, weights = association.pairs_to_match(batch["token_ids"], negatives)
+        inputs = inputs._replace(texts=texts, text_weights=weights)
+        if gather:
+            chosen = gather_rows(image_tokens, negatives.image_for_text)
+            inputs = inputs._replace(negative_tokens=chosen)
+        else:
+            index = association.indices_to_match(negatives.image_for_text)
+            inputs = inputs._replace(image_index=index)
+    if config.loss.ara_weight:
+        masked = attributes.mask_of(config, batch, keys.mask)
+        inputs = inputs._replace(token_ids=batch["token_ids"], masked=masked)
+    return inputs
+
+
+def row_terms(model: CADA, config, params, inputs: RowInputs, keys: StepKeys) -> dict:
+    """The terms that are means over rows, and what is reported with them: float32 scalars.
+
+    A term over rows that is added here needs an entry in `WEIGHTS`, and its denominator in
+    `row_denominators`.
+    """
+    terms = {}
+    if inputs.texts is not None:
+        images = inputs.image_tokens, inputs.image_index
+        if inputs.negative_tokens is not None:
+            images = association.images_to_match(inputs.image_tokens, inputs.negative_tokens)
+        rngs = dropout_rngs(config, keys.decode)
+        terms |= association.match_terms(
+            model, params, inputs.texts, inputs.text_weights, *images, rngs
+        )
+    if inputs.masked is not None:
+        rngs = dropout_rngs(config, keys.predict)
+        given = inputs.token_ids, inputs.masked, inputs.image_tokens
+        terms |= attributes.attribute_terms(model, params, *given, rngs)
+    return terms
+
+
+def row_denominators(model: CADA, params, inputs: RowInputs) -> dict[str, jax.Array]:
+    """What each of `row_terms` is divided by: float32 scalars that no parameter changes.
+
+    The mean of a term over the whole batch is the mean over its parts, weighed by these.
+    """
+    counts = {}
+    if inputs.texts is not None:
+        counts |= association.match_denominators(model, params, inputs.texts, inputs.text_weights)
+        counts["match_accuracy"] = counts["match"]
+    if inputs.masked is not None:
+        counts["ara"] = jnp.sum(inputs.masked).astype(jnp.float32)
+        counts["ara_accuracy"] = counts["ara"]
+        counts["masked_tokens"] = jnp.float32(len(inputs.masked))
+    return counts
+
+
+def loss_terms(model: CADA, config: ConfigDict, params: dict, batch: dict, key: jax.Array):
     """All losses of one batch of already normalised images.
+
+    The mesh of JAX's context changes where things are, not what they are.
 
     Args:
       model: the CADA module.
@@ -225,7 +191,6 @@ def loss_terms(
       params: its parameters.
       batch: train batch whose image is float32 [B,H,W,3], normalised.
       key: PRNG key of this step.
-      mesh: over which the batch is spread; it changes where things are, not what they are.
 
     Returns:
       (total, terms): the weighted sum, and a dict of float32 scalars.
@@ -234,20 +199,9 @@ def loss_terms(
     image_tokens, *features = encode_pairs(
         model, config, params, batch["image"], batch["token_ids"], keys
     )
-    image_tokens = batch_lib.constrain_rows(image_tokens, mesh)
-    weights = config.loss
-    terms = {"global": losses.ndf(*features, batch["pid"], weights.scale)}
-    total = weights.global_weight * terms["global"]
-    if weights.atp_weight:
-        rngs = dropout_rngs(config, keys.decode)
-        terms |= association_losses(
-            model, params, config, batch, image_tokens, features, keys.negative, rngs, mesh
-        )
-        total += weights.atp_weight * (terms["match"] + terms["group"])
-    if weights.ara_weight:
-        rngs, masked = dropout_rngs(config, keys.predict), mask_of(config, batch, keys.mask)
-        terms |= attribute_losses(
-            model, params, config, batch["token_ids"], masked, image_tokens, rngs
-        )
-        total += weights.ara_weight * terms["ara"]
+    image_tokens = constrain_rows(image_tokens)
+    terms = batch_terms(config, features, batch)
+    inputs = row_inputs(config, batch, image_tokens, features, keys, gather=is_sharded())
+    terms |= row_terms(model, config, params, inputs, keys)
+    total = weighted_sum(config, terms)
     return total, terms | {"total": total}

@@ -3,14 +3,13 @@
 import dataclasses
 import functools
 from collections.abc import Sequence
-from typing import Any
 
-import flax.linen as nn
 import jax
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from cada_jax.models.preprocess import normalize_pixels
+from cada_jax.retrieval.network import Network
 
 MARGIN, GAP = 24, 10
 TILE_HEIGHT, COLUMNS = 176, 10
@@ -48,16 +47,15 @@ class Associations:
         return mean.reshape(*mean.shape[:2], *grid)
 
 
-def associations(model: nn.Module, params: Any, images, token_ids) -> Associations:
+def associations(network: Network, images, token_ids) -> Associations:
     """Runs the decoder on pairs and keeps its cross-attention.
 
     Args:
-      model: from `models.cada.from_config`.
-      params: its parameters.
+      network: on its devices.
       images: uint8 [B,H,W,3].
       token_ids: int32 [B,L], row i describes image i.
     """
-    state = _intermediates(model, params, images, token_ids)
+    state = network.run(_intermediates, images, token_ids)
     kept = {"cross_attention": None, "gate": None}
     for path, leaf in jax.tree_util.tree_leaves_with_path(state):
         names = [getattr(key, "key", None) for key in path]

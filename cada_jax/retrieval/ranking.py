@@ -1,32 +1,34 @@
-"""Both stages and both directions on what is already encoded, as metrics in percent."""
+"""Both stages on what is already encoded, in either direction, as metrics in percent."""
 
 import time
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import numpy as np
-from jax.sharding import Mesh
 
+from cada_jax.common.console import Progress
 from cada_jax.common.errors import DivergedError, UsageError
 from cada_jax.retrieval import rerank, search
-from cada_jax.retrieval.encode import Gallery, Queries
+from cada_jax.retrieval.encode import Queries
+from cada_jax.retrieval.gallery import Gallery
 from cada_jax.retrieval.metrics import RankMetrics
-from cada_jax.retrieval.rerank import Progress
+from cada_jax.retrieval.network import Network
 from cada_jax.retrieval.search import Retrieved
 
+TEXT_TO_IMAGE, IMAGE_TO_TEXT = "text_to_image", "image_to_text"
 # The order of this many best images by the match logit alone is reported as a diagnostic.
 MATCH_ONLY_TOP = 16
 SHOWN_HITS = 10  # of each query, in the picture and in queries.jsonl
 
 
-class Scored(NamedTuple):
-    """What the two stages found.
+class Ranking(NamedTuple):
+    """What the two stages found for every query. Either side may be the one that searches.
 
     metrics: as in the results file; retrieved: the top k; shown, shown_similarity: [Q,max(k,10)],
-    the nearest images by similarity alone; first_global, first_reranked: int [Q], rank (0 is the
-    best) of each query's first right image in either order, -1 without one; average_precision:
-    float [Q] in [0,1] after re-ranking, NaN without one; excluded: queries without a right image;
-    seconds: of either stage.
+    the nearest by similarity alone; first_global, first_reranked: int [Q], rank (0 is the best) of
+    each query's first right one in either order, -1 without one; average_precision: float [Q] in
+    [0,1] after re-ranking, NaN without one; excluded: queries without a right one; seconds: of
+    either stage.
     """
 
     metrics: dict[str, Any]
@@ -40,44 +42,54 @@ class Scored(NamedTuple):
     seconds: dict[str, float]
 
     def best(self, query: int, count: int = SHOWN_HITS) -> list[tuple[int, float, float | None]]:
-        """The first `count` of a query's ranking: (image, similarity, match logit or None)."""
-        k = self.retrieved.indices.shape[1]
-        places = np.argsort(-self.retrieved.score[query], kind="stable").tolist()
-        places += range(k, self.shown.shape[1])
-        return [
-            (
-                int(self.shown[query, p]),
-                float(self.shown_similarity[query, p]),
-                float(self.retrieved.match_logit[query, p]) if p < k else None,
-            )
-            for p in places[:count]
-        ]
+        """`best_places` of one query."""
+        logits = self.retrieved.match_logit[query]
+        return best_places(self.shown[query], self.shown_similarity[query], logits, count)
 
 
-def score(
-    model: nn.Module,
-    params: Any,
-    gallery: Gallery,
+def best_places(
+    nearest: np.ndarray, similarity: np.ndarray, logits: np.ndarray, count: int
+) -> list[tuple[int, float, float | None]]:
+    """The first `count` of one query's final ranking: (index, similarity, match logit or None).
+
+    Args:
+      nearest: int [n], the nearest ones by similarity, nearest first.
+      similarity: float [n].
+      logits: float [k], the match logits of the first k of them.
+      count: at most n.
+    """
+    k = len(logits)
+    places = np.argsort(-(logits + similarity[:k]), kind="stable").tolist()
+    places += range(k, len(nearest))
+    return [
+        (int(nearest[p]), float(similarity[p]), float(logits[p]) if p < k else None)
+        for p in places[:count]
+    ]
+
+
+def rank(
+    network: Network,
     queries: Queries,
+    gallery: Gallery,
     k: int,
-    mesh: Mesh,
-    rerank_batch: int,
+    direction: str = TEXT_TO_IMAGE,
     progress: Progress | None = None,
-) -> Scored:
+    match: Callable[..., np.ndarray] = rerank.match_pairs,
+) -> Ranking:
     """Both stages on what is already encoded.
 
     Args:
-      model: from `models.cada.from_config`.
-      params: its parameters, on `mesh`.
-      gallery: from `retrieval.embed_gallery`.
-      queries: from `retrieval.embed_queries`.
-      k: images of each query that the decoder scores, 0 to the size of the gallery.
-      mesh: from `sharding.make_mesh`.
-      rerank_batch: see `batch` of `reranking.score_pairs`.
+      network: that encoded it.
+      queries: texts.
+      gallery: images.
+      k: nearest ones of each query that the decoder scores; at most all.
+      direction: "text_to_image", every text searches the images; "image_to_text", every image
+        searches the texts, and a text of its person is right.
       progress: wraps the long loops.
+      match: (network, pairs, progress=...) -> logits, as `rerank.match_pairs`.
 
     Raises:
-      UsageError: no query's person is in the gallery.
+      UsageError: no text's person is in the gallery.
       DivergedError: an embedding or a logit is not a finite number.
     """
     _check_finite("image embeddings", gallery.embeddings)
@@ -87,101 +99,58 @@ def score(
             f"None of the {len(queries.pids)} captions is of a person in the gallery of "
             f"{len(gallery.pids)} images, so nothing can be scored: check the split's pids"
         )
+    by_text = direction == TEXT_TO_IMAGE
+    searching, searched = (queries, gallery) if by_text else (gallery, queries)
+    k = min(k, len(searched.pids))
     start = time.monotonic()
-    shown, shown_similarity = search.global_topk(
-        queries.embeddings, gallery.embeddings, min(max(k, SHOWN_HITS), len(gallery.pids)), mesh
-    )
-    indices, similarity = shown[:, :k], shown_similarity[:, :k]
-    logits = rerank.rerank(
-        model, params, queries.token_ids, gallery.tokens, indices, mesh, rerank_batch, progress
-    )
+    most = min(max(k, SHOWN_HITS), len(searched.pids))
+    embeddings = searching.embeddings, searched.embeddings
+    shown, shown_similarity = search.global_topk(*embeddings, most, network.mesh)
+    own = np.repeat(np.arange(len(searching.pids)), k)
+    found = shown[:, :k].reshape(-1)
+    text, image = (own, found) if by_text else (found, own)
+    pairs = rerank.Pairs(queries.token_ids, gallery.tokens, text, image)
+    logits = match(network, pairs, progress=progress).reshape(len(searching.pids), k)
     _check_finite("match logits", logits)
-    retrieved = Retrieved(indices, similarity, logits)
+    retrieved = Retrieved(shown[:, :k], shown_similarity[:, :k], logits)
     ranked = time.monotonic()
-    by_similarity, reranked, match_only = RankMetrics(), RankMetrics(), RankMetrics()
-    few = min(k, MATCH_ONLY_TOP)
-    blocks = search.similarity_blocks(queries.embeddings, gallery.embeddings, mesh)
-    for rows, block in blocks:
-        right = queries.pids[rows, None] == gallery.pids[None]
-        by_similarity.add(block, right)
-        reranked.add(block, right, indices[rows], retrieved.score[rows])
-        match_only.add(block, right, indices[rows, :few], logits[rows, :few])
-    hit = (queries.pids[:, None] == gallery.pids[indices]).any(axis=1)
-    counted = by_similarity.first_rank >= 0
-    metrics = {
-        "global": by_similarity.result(),
-        "reranked": reranked.result(),
-        "match_only": {"top_k": few, **match_only.result()},
-        "right_in_top_k": 100 * float(hit[counted].mean()),
-    }
-    seconds = {
-        "rank": round(ranked - start, 2),
-        "metrics": round(time.monotonic() - ranked, 2),
-    }
-    return Scored(
-        metrics=metrics,
+    scores = _score(network, searching, searched, retrieved)
+    return Ranking(
+        **scores,
         retrieved=retrieved,
         shown=shown,
         shown_similarity=shown_similarity,
-        first_global=by_similarity.first_rank,
-        first_reranked=reranked.first_rank,
-        average_precision=reranked.average_precision,
-        excluded=by_similarity.excluded,
-        seconds=seconds,
+        seconds={
+            "rank": round(ranked - start, 2),
+            "metrics": round(time.monotonic() - ranked, 2),
+        },
     )
 
 
-def score_image_to_text(
-    model: nn.Module,
-    params: Any,
-    gallery: Gallery,
-    queries: Queries,
-    k: int,
-    mesh: Mesh,
-    rerank_batch: int,
-    progress: Progress | None = None,
-) -> dict[str, Any]:
-    """The other direction: every image searches the captions; a caption of its person is right.
-
-    Args:
-      model: from `models.cada.from_config`.
-      params: its parameters, on `mesh`.
-      gallery: from `retrieval.embed_gallery`; each image is a query here.
-      queries: from `retrieval.embed_queries`; what is searched here.
-      k: captions of each image that the decoder scores, 0 for the first stage alone.
-      mesh: from `sharding.make_mesh`.
-      rerank_batch: see `batch` of `reranking.score_pairs`.
-      progress: wraps the long loops.
-
-    Returns:
-      {"rerank_top_k", "global", "reranked", "queries_left_out"} as in the results file.
-    """
-    k = min(k, len(queries.pids))
-    indices, similarity = search.global_topk(gallery.embeddings, queries.embeddings, k, mesh)
-    logits = rerank.score_pairs(
-        model,
-        params,
-        queries.token_ids,
-        gallery.tokens,
-        indices.reshape(-1),
-        np.repeat(np.arange(len(gallery.pids)), k),
-        mesh,
-        rerank_batch,
-        progress,
-    ).reshape(indices.shape)
-    _check_finite("match logits", logits)
-    found = Retrieved(indices, similarity, logits)
-    by_similarity, reranked = RankMetrics(), RankMetrics()
-    blocks = search.similarity_blocks(gallery.embeddings, queries.embeddings, mesh)
-    for rows, block in blocks:
-        right = gallery.pids[rows, None] == queries.pids[None]
+def _score(network: Network, searching, searched, retrieved: Retrieved) -> dict[str, Any]:
+    """Metrics of the three orders: by similarity, re-ranked, and by the match logit alone."""
+    indices, logits = retrieved.indices, retrieved.match_logit
+    by_similarity, reranked, match_only = RankMetrics(), RankMetrics(), RankMetrics()
+    few = min(indices.shape[1], MATCH_ONLY_TOP)
+    embeddings = searching.embeddings, searched.embeddings
+    for rows, block in search.similarity_blocks(*embeddings, network.mesh):
+        right = searching.pids[rows, None] == searched.pids[None]
         by_similarity.add(block, right)
-        reranked.add(block, right, indices[rows], found.score[rows])
+        reranked.add(block, right, indices[rows], retrieved.score[rows])
+        match_only.add(block, right, indices[rows, :few], logits[rows, :few])
+    hit = (searching.pids[:, None] == searched.pids[indices]).any(axis=1)
+    counted = by_similarity.first_rank >= 0
     return {
-        "rerank_top_k": k,
-        "global": by_similarity.result(),
-        "reranked": reranked.result(),
-        "queries_left_out": by_similarity.excluded,
+        "metrics": {
+            "global": by_similarity.result(),
+            "reranked": reranked.result(),
+            "match_only": {"top_k": few, **match_only.result()},
+            "right_in_top_k": 100 * float(hit[counted].mean()),
+        },
+        "first_global": by_similarity.first_rank,
+        "first_reranked": reranked.first_rank,
+        "average_precision": reranked.average_precision,
+        "excluded": by_similarity.excluded,
     }
 
 

@@ -8,97 +8,65 @@ Q queries, G gallery images, P pairs, L token ids, S image tokens.
 """
 
 import functools
-from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import flax.linen as nn
 import jax
 import numpy as np
-from jax.sharding import Mesh
 
+from cada_jax.common.console import Progress
+from cada_jax.distributed.batch import put_rows
 from cada_jax.distributed.mesh import batch_divisor
 from cada_jax.models.bert import STEM_REACH, Packed
 from cada_jax.retrieval import packing
-from cada_jax.retrieval.encode import pipelined, put_rows
+from cada_jax.retrieval.encode import pipelined
+from cada_jax.retrieval.network import Network
 from cada_jax.text.padding import rounded_lengths
 
-# progress(iterable, total, text) yields what the iterable yields; see evaluate.progress_bar.
-Progress = Callable[[Iterable, int, str], Iterable]
 FEW_BATCHES = 8  # of one shape, see `_blocks_at_once`
 # Numbers of the MLP's hidden layer that a CPU computes at once: 1,024 tokens of width 3072 ran a
 # quarter faster than 4,096, whose 50 MB leave the caches.
 CPU_HIDDEN = 2**22
 
 
-def rerank(
-    model: nn.Module,
-    params: Any,
-    token_ids: np.ndarray,
-    image_tokens: np.ndarray,
-    indices: np.ndarray,
-    mesh: Mesh,
-    batch: int,
-    progress: Progress | None = None,
-) -> np.ndarray:
-    """Match logits of every query with its own k images: float32 [Q,k].
+class Pairs(NamedTuple):
+    """P pairs of a text and an image, in any order.
 
-    Args:
-      model: from `models.cada.from_config`.
-      params: its parameters, on `mesh`.
-      token_ids: int32 [Q,L].
-      image_tokens: float [G,S,Dv] on the host, or anything such indexing works on.
-      indices: int [Q,k] into the gallery.
-      mesh: the pairs are split over its data axes.
-      batch: see `score_pairs`.
-      progress: wraps the loop over batches.
+    token_ids: int32 [Q,L]; image_tokens: float [G,S,Dv] on the host, or anything that NumPy's
+    indexing works on; text_index: int [P] in [0,Q); image_index: int [P] in [0,G).
     """
-    queries, k = indices.shape
-    text = np.repeat(np.arange(queries), k)
-    logits = score_pairs(
-        model, params, token_ids, image_tokens, text, indices.reshape(-1), mesh, batch, progress
-    )
-    return logits.reshape(queries, k)
+
+    token_ids: np.ndarray
+    image_tokens: np.ndarray
+    text_index: np.ndarray
+    image_index: np.ndarray
 
 
-def score_pairs(
-    model: nn.Module,
-    params: Any,
-    token_ids: np.ndarray,
-    image_tokens: np.ndarray,
-    text_index: np.ndarray,
-    image_index: np.ndarray,
-    mesh: Mesh,
-    batch: int,
-    progress: Progress | None = None,
+def match_pairs(
+    network: Network, pairs: Pairs, batch: int | None = None, progress: Progress | None = None
 ) -> np.ndarray:
-    """Match logits of P text-image pairs in any order: float32 [P].
+    """Match logits of P text-image pairs: float32 [P].
 
     Args:
-      model: from `models.cada.from_config`.
-      params: its parameters, on `mesh`.
-      token_ids: int32 [Q,L].
-      image_tokens: float [G,S,Dv].
-      text_index: int [P] in [0,Q).
-      image_index: int [P] in [0,G).
-      mesh: the pairs are split over its data axes.
+      network: the pairs are split over the data axes of its mesh.
+      pairs: what to score.
       batch: the tokens decoded at once over all devices are those of so many of the longest texts;
-        a CPU takes less where more would only be slower.
+        a CPU takes less where more would only be slower. None: `config.eval.rerank_batch`.
       progress: wraps the loop over batches.
     """
-    logits = np.empty(len(text_index), np.float32)
+    logits = np.empty(len(pairs.text_index), np.float32)
     if not len(logits):
         return logits
-    pad = model.config.tokens.pad
-    lengths = rounded_lengths(token_ids, pad, 1)
-    parts = plan_batches(model, lengths, image_tokens, text_index, image_index, mesh, batch)
+    pad = network.model.config.tokens.pad
+    lengths = rounded_lengths(pairs.token_ids, pad, 1)
+    parts = plan_batches(network, pairs, batch)
 
     def launch(part):
         # A place of no text reads the first token of its row, and nobody reads the result.
-        output_positions = part.start.reshape(-1, part.shape.texts)
-        text = np.where(part.pair < 0, -1, text_index[part.pair]).reshape(output_positions.shape)
-        rows = packing.lay_out(token_ids, lengths, text, output_positions, part.shape.length, pad)
-        inputs = *rows, output_positions, image_tokens[part.image]
-        return (_match_logits(model, params, *(put_rows(x, mesh) for x in inputs)),)
+        starts = part.start.reshape(-1, part.shape.texts)
+        text = np.where(part.pair < 0, -1, pairs.text_index[part.pair]).reshape(starts.shape)
+        rows = packing.lay_out(pairs.token_ids, lengths, text, starts, part.shape.length, pad)
+        inputs = *rows, starts, pairs.image_tokens[part.image]
+        return (network.run(_match_logits, *(put_rows(x, network.mesh) for x in inputs)),)
 
     wrapped = parts if progress is None else progress(parts, len(parts), "re-rank")
     for part, (values,) in pipelined(wrapped, launch):
@@ -117,57 +85,42 @@ class Batch(NamedTuple):
     start: np.ndarray
 
 
-def plan_batches(
-    model: nn.Module,
-    lengths: np.ndarray,
-    image_tokens: np.ndarray,
-    text_index: np.ndarray,
-    image_index: np.ndarray,
-    mesh: Mesh,
-    batch: int,
-) -> list[Batch]:
-    """The batches in which `score_pairs` decodes.
-
-    Args:
-      model: gives the width and the stem of its texts.
-      lengths: int [Q], tokens of each text.
-      image_tokens: float [G,S,Dv].
-      text_index: int [P] in [0,Q).
-      image_index: int [P] in [0,G).
-      mesh: a batch holds a multiple of its devices in blocks.
-      batch: the tokens of a batch are those of so many of the longest texts.
-    """
-    text = model.config.text
+def plan_batches(network: Network, pairs: Pairs, batch: int | None = None) -> list[Batch]:
+    """The batches in which `match_pairs` decodes; arguments as there."""
+    text = network.model.config.text
+    lengths = rounded_lengths(pairs.token_ids, network.model.config.tokens.pad, 1)
     lengths = lengths + (STEM_REACH if text.stem == "conv" else 0)
-    devices = batch_divisor(mesh)
-    longest = int(lengths[text_index].max())
-    tokens = batch * longest
-    if jax.default_backend() == "cpu":
+    devices = batch_divisor(network.mesh)
+    longest = int(lengths[pairs.text_index].max())
+    tokens = (batch or network.config.eval.rerank_batch) * longest
+    if network.mesh.devices.flat[0].platform == "cpu":
         tokens = min(tokens, devices * max(longest, CPU_HIDDEN // text.mlp_dim))
     shapes = packing.shapes_for(longest, tokens // devices)
-    costs = [packing.block_cost(shape, image_tokens.shape[1], text.width) for shape in shapes]
-    order = np.argsort(image_index, kind="stable")
+    seen = pairs.image_tokens.shape[1]
+    costs = [packing.block_cost(shape, seen, text.width) for shape in shapes]
+    order = np.argsort(pairs.image_index, kind="stable")
     # To compile one more program is worth half a batch.
     packed = packing.pack_pairs(
-        lengths[text_index[order]], image_index[order], shapes, costs, few=tokens / 2
+        lengths[pairs.text_index[order]], pairs.image_index[order], shapes, costs, few=tokens / 2
     )
     batches = []
     for shape, blocks in packed.items():
         most = max(1, tokens // (devices * shape.tokens)) * devices
-        size = _blocks_at_once(len(blocks.image), most, devices)
-        pair = np.where(blocks.pair < 0, -1, order[blocks.pair])
-        for i in range(0, len(pair), size):
-            places = np.arange(i, i + size)
-            real = np.minimum(places, len(pair) - 1)  # the last batch is filled up
-            used = (places < len(pair))[:, None, None]
-            batches.append(
-                Batch(
-                    shape,
-                    blocks.image[real],
-                    np.where(used, pair[real], -1),
-                    np.where(used, blocks.start[real], 0),
-                )
-            )
+        batches += _batches_of(shape, blocks, _blocks_at_once(len(blocks.image), most, devices))
+    # Positions among the pairs sorted by image become positions among the pairs as given.
+    return [part._replace(pair=np.where(part.pair < 0, -1, order[part.pair])) for part in batches]
+
+
+def _batches_of(shape: packing.Shape, blocks: packing.Blocks, size: int) -> list[Batch]:
+    """Blocks of one shape in batches of `size`, the last one filled up with blocks of no text."""
+    batches = []
+    for i in range(0, len(blocks.pair), size):
+        places = np.arange(i, i + size)
+        real = np.minimum(places, len(blocks.pair) - 1)
+        used = (places < len(blocks.pair))[:, None, None]
+        pair = np.where(used, blocks.pair[real], -1)
+        start = np.where(used, blocks.start[real], 0)
+        batches.append(Batch(shape, blocks.image[real], pair, start))
     return batches
 
 

@@ -1,4 +1,8 @@
-"""Retrieval's first stage: the most similar images of every query, by the cosine of embeddings."""
+"""Retrieval's first stage: the most similar images of every query, by the cosine of embeddings.
+
+In the second, `rerank`, the decoder scores the top k images of every query. Nothing here knows
+which side is text: the searched side is called gallery.
+"""
 
 import functools
 from collections.abc import Iterator
@@ -9,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from cada_jax.distributed.batch import put_rows, rows_to_host
 from cada_jax.distributed.partitioning import replicated
-from cada_jax.retrieval.encode import _to_host, put_rows
 
 QUERY_BLOCK = 1024  # queries compared with the whole gallery at once
 
@@ -33,7 +37,7 @@ class Retrieved(NamedTuple):
 
 
 def global_topk(
-    queries: np.ndarray, gallery: np.ndarray, k: int, mesh: Mesh
+    queries: np.ndarray, gallery: np.ndarray, k: int, mesh: Mesh, block: int = QUERY_BLOCK
 ) -> tuple[np.ndarray, np.ndarray]:
     """Finds the k most similar images of every query; the full matrix never leaves the device.
 
@@ -42,6 +46,7 @@ def global_topk(
       gallery: float32 [G,E] of length 1.
       k: from 0 to G.
       mesh: the queries are split over its data axes.
+      block: queries compared at once.
 
     Returns:
       (indices int32 [Q,k], similarity float32 [Q,k]), most similar first, the smaller index
@@ -54,27 +59,27 @@ def global_topk(
         raise ValueError(f"k = {k} images were asked of a gallery of {len(gallery)}.")
     indices = np.empty((len(queries), k), np.int32)
     similarity = np.empty((len(queries), k), np.float32)
-    for rows, matrix in _compare(queries, gallery, mesh):
+    for rows, matrix in _compare(queries, gallery, mesh, block):
         count = rows.stop - rows.start
         for out, value in zip((similarity, indices), _top_k(matrix, k), strict=True):
-            out[rows] = _to_host(value)[:count]
+            out[rows] = rows_to_host(value)[:count]
     return indices, similarity
 
 
 def similarity_blocks(
-    queries: np.ndarray, gallery: np.ndarray, mesh: Mesh
+    queries: np.ndarray, gallery: np.ndarray, mesh: Mesh, block: int = QUERY_BLOCK
 ) -> Iterator[tuple[slice, np.ndarray]]:
     """Yields (rows, similarity float32 [rows,G]) for blocks of queries, in order.
 
     They are the numbers that `global_topk` chose by; arguments as there.
     """
-    for rows, matrix in _compare(queries, gallery, mesh):
-        yield rows, _to_host(matrix)[: rows.stop - rows.start]
+    for rows, matrix in _compare(queries, gallery, mesh, block):
+        yield rows, rows_to_host(matrix)[: rows.stop - rows.start]
 
 
-def _compare(queries, gallery, mesh: Mesh) -> Iterator[tuple[slice, jax.Array]]:
+def _compare(queries, gallery, mesh: Mesh, block: int) -> Iterator[tuple[slice, jax.Array]]:
     """Yields (rows, similarity [>= rows,G] on the device, padded) per block of queries."""
-    block = max(1, min(QUERY_BLOCK, len(queries)))
+    block = max(1, min(block, len(queries)))
     gallery = jax.make_array_from_callback(
         gallery.shape, replicated(mesh), lambda index: gallery[index]
     )

@@ -6,7 +6,6 @@ the same command ends with the numbers of the run that was not.
 """
 
 import collections
-import dataclasses
 import math
 import pathlib
 import signal
@@ -14,20 +13,17 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import jax
-import optax
 from clu import metric_writers
 from jax.sharding import Mesh
-from ml_collections import ConfigDict
 
 from cada_jax.checkpoints.manager import Checkpoints
-from cada_jax.common.console import Progress, Timers, say
-from cada_jax.common.errors import DivergedError, StoppedError, UsageError
-from cada_jax.data import batches as batches_lib
-from cada_jax.data import split as split_lib
-from cada_jax.distributed import batch as batch_lib
-from cada_jax.distributed import mesh as mesh_lib
-from cada_jax.models import cada
-from cada_jax.training import preemption, profiling, train_step
+from cada_jax.common.console import StepProgress, Timers, say
+from cada_jax.common.errors import DivergedError, StoppedError
+from cada_jax.distributed.batch import to_global
+from cada_jax.training.preemption import StopSignal
+from cada_jax.training.profiling import ProfileWindow
+from cada_jax.training.setup import TrainSetup
+from cada_jax.training.train_step import TrainState
 
 # Batches on their way to the devices while a step runs.
 PREFETCH = 2
@@ -35,23 +31,11 @@ PREFETCH = 2
 SHOWN = ("total", "global", "match", "group", "ara")
 
 
-@dataclasses.dataclass(frozen=True)
-class Program:
-    """What a configuration is compiled from, and the shape of its state."""
-
-    config: ConfigDict
-    mesh: Mesh
-    model: cada.CADA
-    tx: optax.GradientTransformation
-    schedule: optax.Schedule
-    state: train_step.TrainState  # of jax.ShapeDtypeStruct with shardings
-
-
 def device_batches(batches: Iterable[dict], mesh: Mesh) -> Iterator[dict]:
     """Puts host batches on the devices, PREFETCH of them ahead of the one given out."""
     ahead = collections.deque()
     for batch in batches:
-        ahead.append(batch_lib.to_global(mesh, batch))
+        ahead.append(to_global(mesh, batch))
         if len(ahead) > PREFETCH:
             yield ahead.popleft()
     yield from ahead
@@ -66,16 +50,11 @@ def flat_metrics(results: dict) -> dict[str, float]:
     }
 
 
-def total_steps(config: ConfigDict, steps_per_epoch: int) -> int:
-    """How many updates the run will have done at its end."""
-    return config.train.max_steps or config.train.epochs * steps_per_epoch
-
-
-class Loop:
+class Trainer:
     """Trains, reports, saves and scores.
 
     Args:
-      program: what to run.
+      setup: what to run.
       root: the run's folder.
       checkpoints: opened on it.
       writer: for the metrics.
@@ -85,34 +64,32 @@ class Loop:
 
     def __init__(
         self,
-        program: Program,
+        setup: TrainSetup,
         root: pathlib.Path,
         checkpoints: Checkpoints,
         writer: metric_writers.MetricWriter,
         timers: Timers,
         score: Callable[[int, Any], dict] | None,
     ):
-        train = program.config.train
-        self.program = program
+        train = setup.config.train
+        self.setup = setup
         self.checkpoints = checkpoints
         self._writer = writer
         self._timers = timers
         self._score = score
-        self._profile = profiling.ProfileWindow(
-            root / "profile", train.profile_start, train.profile_steps
-        )
+        self._profile = ProfileWindow(root / "profile", train.profile_start, train.profile_steps)
         self._pending: tuple[int, dict] | None = None  # metrics not read yet
         self._window: list[dict[str, float]] = []  # metrics read since the last report
 
     def run(
-        self, state: train_step.TrainState, split: split_lib.Split, steps_per_epoch: int
-    ) -> train_step.TrainState:
+        self, state: TrainState, batches: Callable[[int], Iterator[dict]], step_function: Callable
+    ) -> TrainState:
         """Trains to the last step of the configuration.
 
         Args:
           state: to begin with; donated.
-          split: the training split.
-          steps_per_epoch: its whole batches.
+          batches: first step -> this process's share of the batches from there on.
+          step_function: from `train_step.make_train_step`.
 
         Returns:
           The last state, saved.
@@ -121,27 +98,20 @@ class Loop:
           DivergedError: a loss or the gradient is not finite; the last good state is saved.
           StoppedError: a signal came; the state is saved.
         """
-        config = self.program.config
-        start, total = int(state.step), total_steps(config, steps_per_epoch)
-        self._progress = Progress(start, total, steps_per_epoch, config.train.batch_size)
-        if start and self._evaluates_at(start, total, steps_per_epoch):
+        setup, train = self.setup, self.setup.config.train
+        start, total = int(state.step), setup.total_steps
+        self._progress = StepProgress(start, total, setup.steps_per_epoch, train.batch_size)
+        if start and self._evaluates_at(start):
             self._evaluate(start, state)  # the run may have ended while it did
         if start >= total:
             return state
-        step_function = train_step.make_train_step(
-            self.program.model, self.program.tx, config, self.program.mesh
-        )
-        key = jax.random.key(config.seed)
-        mesh = self.program.mesh
-        batches = batches_lib.train_batches(
-            split, config, start, *mesh_lib.process_batch_slice(mesh)
-        )
-        batches = device_batches(batches, mesh)
+        key = jax.random.key(setup.config.seed)
+        ahead = device_batches(batches(start), setup.network.mesh)
         try:
-            with preemption.StopSignal() as stop:
+            with StopSignal() as stop:
                 for step in range(start + 1, total + 1):
                     with self._timers("data"):
-                        batch = next(batches)
+                        batch = next(ahead)
                     self._profile.before(step, self._read_pending)
                     compiling = step == start + 1
                     with self._timers("first step (compiling)" if compiling else "steps"):
@@ -152,21 +122,21 @@ class Loop:
                         if compiling:
                             jax.block_until_ready(metrics)
                     self._progress.tick(step)
-                    self._after(step, total, steps_per_epoch, state, stop)
+                    self._after(step, state, stop)
         finally:
             self._profile.close()
             self._progress.close()
         return state
 
-    def _evaluates_at(self, step: int, total: int, steps_per_epoch: int) -> bool:
-        every = self.program.config.train.eval_every * steps_per_epoch
-        return step == total or (every > 0 and step % every == 0)
+    def _evaluates_at(self, step: int) -> bool:
+        every = self.setup.config.train.eval_every * self.setup.steps_per_epoch
+        return step == self.setup.total_steps or (every > 0 and step % every == 0)
 
-    def _after(self, step, total, steps_per_epoch, state, stop: preemption.StopSignal) -> None:
+    def _after(self, step: int, state: TrainState, stop: StopSignal) -> None:
         """What is due when `step` updates are done: save, stop, score."""
-        evaluating = self._evaluates_at(step, total, steps_per_epoch)
+        evaluating = self._evaluates_at(step)
         stopping = stop.requested(step)
-        every = self.program.config.train.checkpoint_every
+        every = self.setup.config.train.checkpoint_every
         if stopping or evaluating or (every > 0 and step % every == 0):
             # Saved before it is scored, which can take long; and after its loss is read, so that
             # every state saved is a good one.
@@ -189,7 +159,7 @@ class Loop:
         if not all(math.isfinite(values[name]) for name in ("total", "grad_norm")):
             raise self._diverged(step, values)
         self._window.append(values)
-        if step % self.program.config.train.log_every == 0:
+        if step % self.setup.config.train.log_every == 0:
             self._report(step)
 
     def _diverged(self, step: int, values: dict[str, float]) -> DivergedError:
@@ -209,24 +179,19 @@ class Loop:
         means = {k: sum(values[k] for values in window) / len(window) for k in window[0]}
         rate = self._progress.report(step, {k: means[k] for k in SHOWN if k in means})
         scalars = {f"train/{k}": v for k, v in means.items()}
-        scalars["train/learning_rate"] = float(self.program.schedule(step - 1))
+        scalars["train/learning_rate"] = float(self.setup.schedule(step - 1))
         if rate:
             scalars["train/pairs_per_second"] = rate
         self._writer.write_scalars(step, scalars)
 
-    def _evaluate(self, step: int, state: train_step.TrainState) -> None:
+    def _evaluate(self, step: int, state: TrainState) -> None:
         """Scores the parameters, and saves them if they are the best so far."""
         if self._score is None or self.checkpoints.best_step == step:
             return
-        c = self.program.config.eval
+        c = self.setup.config.eval
         with self._timers("evaluation"), self._progress.paused():
             results = self._score(step, state.params)
         figures = flat_metrics(results)
-        if c.select_metric not in figures:
-            raise UsageError(
-                f"config.eval.select_metric is {c.select_metric!r}; the evaluation gives "
-                f"{', '.join(figures)}."
-            )
         self._writer.write_scalars(step, {f"{c.select_on}/{k}": v for k, v in figures.items()})
         value, best = figures[c.select_metric], self.checkpoints.best_info()
         better = not best or value > best["value"]

@@ -12,14 +12,15 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
-from ml_collections import ConfigDict
 
-from cada_jax.distributed import batch as batch_lib
-from cada_jax.distributed import partitioning
-from cada_jax.models.cada import CADA, init_params
+from cada_jax.common.pytrees import abstract_arrays
+from cada_jax.distributed.mesh import traced_on
+from cada_jax.distributed.partitioning import data_sharding, param_shardings, replicated
+from cada_jax.models.cada import init_params
 from cada_jax.models.preprocess import augment
 from cada_jax.objective.chunked import accumulated_gradient
 from cada_jax.objective.objective import loss_terms
+from cada_jax.training.setup import TrainSetup
 
 
 @flax.struct.dataclass
@@ -31,34 +32,35 @@ class TrainState:
     opt_state: optax.OptState
 
 
-def state_shardings(mesh: Mesh, shapes: TrainState) -> TrainState:
-    """Shardings of a TrainState given as arrays or shapes."""
-    return partitioning.param_shardings(mesh, shapes)
+def _new_state(setup: TrainSetup, key: jax.Array) -> TrainState:
+    params = init_params(setup.network.model, setup.config, key)
+    return TrainState(jnp.zeros((), jnp.int32), params, setup.tx.init(params))
 
 
-def _new_state(model, tx, config, key) -> TrainState:
-    params = init_params(model, config, key)
-    return TrainState(jnp.zeros((), jnp.int32), params, tx.init(params))
-
-
-def init_state(
-    model: CADA, tx: optax.GradientTransformation, config: ConfigDict, mesh: Mesh
-) -> TrainState:
+def init_state(setup: TrainSetup) -> TrainState:
     """Random parameters by `config.seed`, made on the devices that will hold them."""
-    init = functools.partial(_new_state, model, tx, config)
     # A key of its own for the parameters: the steps fold their number into the run's key.
-    key = jax.random.fold_in(jax.random.key(config.seed), 2**31)
-    shapes = jax.eval_shape(init, key)
-    return jax.jit(init, out_shardings=state_shardings(mesh, shapes))(key)
+    key = jax.random.fold_in(jax.random.key(setup.config.seed), 2**31)
+    init = functools.partial(_new_state, setup)
+    shardings = param_shardings(setup.network.mesh, jax.eval_shape(init, key))
+    return jax.jit(init, out_shardings=shardings)(key)
 
 
-def loss_and_gradient(model, config, params, batch, key, mesh=None):
+def abstract_state(
+    setup: TrainSetup, init: Callable[[TrainSetup], TrainState] = init_state
+) -> TrainState:
+    """The shapes of a run's state, as `init` makes it, with the shardings it has on the mesh."""
+    shapes = jax.eval_shape(lambda: init(setup))
+    return abstract_arrays(shapes, param_shardings(setup.network.mesh, shapes))
+
+
+def loss_and_gradient(model, config, params, batch, key):
     """((total, terms), gradient) of `loss_terms`; arguments as there."""
     if config.train.accumulation > 1:
-        return accumulated_gradient(model, config, params, batch, key, mesh)
+        return accumulated_gradient(model, config, params, batch, key)
 
     def loss(params):
-        return loss_terms(model, config, params, batch, key, mesh)
+        return loss_terms(model, config, params, batch, key)
 
     return jax.value_and_grad(loss, has_aux=True)(params)
 
@@ -77,34 +79,30 @@ def compiler_options(mesh: Mesh) -> dict[str, str]:
 
 
 def make_train_step(
-    model: CADA, tx: optax.GradientTransformation, config: ConfigDict, mesh: Mesh
+    setup: TrainSetup,
 ) -> Callable[[TrainState, dict, jax.Array], tuple[TrainState, dict]]:
-    """Compiles the step for a mesh.
+    """Compiles the step for the setup's mesh.
 
     Returns:
       (state, batch, key) -> (state, metrics). The state given is donated: use the one
-      returned. batch: global arrays by `sharding.to_global`. key: the run's key, the same
+      returned. batch: global arrays by `batch.to_global`. key: the run's key, the same
       at every step. metrics: float32 scalars.
     """
+    config, model, mesh = setup.config, setup.network.model, setup.network.mesh
 
     def step(state, batch, key):
         key_augment, key_losses = jax.random.split(jax.random.fold_in(key, state.step))
         images = augment(batch["image"], key_augment, config.augment)
         batch = batch | {"image": images}
-
-        with batch_lib.batch_mesh(mesh):
-            (_, metrics), grads = loss_and_gradient(
-                model, config, state.params, batch, key_losses, mesh
-            )
-        updates, opt_state = tx.update(grads, state.opt_state, state.params)
+        with traced_on(mesh):
+            (_, metrics), grads = loss_and_gradient(model, config, state.params, batch, key_losses)
+        updates, opt_state = setup.tx.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         metrics["grad_norm"] = optax.tree.norm(grads)
         return TrainState(state.step + 1, params, opt_state), metrics
 
-    init = functools.partial(_new_state, model, tx, config)
-    shapes = jax.eval_shape(init, jax.random.key(0))
-    states = state_shardings(mesh, shapes)
-    rows, whole = partitioning.data_sharding(mesh), partitioning.replicated(mesh)
+    states = jax.tree.map(lambda x: x.sharding, abstract_state(setup))
+    rows, whole = data_sharding(mesh), replicated(mesh)
     return jax.jit(
         step,
         in_shardings=(states, rows, whole),

@@ -1,6 +1,5 @@
 """The folder of one run."""
 
-import json
 import os
 import pathlib
 
@@ -9,61 +8,7 @@ from ml_collections import ConfigDict
 
 from cada_jax.common.errors import UsageError
 from cada_jax.common.files import write_text
-from cada_jax.config import CONFIG_FILE, differing_keys, read_config, to_json
-
-# What a run may change when it is continued: where things are, how often they are said or kept, how
-# the work is divided. Everything else decides the numbers. An entry ending in "." is a whole group.
-FREE_KEYS = (
-    "data.data_dir",
-    "eval.batch_size",
-    "eval.datasets",
-    "eval.image_to_text_top_k",
-    "eval.rerank_batch",
-    "eval.save_queries",
-    "eval.split",
-    "mesh.",
-    "model.remat",
-    "train.accumulation",
-    "train.checkpoint_every",
-    "train.keep_checkpoints",
-    "train.log_every",
-    "train.profile_start",
-    "train.profile_steps",
-)
-
-
-# What scoring a trained run may change besides: everything but the network and its input.
-FREE_KEYS_OF_EVAL = (
-    *FREE_KEYS,
-    "augment.",
-    "eval.",
-    "init_from",
-    "loss.",
-    "optimizer.",
-    "seed",
-    "train.",
-)
-
-
-def check_same_config(
-    workdir: str | os.PathLike, config: ConfigDict, free: tuple[str, ...] = FREE_KEYS
-) -> None:
-    """Raises UsageError if WORKDIR/config.json differs from `config` in a key that is not free."""
-    path = pathlib.Path(workdir) / CONFIG_FILE
-    if config.optimizer.schedule == "epoch":
-        # Nothing else depends on where the run ends; the schedule "step" is stretched to it.
-        free = (*free, "train.max_steps")
-    different = differing_keys(config, read_config(path), free)
-    if different:
-        lines = "\n".join(
-            f"  config.{key}: {json.dumps(theirs)} there, {json.dumps(ours)} now"
-            for key, (ours, theirs) in different.items()
-        )
-        raise UsageError(
-            f"{workdir} was written by another configuration ({CONFIG_FILE} in it):\n{lines}\n"
-            "Continue with the values written there, or give this run a --workdir of its own. "
-            f"These may change: {', '.join(f + '*' if f.endswith('.') else f for f in free)}."
-        )
+from cada_jax.config import CONFIG_FILE, check_same_config, to_json
 
 
 def prepare(workdir: str | os.PathLike, config: ConfigDict) -> pathlib.Path:

@@ -30,7 +30,7 @@ def test_durations(seconds, text):
 
 def test_a_log_file_gets_one_line_a_report_with_rate_and_time_left(clock):
     out = io.StringIO()
-    shown = console.Progress(0, 100, 20, 8, out)
+    shown = console.StepProgress(0, 100, 20, 8, out)
     for step in range(1, 11):
         shown.tick(step)
         clock[0] += 2.0
@@ -44,7 +44,7 @@ def test_a_log_file_gets_one_line_a_report_with_rate_and_time_left(clock):
 
 def test_a_pause_costs_no_pairs_a_second_but_counts_in_the_time_left(clock):
     out = io.StringIO()
-    shown = console.Progress(0, 4, 2, 8, out)
+    shown = console.StepProgress(0, 4, 2, 8, out)
     shown.tick(1)
     with shown.paused():
         clock[0] += 30.0
@@ -55,7 +55,7 @@ def test_a_pause_costs_no_pairs_a_second_but_counts_in_the_time_left(clock):
 
 def test_a_terminal_shows_a_line_that_is_rewritten(clock):
     out = Terminal()
-    shown = console.Progress(0, 4, 2, 8, out)
+    shown = console.StepProgress(0, 4, 2, 8, out)
     for step in (1, 2):
         clock[0] += 1.0
         shown.tick(step)

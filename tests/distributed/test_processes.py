@@ -15,13 +15,12 @@ import pytest
 from cada_jax.checkpoints import inspect
 from cada_jax.common import pytrees
 from cada_jax.common.errors import LostProcessError, UsageError
-from cada_jax.data import registry
-from cada_jax.data import split as split_lib
 from cada_jax.distributed import mesh as mesh_lib
 from cada_jax.distributed import processes as processes_lib
-from cada_jax.training import run
-from tests.cheap_run import use_noise
+from cada_jax.training.run import train
+from cada_jax.training.workdir import prepare
 from tests.conftest import FAST_COMPILE, REPOSITORY, tiny_config_of_runs
+from tests.noise import NoiseData
 
 
 @pytest.fixture(scope="module")
@@ -74,14 +73,10 @@ def test_hosts_of_different_configuration_or_code_are_told(pair):
 
 
 @pytest.mark.slow
-def test_two_processes_train_and_score_as_one_does(pair, tmp_path, monkeypatch):
-    monkeypatch.setattr(split_lib, "load_split", None)  # given back afterwards
-    monkeypatch.setattr(registry, "prepared_builder", None)
-    make_mesh = mesh_lib.make_mesh
-    monkeypatch.setattr(mesh_lib, "make_mesh", lambda mesh: make_mesh(mesh, jax.devices()[:2]))
+def test_two_processes_train_and_score_as_one_does(pair, tmp_path):
     config = tiny_config_of_runs()
-    use_noise(config, tmp_path)
-    results = run.train(config, tmp_path / "run")
+    data = NoiseData(config, tmp_path)
+    results = train(config, tmp_path / "run", data=data, devices=jax.devices()[:2])
     one, two = (inspect.read(folder / "run") for folder in (tmp_path, pair.folder))
     assert one.step == two.step == 6
     theirs = pytrees.flat_arrays(two.params)
@@ -177,4 +172,4 @@ def test_only_the_data_axis_crosses_slices():
 
 def test_an_address_is_no_workdir(tiny_config):
     with pytest.raises(UsageError, match=r"--workdir=gs://bucket/run: expected a folder"):
-        run.workdir_lib.prepare("gs://bucket/run", tiny_config)
+        prepare("gs://bucket/run", tiny_config)

@@ -1,5 +1,6 @@
 """The evaluator on a small split, with the real model at a tiny size."""
 
+import dataclasses
 import io
 import json
 import math
@@ -14,10 +15,14 @@ from cada_jax.common.errors import DivergedError, UsageError
 from cada_jax.data.split import Split
 from cada_jax.distributed.mesh import AXES, make_mesh
 from cada_jax.evaluation import evaluate
+from cada_jax.evaluation.results import write_evaluation
 from cada_jax.models.cada import from_config, init_params
 from cada_jax.retrieval import rerank as rerank_lib
-from cada_jax.retrieval.encode import Gallery, Queries
+from cada_jax.retrieval.encode import Queries
+from cada_jax.retrieval.gallery import Gallery
 from cada_jax.retrieval.metrics import rank_metrics
+from cada_jax.retrieval.network import Network, abstract_network
+from cada_jax.retrieval.ranking import IMAGE_TO_TEXT, rank
 
 IMAGES, CAPTIONS, LENGTH = 14, 19, 21
 
@@ -71,13 +76,16 @@ def run(tiny_config, split, made_once):
         made_once["params"] = jax.tree.map(lambda x: np.asarray(4.0 * x), init(jax.random.key(0)))
     params = made_once["params"]
 
-    def evaluate_it(edit=lambda params: params, **options):
-        model = from_config(tiny_config)
+    def evaluate_it(edit=lambda params: params, workdir=None, notes=None, **options):
         sizes = [tiny_config.mesh[axis] for axis in AXES]
-        devices = 1 if -1 in sizes else math.prod(sizes)
-        mesh = make_mesh(tiny_config.mesh, jax.devices()[:devices])
-        options = {"quiet": True} | options
-        return evaluate.evaluate(model, edit(params), split, tiny_config, mesh, **options)
+        devices = jax.devices()[: 1 if -1 in sizes else math.prod(sizes)]
+        network = abstract_network(tiny_config, devices).with_params(edit(params))
+        options = {"quiet": True, "image_to_text": workdir is not None} | options
+        evaluation = evaluate.evaluate_split(network, split, **options)
+        evaluation.results.update(notes or {})
+        if workdir is not None:
+            write_evaluation(workdir, evaluation, split, tiny_config)
+        return evaluation.results
 
     return evaluate_it
 
@@ -137,33 +145,28 @@ def test_extra_notes_are_written(run, tmp_path):
     assert json.loads((tmp_path / "results.json").read_text())["a"] == 1
 
 
-def test_images_search_captions_by_the_same_scores(tiny_config, monkeypatch):
+def test_images_search_captions_by_the_same_scores(tiny_config):
     """Logits put in by hand, by (text, image): the decoder lifts caption 2 for image 1."""
-    gallery, queries, mesh = _hand_made(tiny_config)
-    gallery = gallery._replace(pids=np.array([1, 9, 3, 5]))  # nobody describes person 5
+    gallery, queries, network = _hand_made(tiny_config)
+    gallery = dataclasses.replace(gallery, pids=np.array([1, 9, 3, 5]))  # nobody describes person 5
     asked = []
 
-    def score_pairs(model, params, token_ids, image_tokens, text, image, *_):
+    def match(network, pairs, progress):
+        text, image = pairs.text_index, pairs.image_index
         asked.extend(zip(text.tolist(), image.tolist(), strict=True))
         return np.where((text == 2) & (image == 1), 7.0, 0.0).astype(np.float32)
 
-    monkeypatch.setattr(rerank_lib, "score_pairs", score_pairs)
-    got = evaluate.score_image_to_text(None, None, gallery, queries, 3, mesh, 8)
+    got = rank(network, queries, gallery, 3, IMAGE_TO_TEXT, match=match)
     assert sorted(asked) == [(text, image) for text in range(3) for image in range(4)]
-    assert got["rerank_top_k"] == 3 and got["queries_left_out"] == 1
+    assert got.retrieved.indices.shape == (4, 3) and got.excluded == 1
     similarity = gallery.embeddings @ queries.embeddings.T
     right = gallery.pids[:, None] == queries.pids[None]
-    assert got["global"] == pytest.approx(rank_metrics(similarity, right))
-    assert got["reranked"]["R1"] == pytest.approx(got["global"]["R1"] + 100 / 3)
+    assert got.metrics["global"] == pytest.approx(rank_metrics(similarity, right))
+    expected = got.metrics["global"]["R1"] + 100 / 3
+    assert got.metrics["reranked"]["R1"] == pytest.approx(expected)
 
 
-def test_the_other_direction_takes_no_negative_k(run, tiny_config):
-    tiny_config.eval.image_to_text_top_k = -1
-    with pytest.raises(UsageError, match="config.eval.image_to_text_top_k is -1"):
-        run()
-
-
-def test_nothing_is_written_without_a_workdir(run, tmp_path, monkeypatch):
+def test_scoring_writes_nothing(run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run()
     assert not list(tmp_path.iterdir())
@@ -191,12 +194,6 @@ def test_no_reranking_equals_the_global_stage(run, tiny_config):
     assert results["rerank_top_k"] == 0
     assert results["reranked"] == results["global"]
     assert results["right_in_top_k"] == 0.0
-
-
-def test_a_negative_k_is_an_error(run, tiny_config):
-    tiny_config.eval.rerank_top_k = -1
-    with pytest.raises(UsageError, match="config.eval.rerank_top_k is -1"):
-        run()
 
 
 def test_batch_sizes_do_not_change_the_results(run, tiny_config):
@@ -251,22 +248,20 @@ def _hand_made(tiny_config):
     return (
         Gallery(gallery, np.zeros((4, 1, 1), np.float32), np.array([1, 2, 3, 4])),
         Queries(queries, np.zeros((3, 5), np.int32), np.array([1, 3, 9])),
-        make_mesh(tiny_config.mesh, jax.devices()[:1]),
+        Network(tiny_config, make_mesh(tiny_config.mesh, jax.devices()[:1]), None, None),
     )
 
 
-def test_stages_are_scored_in_the_documented_order(tiny_config, monkeypatch):
+def test_stages_are_scored_in_the_documented_order(tiny_config):
     """Logits put in by hand: the decoder corrects query 1 and spoils query 0."""
-    gallery, queries, mesh = _hand_made(tiny_config)
+    gallery, queries, network = _hand_made(tiny_config)
 
-    def rerank(model, params, token_ids, image_tokens, indices, *_):
-        logits = np.zeros(indices.shape, np.float32)
-        logits[0, indices[0] == 1] = 5.0
-        logits[1, indices[1] == 2] = 5.0
-        return logits
+    def match(network, pairs, progress):
+        text, image = pairs.text_index, pairs.image_index
+        lifted = (text == 0) & (image == 1) | (text == 1) & (image == 2)
+        return np.where(lifted, 5.0, 0.0).astype(np.float32)
 
-    monkeypatch.setattr(rerank_lib, "rerank", rerank)
-    scored = evaluate.score(None, None, gallery, queries, 2, mesh, 8)
+    scored = rank(network, queries, gallery, 2, match=match)
     np.testing.assert_array_equal(scored.retrieved.indices, [[0, 1], [1, 2], [3, 2]])
     np.testing.assert_array_equal(scored.first_global, [0, 1, -1])
     np.testing.assert_array_equal(scored.first_reranked, [1, 0, -1])
@@ -278,12 +273,14 @@ def test_stages_are_scored_in_the_documented_order(tiny_config, monkeypatch):
     assert [logit for _, _, logit in scored.best(1)] == [5.0, 0.0, None, None]
 
 
-def test_match_only_ignores_the_similarity(tiny_config, monkeypatch):
-    gallery, queries, mesh = _hand_made(tiny_config)
+def test_match_only_ignores_the_similarity(tiny_config):
+    gallery, queries, network = _hand_made(tiny_config)
     queries = queries._replace(pids=np.array([2, 1, 3]))
-    opposite = lambda *args: -np.arange(12.0, dtype=np.float32)[::-1].reshape(3, 4)  # noqa: E731
-    monkeypatch.setattr(rerank_lib, "rerank", opposite)
-    scored = evaluate.score(None, None, gallery, queries, 4, mesh, 8)
+
+    def opposite(network, pairs, progress):
+        return -np.arange(12.0, dtype=np.float32)[::-1]
+
+    scored = rank(network, queries, gallery, 4, match=opposite)
     right = queries.pids[:, None] == gallery.pids[None]
     expected = rank_metrics(
         np.zeros((3, 4)), right, scored.retrieved.indices, scored.retrieved.match_logit
@@ -292,16 +289,22 @@ def test_match_only_ignores_the_similarity(tiny_config, monkeypatch):
 
 
 def test_captions_of_nobody_in_the_gallery_are_an_error(tiny_config):
-    gallery, queries, mesh = _hand_made(tiny_config)
+    gallery, queries, network = _hand_made(tiny_config)
     with pytest.raises(UsageError, match="None of the 3 captions.*gallery of 4 images"):
-        evaluate.score(None, None, gallery, queries._replace(pids=np.full(3, 77)), 2, mesh, 8)
+        rank(network, queries._replace(pids=np.full(3, 77)), gallery, 2)
 
 
-def test_results_are_replaced_whole(tmp_path):
-    evaluate.write_results(tmp_path / "new", {"a": 1})
-    path = evaluate.write_results(tmp_path / "new", {"b": 2})
-    assert json.loads(path.read_text()) == {"b": 2}
+def test_files_of_an_evaluation_before_are_replaced_together(run, tiny_config, tmp_path):
+    run(workdir=tmp_path, step=1)
+    tiny_config.eval.save_queries = False
+    run(workdir=tmp_path, step=2)
+    assert json.loads((tmp_path / "results.json").read_text())["step"] == 2
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["results.json", "retrieval.png"]
+
+
+def test_results_that_cannot_be_written_leave_those_before(run, tmp_path):
+    run(workdir=tmp_path, step=1)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
     with pytest.raises(TypeError):
-        evaluate.write_results(tmp_path / "new", {"b": object()})
-    assert json.loads(path.read_text()) == {"b": 2}
-    assert [p.name for p in path.parent.iterdir()] == ["results.json"]
+        run(workdir=tmp_path, notes={"bad": object()})
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before

@@ -4,11 +4,12 @@ import jax
 import numpy as np
 import pytest
 
+from cada_jax.distributed.batch import put_rows
 from cada_jax.distributed.mesh import make_mesh
-from cada_jax.distributed.partitioning import param_shardings
 from cada_jax.models.cada import from_config, init_params
 from cada_jax.models.preprocess import normalize_pixels
 from cada_jax.retrieval import encode, rerank, search
+from cada_jax.retrieval.network import Network
 
 QUERIES, GALLERY, TOP = 11, 13, 5
 
@@ -60,31 +61,31 @@ def params(model, tiny_config, made_once):
     return made_once["params"]
 
 
-def _run(model, params, world, mesh, batch=4, rerank_batch=8, order=None):
+def _run(network, world, batch=4, rerank_batch=8, order=None):
     order = np.arange(GALLERY) if order is None else order
-    gallery = encode.embed_gallery(
-        model,
-        params,
+    gallery = encode.encode_gallery(
+        network,
         _batches(batch, image=world["image"][order], pid=world["image_pid"][order]),
         GALLERY,
-        mesh,
     )
-    queries = encode.embed_queries(
-        model,
-        params,
-        _batches(batch, token_ids=world["token_ids"], pid=world["text_pid"]),
-        QUERIES,
-        mesh,
+    queries = encode.encode_queries(
+        network, _batches(batch, token_ids=world["token_ids"], pid=world["text_pid"]), QUERIES
     )
-    top, similarity = search.global_topk(queries.embeddings, gallery.embeddings, TOP, mesh)
-    logits = rerank.rerank(
-        model, params, queries.token_ids, gallery.tokens, top, mesh, rerank_batch
-    )
+    top, similarity = search.global_topk(queries.embeddings, gallery.embeddings, TOP, network.mesh)
+    text = np.repeat(np.arange(QUERIES), TOP)
+    pairs = rerank.Pairs(queries.token_ids, gallery.tokens, text, top.reshape(-1))
+    logits = rerank.match_pairs(network, pairs, rerank_batch).reshape(top.shape)
     return gallery, queries, search.Retrieved(top, similarity, logits)
 
 
-def test_rerank_equals_one_pair_at_a_time(model, params, world, tiny_config):
-    _, _, found = _run(model, params, world, _mesh(tiny_config))
+@pytest.fixture
+def network(model, params, tiny_config):
+    """On one device."""
+    return Network(tiny_config, _mesh(tiny_config), model, params)
+
+
+def test_rerank_equals_one_pair_at_a_time(model, params, network, world):
+    _, _, found = _run(network, world)
 
     @jax.jit
     def match_logit(image, token_ids):
@@ -105,8 +106,8 @@ def test_rerank_equals_one_pair_at_a_time(model, params, world, tiny_config):
     np.testing.assert_allclose(found.score, direct + found.similarity, rtol=1e-5, atol=1e-5)
 
 
-def test_embeddings_are_projections_of_length_one(model, params, world, tiny_config):
-    gallery, queries, _ = _run(model, params, world, _mesh(tiny_config))
+def test_embeddings_are_projections_of_length_one(model, params, network, world):
+    gallery, queries, _ = _run(network, world)
 
     def apply(*args, method):
         return model.apply({"params": params}, *args, method=method)
@@ -123,10 +124,9 @@ def test_embeddings_are_projections_of_length_one(model, params, world, tiny_con
 
 
 @pytest.mark.parametrize(("batch", "rerank_batch"), [(1, 1), (3, 64), (16, 7)])
-def test_batch_sizes_do_not_matter(model, params, world, tiny_config, batch, rerank_batch):
-    mesh = _mesh(tiny_config)
-    gallery, queries, found = _run(model, params, world, mesh)
-    others = _run(model, params, world, mesh, batch, rerank_batch)
+def test_batch_sizes_do_not_matter(network, world, batch, rerank_batch):
+    gallery, queries, found = _run(network, world)
+    others = _run(network, world, batch, rerank_batch)
     np.testing.assert_array_equal(others[0].pids, world["image_pid"])  # no padding among them
     np.testing.assert_array_equal(others[1].pids, world["text_pid"])
     np.testing.assert_array_equal(others[1].token_ids, world["token_ids"])
@@ -136,22 +136,20 @@ def test_batch_sizes_do_not_matter(model, params, world, tiny_config, batch, rer
     np.testing.assert_allclose(others[2].match_logit, found.match_logit, rtol=1e-4, atol=1e-5)
 
 
-def test_the_order_of_the_gallery_does_not_matter(model, params, world, tiny_config):
-    mesh = _mesh(tiny_config)
+def test_the_order_of_the_gallery_does_not_matter(network, world):
     order = np.random.default_rng(1).permutation(GALLERY)
-    _, _, found = _run(model, params, world, mesh)
-    _, _, shuffled = _run(model, params, world, mesh, order=order)
+    _, _, found = _run(network, world)
+    _, _, shuffled = _run(network, world, order=order)
     np.testing.assert_array_equal(order[shuffled.indices], found.indices)
     np.testing.assert_allclose(shuffled.match_logit, found.match_logit, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("axes", [(8, 1, 1), (2, 2, 2)])
-def test_eight_devices_give_what_one_gives(model, params, world, tiny_config, axes):
-    _, _, one = _run(model, params, world, _mesh(tiny_config))
+def test_eight_devices_give_what_one_gives(model, params, network, world, tiny_config, axes):
+    _, _, one = _run(network, world)
     tiny_config.mesh.data, tiny_config.mesh.fsdp, tiny_config.mesh.tensor = axes
-    mesh = _mesh(tiny_config, 8)
-    placed = jax.device_put(params, param_shardings(mesh, params))
-    gallery, _, eight = _run(model, placed, world, mesh, rerank_batch=24)
+    spread = Network(tiny_config, _mesh(tiny_config, 8), model, None).with_params(params)
+    gallery, _, eight = _run(spread, world, rerank_batch=24)
     assert len(gallery.tokens) == GALLERY  # rows added to divide by 8 are gone
     np.testing.assert_array_equal(eight.indices, one.indices)
     np.testing.assert_allclose(eight.similarity, one.similarity, atol=1e-5)
@@ -163,24 +161,23 @@ def test_devices_exchange_nothing_while_pairs_are_scored(model, params, tiny_con
     mesh = _mesh(tiny_config, 8)
     rows = np.zeros((16, 24), np.int32)
     args = rows, rows, rows, rows[:, :1], np.zeros((8, 9, 32), np.float32)
-    placed = [encode.put_rows(x, mesh) for x in args]
-    params = jax.device_put(params, param_shardings(mesh, params))
-    text = rerank._match_logits.lower(model, params, *placed).compile().as_text()
+    placed = [put_rows(x, mesh) for x in args]
+    network = Network(tiny_config, mesh, model, None).with_params(params)
+    text = network.run(rerank._match_logits.lower, *placed).compile().as_text()
     for collective in ("all-gather", "all-reduce", "all-to-all", "collective-permute"):
         assert collective not in text
 
 
-def test_topk_equals_a_full_sort_and_the_blocks(tiny_config, monkeypatch):
-    monkeypatch.setattr(search, "QUERY_BLOCK", 4)
+def test_topk_equals_a_full_sort_and_the_blocks(tiny_config):
     rng = np.random.default_rng(2)
     queries, gallery = rng.normal(size=(2, 10, 6)).astype(np.float32)
     mesh = _mesh(tiny_config)
     similarity = queries @ gallery.T
-    top, values = search.global_topk(queries, gallery, 3, mesh)
+    top, values = search.global_topk(queries, gallery, 3, mesh, block=4)
     np.testing.assert_array_equal(top, np.argsort(-similarity, axis=1)[:, :3])
     np.testing.assert_allclose(values, -np.sort(-similarity, axis=1)[:, :3], rtol=1e-5)
     matrix = np.full((10, 10), np.nan)
-    for rows, block in search.similarity_blocks(queries, gallery, mesh):
+    for rows, block in search.similarity_blocks(queries, gallery, mesh, block=4):
         matrix[rows] = block
     np.testing.assert_allclose(matrix, similarity, rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(np.take_along_axis(matrix, top, axis=1), values)
@@ -197,15 +194,15 @@ def test_no_top_k_needs_no_model(tiny_config):
     x = np.ones((10, 4), np.float32)
     top, similarity = search.global_topk(x, x, 0, _mesh(tiny_config))
     assert top.shape == similarity.shape == (10, 0)
-    logits = rerank.rerank(None, None, None, None, top, _mesh(tiny_config), 4)
-    assert logits.shape == (10, 0)
+    logits = rerank.match_pairs(None, rerank.Pairs(None, None, top.reshape(-1), top.reshape(-1)))
+    assert logits.shape == (0,)
 
 
 @pytest.mark.parametrize("size", [GALLERY - 1, GALLERY + 1])
-def test_a_wrong_number_of_rows_is_an_error(model, params, world, tiny_config, size):
+def test_a_wrong_number_of_rows_is_an_error(network, world, size):
     batches = _batches(4, image=world["image"], pid=world["image_pid"])
     with pytest.raises(ValueError, match=f"gallery batches hold 13 valid rows, {size}"):
-        encode.embed_gallery(model, params, batches, size, _mesh(tiny_config))
+        encode.encode_gallery(network, batches, size)
 
 
 @pytest.mark.parametrize(

@@ -8,19 +8,18 @@ import numpy as np
 import optax
 import pytest
 
-from cada_jax.distributed import batch as batch_lib
-from cada_jax.distributed import mesh as mesh_lib
-from cada_jax.models import cada
+from cada_jax.distributed.batch import to_global
+from cada_jax.retrieval.network import abstract_network
 from cada_jax.training import train_step
+from cada_jax.training.setup import TrainSetup
 from tests.distributed.test_sharding import batch_for
 
 
 def build(config, tx, devices=1):
-    mesh = mesh_lib.make_mesh(config.mesh, jax.devices()[:devices])
-    model = cada.from_config(config)
-    state = train_step.init_state(model, tx, config, mesh)
-    step = train_step.make_train_step(model, tx, config, mesh)
-    return state, step, batch_lib.to_global(mesh, batch_for(config))
+    network = abstract_network(config, jax.devices()[:devices])
+    setup = TrainSetup(network, tx, lambda step: 0.0, steps_per_epoch=1)
+    step = train_step.make_train_step(setup)
+    return train_step.init_state(setup), step, to_global(network.mesh, batch_for(config))
 
 
 def test_one_batch_is_overfitted_and_the_gate_moves(tiny_config):

@@ -10,8 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict
 
-from bench import flops, work
-from bench.side import forget_peak_memory, peak_memory, stopwatch
 from cada_jax.checkpoints.torch import convert
 from cada_jax.distributed import batch as batch_lib
 from cada_jax.distributed import mesh
@@ -22,30 +20,28 @@ from cada_jax.retrieval import rerank as rerank_lib
 from cada_jax.retrieval import search
 from cada_jax.text import padding
 from cada_jax.training import optimizer, train_step
-from config_file import load_config
+from tools.bench import flops, work
+from tools.bench.side import forget_peak_memory, peak_memory, stopwatch
+from tools.config_file import load_config
 
 
 class Ours:
     """Prepares parts, then runs one at a time.
 
     Args:
-      size, dtype, depth: see `work.make_config`.
-      batch: pairs of a training step.
-      forward: images and full-length captions of the forward parts.
-      words: least and most words of a caption.
-      clock: "wall" or "cpu".
+      settings: of the work; `threads` is not read, XLA's flags say it.
     """
 
-    def __init__(self, size, dtype, depth, batch, forward, words, clock):
+    def __init__(self, settings: work.Settings):
         # What is compiled goes to a fresh folder: the first time is a cold start, the next a warm.
         jax.config.update("jax_compilation_cache_dir", tempfile.mkdtemp(prefix="bench_cache_"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-        self.config = work.make_config(size, dtype, depth)
-        self.config.train.batch_size = batch
+        self.config = work.make_config(settings)
         self.model = from_config(self.config)
         # One device: figures are per chip.
         self.mesh = mesh.make_mesh(self.config.mesh, jax.devices()[:1])
-        self.forward, self.words, self.now = forward, words, stopwatch(clock)
+        self.forward, self.words = settings.forward, settings.words
+        self.now = stopwatch(settings.clock)
         self._params = None
         self._run = None
 
@@ -181,7 +177,7 @@ class Ours:
         one = next(batches())
         return {"fake": timed(itertools.repeat(one)), "real": timed(batches())}
 
-    # What follows is for bench_retrieval.
+    # What follows is for `tools.bench.retrieval`.
 
     def embed(self, queries: int, gallery: int, batch: int) -> dict:
         """Encodes noise images and random captions; seconds of each."""

@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from bench import flops, work
-from bench.side import forget_peak_memory, peak_memory, stopwatch
+from tools.bench import flops, work
+from tools.bench.side import forget_peak_memory, peak_memory, stopwatch
 
 
 class Network(nn.Module):
@@ -27,7 +27,7 @@ class Network(nn.Module):
     def __init__(self, config, dropout: float):
         from transformers import BlipForConditionalGeneration, BlipForImageTextRetrieval
 
-        from parity.hub import _blip_config
+        from tools.parity.hub import _blip_config
 
         super().__init__()
         blip = _blip_config(config)
@@ -102,15 +102,19 @@ class Network(nn.Module):
 
 
 class Theirs:
-    """PyTorch's counterpart of `ours.Ours`, with the same methods."""
+    """PyTorch's counterpart of `ours.Ours`, with the same methods.
 
-    def __init__(self, size, dtype, depth, batch, forward, words, clock, threads=0):
-        if threads:
-            torch.set_num_threads(threads)
+    Args:
+      settings: of the work; `remat` is not read.
+    """
+
+    def __init__(self, settings: work.Settings):
+        if settings.threads:
+            torch.set_num_threads(settings.threads)
         torch.manual_seed(0)
-        self.config = work.make_config(size, dtype, depth)
-        self.batch, self.forward, self.words = batch, forward, words
-        self.now, self.dtype = stopwatch(clock), getattr(torch, dtype)
+        self.config = work.make_config(settings)
+        self.batch, self.forward, self.words = settings.batch, settings.forward, settings.words
+        self.now, self.dtype = stopwatch(settings.clock), getattr(torch, settings.dtype)
         self.gpu = torch.cuda.is_available()
         self.where = torch.device("cuda" if self.gpu else "cpu")
         if self.gpu:

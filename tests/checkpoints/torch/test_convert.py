@@ -333,8 +333,9 @@ def config_file(config, tmp_path):
     path = tmp_path / "tiny.py"
     body = json.dumps(json.loads(config.to_json()))
     path.write_text(
-        "import json\nfrom cada_jax.config import _tuples\nfrom ml_collections import ConfigDict\n"
-        f"def get_config():\n    return ConfigDict(_tuples(json.loads({body!r})))\n"
+        "import json\nfrom ml_collections import ConfigDict\n"
+        "from cada_jax.config import with_tuples\n"
+        f"def get_config():\n    return ConfigDict(with_tuples(json.loads({body!r})))\n"
     )
     return path
 

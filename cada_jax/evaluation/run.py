@@ -1,0 +1,181 @@
+"""Scores what is trained: the parameters of a workdir, on one split or on several sets."""
+
+import dataclasses
+import functools
+import os
+import pathlib
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from cada_jax.checkpoints import inspect
+from cada_jax.checkpoints.manager import Checkpoints
+from cada_jax.checkpoints.weights import load_initial
+from cada_jax.common.compilation_cache import enable_compilation_cache
+from cada_jax.common.console import Timers, say
+from cada_jax.common.errors import MissingFileError, UsageError
+from cada_jax.config import CONFIG_FILE, FREE_KEYS_OF_EVAL, check_same_config, validate
+from cada_jax.data.prepared_data import PREPARED, PreparedData
+from cada_jax.data.split import Split
+from cada_jax.distributed import processes
+from cada_jax.evaluation import cross_domain, results
+from cada_jax.evaluation.evaluate import Evaluation, evaluate_split
+from cada_jax.retrieval.network import Network, abstract_network
+from cada_jax.text.vocabulary import check_model_tokens
+
+EXPORTED = "model"  # the exported model's folder in a workdir
+
+
+@dataclasses.dataclass(frozen=True)
+class SelectedParams:
+    """Parameters to export and score, and what they are."""
+
+    network: Network
+    step: int | None
+    selected_on: str  # the split that chose them; "last" step; or where they were read
+
+
+def evaluate(
+    config: ConfigDict,
+    workdir: str | os.PathLike,
+    *,
+    data: PreparedData = PREPARED,
+    score: Callable[..., Evaluation] = evaluate_split,
+    devices: list | None = None,
+) -> dict:
+    """Scores what is trained on `config.eval.split`; writes results as training does at its end.
+
+    With `config.eval.datasets` it does so for each of them, see `cross_domain.evaluate_sets`.
+
+    It takes the best parameters in the workdir, else the newest checkpoint's, else the exported
+    model there, else `config.init_from`.
+
+    Args:
+      config: full config; may differ from the run's in what does not make the network.
+      workdir: the run's folder; need not exist when `config.init_from` is set.
+      data: where splits come from.
+      score: as `evaluate_split`.
+      devices: to use; all there are if None.
+
+    Returns:
+      What results.json holds, or cross_domain.json.
+
+    Raises:
+      UsageError: nothing is trained there, or what is there does not fit the configuration.
+    """
+    timers = Timers()
+    validate(config)
+    root = pathlib.Path(workdir).expanduser().absolute()
+    if (root / CONFIG_FILE).exists():
+        check_same_config(root, config, FREE_KEYS_OF_EVAL)
+    processes.check_same_program(config)
+    enable_compilation_cache()
+    several = bool(config.eval.datasets)
+    with timers("data"), processes.first_alone("data"):
+        if several:
+            sets, vocab_path = cross_domain.find_sets(config)
+        else:
+            split = data.split(config, config.eval.split)
+            vocab_path = split.vocab_path
+    check_model_tokens(config, vocab_path)
+    with timers("start"):
+        selected = find_trained(abstract_network(config, devices), root, vocab_path)
+    say(f"Scoring step {selected.step}, selected on {selected.selected_on}.")
+    score = functools.partial(final_score, timers=timers, score=score)
+    if several:
+        found = _score_sets(config, sets, root, selected, score)
+    else:
+        found = score(selected, split, root)
+    say(timers.summary())
+    return found
+
+
+def _score_sets(config, sets, root: pathlib.Path, selected: SelectedParams, score) -> dict:
+    def score_one(own: ConfigDict, split: Split, folder: pathlib.Path) -> dict:
+        say(f"On {own.data.name}:")
+        network = dataclasses.replace(selected.network, config=own)
+        return score(dataclasses.replace(selected, network=network), split, folder)
+
+    found = cross_domain.evaluate_sets(config, sets, root, score_one)
+    say(f"{cross_domain.table(found)}\nWritten: {root / 'cross_domain.json'}, .md")
+    return found
+
+
+def find_trained(network: Network, root: pathlib.Path, vocab_path: pathlib.Path) -> SelectedParams:
+    """The parameters that `evaluate` scores, and no optimizer state.
+
+    Args:
+      network: its parameters are shapes.
+      root: the run's folder.
+      vocab_path: the vocabulary of the data.
+
+    Raises:
+      MissingFileError: nothing is trained there and `config.init_from` is not set.
+      UsageError: what is there does not fit the network, or is not all of it.
+    """
+    with Checkpoints(root, read_only=True) as checkpoints:
+        if checkpoints.best_step is not None:
+            on = checkpoints.best_info()["split"]
+            best = checkpoints.restore_best(network.params)
+            return SelectedParams(network.with_params(best), checkpoints.best_step, on)
+        latest = checkpoints.latest_step
+    if latest is not None:
+        params = inspect.read_params(root / "checkpoints" / str(latest), network.params)
+        return SelectedParams(network.with_params(params), latest, "last")
+    exported = (root / EXPORTED).exists()
+    config = network.config.copy_and_resolve_references()
+    if exported:
+        config.init_from = str(root / EXPORTED)
+    if not config.init_from:
+        raise MissingFileError(
+            f"{root} holds no checkpoint and no exported model: expected a --workdir that was "
+            "trained in (--mode=train), or --config.init_from naming an exported model."
+        )
+    params, report = load_initial(config, network.params, vocab_path)
+    if report.new:
+        raise UsageError(
+            f"{config.init_from} is not the whole model, so it is not scored:\n{report}"
+        )
+    return SelectedParams(network.with_params(params), None, EXPORTED if exported else "init_from")
+
+
+def final_score(
+    selected: SelectedParams,
+    split: Split,
+    folder: pathlib.Path,
+    *,
+    timers: Timers,
+    score: Callable[..., Evaluation] = evaluate_split,
+    notes: dict[str, Any] | None = None,
+) -> dict:
+    """Scores parameters in both directions, writes all files of results, and says the figures.
+
+    Args:
+      selected: what is scored.
+      split: on what.
+      folder: where the files go.
+      timers: where the time is counted.
+      score: as `evaluate_split`.
+      notes: what else to write into the results.
+
+    Returns:
+      What results.json holds.
+    """
+    with timers("evaluation"):
+        evaluation = score(
+            selected.network,
+            split,
+            step=selected.step,
+            selected_on=selected.selected_on,
+            image_to_text=True,
+            quiet=not sys.stderr.isatty(),
+        )
+        evaluation.results.update(notes or {})
+        results.write_evaluation(folder, evaluation, split, selected.network.config)
+    for stage in ("global", "reranked"):
+        figures = "  ".join(f"{k} {v:.2f}" for k, v in evaluation.results[stage].items())
+        say(f"{split.name} {stage:>8}: {figures}")
+    say(f"Written: {folder / 'results.json'}, {folder / 'retrieval.png'}")
+    return evaluation.results

@@ -1,0 +1,84 @@
+"""Encoded images that texts search, and the file that keeps them."""
+
+import dataclasses
+import os
+import pathlib
+import zipfile
+
+import ml_dtypes
+import numpy as np
+
+from cada_jax.common.errors import MissingFileError, UsageError
+from cada_jax.common.files import whole_file
+
+# Types of image tokens by the name in the file; NumPy's format knows bfloat16 as two bytes only.
+TOKEN_TYPES = {"float32": np.float32, "bfloat16": ml_dtypes.bfloat16}
+ARRAYS = ("embeddings", "tokens", "token_type", "pids", "names", "model")
+
+
+@dataclasses.dataclass(frozen=True)
+class Gallery:
+    """G encoded images, on the host.
+
+    Attributes:
+      embeddings: float32 [G,E] of length 1.
+      tokens: [G,S,Dv] in the model's dtype, for re-ranking.
+      pids: int [G], the person in each image, -1 for unknown.
+      names: what each image is called, a path for instance; empty or G long.
+      model: digest of the parameters that encoded them, "" for unknown. Embeddings of two models
+        cannot be compared.
+    """
+
+    embeddings: np.ndarray
+    tokens: np.ndarray
+    pids: np.ndarray
+    names: tuple[str, ...] = ()
+    model: str = ""
+
+    def __len__(self) -> int:
+        return len(self.embeddings)
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes everything into one .npz file, whole or not at all."""
+        tokens = self.tokens
+        arrays = {
+            "embeddings": self.embeddings,
+            "tokens": tokens if tokens.dtype == np.float32 else tokens.view(np.uint16),
+            "token_type": np.array(tokens.dtype.name),
+            "pids": self.pids,
+            "names": np.array(self.names, dtype=str),
+            "model": np.array(self.model),
+        }
+        with whole_file(path) as partial, partial.open("wb") as file:
+            np.savez(file, **arrays)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> "Gallery":
+        """Reads what `save` wrote.
+
+        Raises:
+          MissingFileError: there is no such file.
+          UsageError: it is damaged, or no gallery.
+        """
+        path = pathlib.Path(path).expanduser()
+        if not path.is_file():
+            raise MissingFileError(
+                f"{path}: expected a gallery written by Gallery.save, but there is no such file."
+            )
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                arrays = {name: file[name] for name in ARRAYS}
+            tokens = arrays["tokens"]
+            kind = TOKEN_TYPES[str(arrays["token_type"])]
+            tokens = tokens if kind is np.float32 else tokens.view(kind)
+            names = tuple(arrays["names"].tolist())
+            gallery = cls(arrays["embeddings"], tokens, arrays["pids"], names, str(arrays["model"]))
+            sizes = {len(gallery), len(tokens), len(gallery.pids), len(names) or len(gallery)}
+            if len(sizes) != 1:
+                raise ValueError(f"its arrays have {sorted(sizes)} rows")
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as e:
+            raise UsageError(
+                f"{path}: expected a gallery written by Gallery.save, but reading it failed: {e}. "
+                "Encode the images again."
+            ) from e
+        return gallery

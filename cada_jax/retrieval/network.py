@@ -1,0 +1,70 @@
+"""The network on its devices: what every function of this package computes with."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from cada_jax.common.errors import UsageError
+from cada_jax.common.pytrees import abstract_arrays
+from cada_jax.distributed.mesh import check_heads, make_mesh
+from cada_jax.distributed.partitioning import param_shardings
+from cada_jax.models import cada
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """A model, its parameters, and the devices that hold them.
+
+    Attributes:
+      config: full config.
+      mesh: from `distributed.mesh.make_mesh`.
+      model: from `models.cada.from_config`.
+      params: nested dict of arrays on the mesh, or of their shapes (`jax.ShapeDtypeStruct` with
+        shardings) where they have not been read yet.
+    """
+
+    config: ConfigDict
+    mesh: Mesh
+    model: cada.CADA
+    params: Any
+
+    def with_params(self, params: Any) -> "Network":
+        """The same with parameters, on the mesh or on the host, placed on the mesh."""
+        placed = jax.device_put(params, param_shardings(self.mesh, params))
+        return dataclasses.replace(self, params=placed)
+
+    def run(self, program: Callable, *inputs) -> Any:
+        """`program(model, params, *inputs)` with the mesh in JAX's context, where it is asked for.
+
+        Args:
+          program: jitted, with the model static.
+          *inputs: arrays on the mesh.
+        """
+        with jax.set_mesh(self.mesh):
+            return program(self.model, self.params, *inputs)
+
+
+def abstract_network(config: ConfigDict, devices: list | None = None) -> Network:
+    """The network that a config describes, with shapes for parameters.
+
+    Args:
+      config: full config, valid by `cada_jax.config.validate`.
+      devices: of the mesh; all there are if None.
+
+    Raises:
+      UsageError: `config.mesh` does not fit the devices or the heads.
+    """
+    try:
+        mesh = make_mesh(config.mesh, devices)
+        for part in ("image", "text"):
+            check_heads(mesh, config.model[part].heads, f"config.model.{part}.heads")
+        model = cada.from_config(config)
+    except ValueError as e:  # these check what they read of the config, and name the field
+        raise UsageError(str(e)) from e
+    key = jax.random.key(0)
+    shapes = jax.eval_shape(lambda key: cada.init_params(model, config, key), key)
+    return Network(config, mesh, model, abstract_arrays(shapes, param_shardings(mesh, shapes)))
