@@ -1,7 +1,6 @@
 """What a scored split leaves behind: results.json, retrieval.png and queries.jsonl."""
 
 import contextlib
-import io
 import json
 import math
 import os
@@ -14,6 +13,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from cada_jax.common.files import whole_file
+from cada_jax.common.images import read_rgb
 from cada_jax.data.split import Split
 from cada_jax.evaluation.evaluate import Evaluation
 from cada_jax.evaluation.picture import (
@@ -148,4 +148,4 @@ def _titles(results: dict[str, Any]) -> tuple[str, str]:
 
 
 def _decode(split: Split, image: int) -> Image.Image:
-    return Image.open(io.BytesIO(split.images[image])).convert("RGB")
+    return Image.fromarray(read_rgb(split.images[image], split.image_paths[image]))
