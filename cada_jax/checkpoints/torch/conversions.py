@@ -103,9 +103,7 @@ def _check_like(expected, value, field: str, origin: Path) -> None:
     )
 
 
-def _tokenizer(
-    flags: argparse.Namespace, checkpoint: files.Checkpoint, folder: Path
-) -> Tokenizer:
+def _tokenizer(flags: argparse.Namespace, checkpoint: files.Checkpoint, folder: Path) -> Tokenizer:
     """The tokenizer of --vocab, else of the vocabulary beside or in the checkpoint."""
     vocab = flags.vocab or checkpoint.vocab
     stored = checkpoint.config.get(OUR_KEY)

@@ -90,9 +90,7 @@ def read_checkpoint(path: str | os.PathLike) -> Checkpoint:
         return Checkpoint(path, find_tensors(path, content), config, vocab)
     content = _read_mapping(path)
     config = content.get("config")
-    return Checkpoint(
-        path, find_tensors(path, content), config if isinstance(config, dict) else {}
-    )
+    return Checkpoint(path, find_tensors(path, content), config if isinstance(config, dict) else {})
 
 
 def _read_mapping(path: Path) -> Mapping:
