@@ -76,18 +76,30 @@ def _stored_config(values: dict, origin: Path) -> ConfigDict:
         path = Path(folder) / config_lib.CONFIG_FILE
         path.write_text(json.dumps(values), encoding="utf-8")
         config = config_lib.read_config(path).unlock()
-    expected = default_config()
-    for field in ("model", "atp", "ara", "data", "seed"):
-        _check_like(expected[field], config.get(field), f"config.{field}", origin)
+    for field, expected in _needed(default_config()):
+        value = config
+        for key in field.split("."):
+            value = value.get(key) if isinstance(value, ConfigDict) else None
+        _check_like(expected, value, f"config.{field}", origin)
     return config
 
 
-def _check_like(expected, value, field: str, origin: Path) -> None:
-    """Raises UsageError unless `value` is of the kind of `expected`, field by field.
+def _needed(config: ConfigDict) -> list[tuple[str, object]]:
+    """The fields that a model is made from: (dotted name, default)."""
+    return [
+        ("seed", config.seed),
+        ("model", config.model),
+        ("data.image_size", config.data.image_size),
+        ("data.max_length", config.data.max_length),
+        ("atp.gate", config.atp.gate),
+        ("atp.groups", config.atp.groups),
+        ("atp.group_pool", config.atp.group_pool),
+        ("ara.causal", config.ara.causal),
+    ]
 
-    A field below the models that an older version did not write is no error: `from_config` needs
-    those of the model alone, and reads each of them.
-    """
+
+def _check_like(expected, value, field: str, origin: Path) -> None:
+    """Raises UsageError unless `value` is of the kind of `expected`, field by field."""
     if isinstance(expected, ConfigDict):
         if isinstance(value, ConfigDict):
             for key in expected:

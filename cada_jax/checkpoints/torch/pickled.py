@@ -53,7 +53,7 @@ def read_pickled(path: Path, zipped: bool) -> Any:
     try:
         with warnings.catch_warnings(), torch.serialization.safe_globals(_harmless()):
             warnings.simplefilter("ignore")  # of tensors in formats that are refused later
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped or None)
+            return _load(torch, path, zipped)
     except pickle.UnpicklingError as err:
         found = re.search(r"GLOBAL (\S+)", str(err))
         if found is None and "magic number" in str(err):
@@ -61,6 +61,15 @@ def read_pickled(path: Path, zipped: bool) -> Any:
         raise UsageError(_refusal(path, found and found.group(1))) from err
     except Exception as err:  # whatever bytes can make torch raise: KeyError, OSError, EOFError ...
         raise UsageError(_damaged(path)) from err
+
+
+def _load(torch, path: Path, zipped: bool) -> Any:
+    common = dict(map_location="cpu", weights_only=True)
+    if path.suffix.lower() != ".safetensors":
+        return torch.load(path, mmap=zipped or None, **common)
+    # torch believes this suffix; an open file has none.
+    with open(path, "rb") as file:
+        return torch.load(file, **common)
 
 
 def _damaged(path: Path, part: str = "") -> str:
