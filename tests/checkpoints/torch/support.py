@@ -50,3 +50,11 @@ def as_tensors(torch, arrays):
 def save(torch, path, tensors, **beside):
     torch.save({"model": as_tensors(torch, tensors), **beside}, path)
     return path
+
+
+WORDS = ("word_embeddings.weight", "predictions.bias", "decoder.weight", "decoder.bias")
+
+
+def cut_vocabulary(weights, rows):
+    """`weights` with the first `rows` entries of the vocabulary only."""
+    return {n: x[:rows] if n.endswith(WORDS) else x for n, x in weights.items()}
