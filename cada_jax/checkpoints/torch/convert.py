@@ -195,6 +195,16 @@ class _Import:
         return new
 
 
+def _misfit_message(origin: str, misfits: list[str]) -> str:
+    if len(misfits) == 1:
+        return f"{origin} does not fit the model of the config: {misfits[0]}"
+    shown = misfits[:LISTED]
+    if len(misfits) > LISTED:
+        shown.append(f"and {len(misfits) - LISTED} more")
+    lines = "\n  ".join(shown)
+    return f"{origin} does not fit the model of the config, in {len(misfits)} places:\n  {lines}"
+
+
 def from_torch(
     tensors: Mapping[str, np.ndarray],
     shapes: Shapes,
@@ -237,13 +247,7 @@ def from_torch(
             work.take(rule)
     new = work.finish(present)
     if work.misfits:
-        shown = work.misfits[:LISTED]
-        if len(work.misfits) > LISTED:
-            shown.append(f"and {len(work.misfits) - LISTED} more")
-        raise UsageError(
-            f"{origin} does not fit the model of the config, in {len(work.misfits)} places:\n  "
-            + "\n  ".join(shown)
-        )
+        raise UsageError(_misfit_message(origin, work.misfits))
     rows = work.rows + work.changed
     rows += [Row("new", "", "", leaf, format_shape(shapes[leaf])) for leaf in new]
     return work.leaves, rows + work.left_out
