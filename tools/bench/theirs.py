@@ -28,10 +28,10 @@ class Network(nn.Module):
     def __init__(self, config, dropout: float):
         from transformers import BlipForConditionalGeneration, BlipForImageTextRetrieval
 
-        from tools.parity.hub import _blip_config
+        from tools.parity.hub_network import blip_config
 
         super().__init__()
-        blip = _blip_config(config)
+        blip = blip_config(config)
         blip.text_config.hidden_dropout_prob = dropout
         blip.text_config.attention_probs_dropout_prob = dropout
         self.matching = BlipForImageTextRetrieval(blip)
