@@ -149,7 +149,7 @@ def test_a_gallery_of_another_model_is_refused(retriever, photos, gallery):
     ("call", "part"),
     [
         (lambda r, g: r.encode_images([]), "at least one image"),
-        (lambda r, g: r.encode_images(["none.jpg"]), "none.jpg: there is no such image"),
+        (lambda r, g: r.encode_images(["none.jpg"]), "image none.jpg does not exist"),
         (lambda r, g: r.encode_images([np.zeros((4, 4))]), r"float64 \[4, 4\]: expected uint8"),
         (lambda r, g: r.encode_text([]), "at least one description"),
         (lambda r, g: r.encode_text("..."), "expected at least one word"),

@@ -249,6 +249,7 @@ def test_persons_of_an_old_set_that_do_not_fit_are_numbered_and_keep_their_order
 @pytest.mark.parametrize("ordered", [True, False])
 def test_records_come_in_the_order_of_tfds(tmp_path, monkeypatch, ordered):
     """Batches are made by number: another order would be another run."""
+
     class Numbers(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         VERSION = tfds.core.Version("1.0.0")
 

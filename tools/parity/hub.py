@@ -15,6 +15,7 @@ from PIL import Image
 from cada_jax.checkpoints.torch import convert, files
 from cada_jax.checkpoints.torch.names import dialect_of, translate
 from cada_jax.common.errors import MissingFileError, UsageError
+from cada_jax.common.images import read_rgb
 from cada_jax.models.cada import from_config, init_params
 from cada_jax.models.preprocess import normalize_pixels
 from cada_jax.text.tokenizer import clean_caption, load_tokenizer
@@ -23,7 +24,7 @@ from parity.golden import as_released
 from parity.table import Table
 
 ROWS = 4  # pairs compared where the caller gives neither images nor captions
-PICTURES = (".jpg", ".jpeg", ".png")
+PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
 
 def check_checkpoint(path, config_name, dtype, images_dir=None, captions=None, vocab=None) -> Table:
@@ -109,12 +110,8 @@ def _read_images(folder, size) -> np.ndarray | None:
         raise MissingFileError(f"--images={folder}: no {', '.join(PICTURES)} file in there")
     pictures = []
     for path in paths:
-        try:
-            with Image.open(path) as picture:
-                resized = picture.convert("RGB").resize(size[::-1], Image.Resampling.BILINEAR)
-        except OSError as err:
-            raise UsageError(f"{path} is no readable image: {err}") from err
-        pictures.append(np.asarray(resized))
+        picture = Image.fromarray(read_rgb(path))
+        pictures.append(np.asarray(picture.resize(size[::-1], Image.Resampling.BILINEAR)))
     return np.asarray(normalize_pixels(np.stack(pictures)))
 
 
