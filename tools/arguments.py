@@ -81,19 +81,19 @@ def positive_real(text: str) -> float:
 def image_size(text: str) -> tuple[int, int]:
     """A type for HEIGHTxWIDTH, each from 1 to 4096 pixels."""
     match = re.fullmatch(r"(\d{1,4})x(\d{1,4})", text, re.ASCII)
-    size = tuple(map(int, match.groups())) if match else ()
-    if not match or not all(1 <= side <= 4096 for side in size):
+    height, width = (int(match[1]), int(match[2])) if match else (0, 0)
+    if not (1 <= height <= 4096 and 1 <= width <= 4096):
         raise argparse.ArgumentTypeError(
             f"expected HEIGHTxWIDTH in pixels, from 1x1 to 4096x4096, got {text!r}"
         )
-    return size
+    return height, width
 
 
 def mesh(text: str) -> tuple[int, int, int]:
     """A type for DATAxFSDPxTENSOR, at most 4096 devices in all."""
     match = re.fullmatch(r"([1-9]\d{0,3})x([1-9]\d{0,3})x([1-9]\d{0,3})", text, re.ASCII)
-    sizes = tuple(map(int, match.groups())) if match else ()
-    if not match or math.prod(sizes) > MOST_DEVICES:
+    sizes = (int(match[1]), int(match[2]), int(match[3])) if match else (0, 0, 0)
+    if not 1 <= math.prod(sizes) <= MOST_DEVICES:
         raise argparse.ArgumentTypeError(
             f"expected DATAxFSDPxTENSOR as 2x4x1, at most {MOST_DEVICES} devices, got {text!r}"
         )

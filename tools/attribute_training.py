@@ -5,7 +5,7 @@
 
 import io
 import pathlib
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -53,7 +53,9 @@ def class_table(examples: list[dict]) -> dict[str, list[str]]:
 def to_labels(examples: list[dict], classes: dict[str, list[str]]) -> np.ndarray:
     """Numbers of the values, int32 [N, attributes]; UNKNOWN where nothing can be said."""
     number = {a: {value: i for i, value in enumerate(values)} for a, values in classes.items()}
-    rows = [[number[a].get(e.get(a), UNKNOWN) for a in ATTRIBUTES] for e in examples]
+    rows = [
+        [number[a].get(e[a], UNKNOWN) if a in e else UNKNOWN for a in ATTRIBUTES] for e in examples
+    ]
     return np.array(rows, np.int32)
 
 
@@ -77,7 +79,7 @@ def attribute_logits(classifier: dict, features: jax.Array, classes: dict) -> li
 
 def classification_loss(logits: list[jax.Array], labels: jax.Array) -> jax.Array:
     """Cross-entropy summed over what is known, per row and attribute (float32 scalar)."""
-    total = 0.0
+    total = jnp.zeros(())
     for i, scores in enumerate(logits):
         known = labels[:, i] != UNKNOWN
         loss = optax.softmax_cross_entropy_with_integer_labels(scores, jnp.maximum(labels[:, i], 0))
@@ -88,8 +90,8 @@ def classification_loss(logits: list[jax.Array], labels: jax.Array) -> jax.Array
 def encode(model: CADA, params: dict, images: jax.Array, token_ids: jax.Array):
     """[CLS] of normalised images float [B,H,W,3] and of captions int32 [B,L]: float [B,D] each."""
     variables = {"params": params}
-    image = model.apply(variables, images, method="encode_image")
-    text = model.apply(variables, token_ids, method="encode_text")
+    image: Any = model.apply(variables, images, method="encode_image")
+    text: Any = model.apply(variables, token_ids, method="encode_text")
     return image[:, 0], text[:, 0]
 
 
@@ -236,12 +238,12 @@ def pretrain(config: ConfigDict, variant: str, steps: int) -> tuple[dict, dict, 
     train, val = load_split(config, "train"), load_split(config, "val")
     config.train.max_steps = steps
     truth = {split.name: true_attributes(variant, split) for split in (train, val)}
-    classes = [class_table(examples) for examples in truth["train"]]
+    of_image, of_text = (class_table(examples) for examples in truth["train"])
     labels = {
-        name: tuple(to_labels(e, c) for e, c in zip(examples, classes, strict=True))
-        for name, examples in truth.items()
+        name: (to_labels(shown, of_image), to_labels(stated, of_text))
+        for name, (shown, stated) in truth.items()
     }
-    task = Task(from_config(config), config, *classes)
+    task = Task(from_config(config), config, of_image, of_text)
     params = train_task(task, train, labels["train"], steps)
     scores = score(task, params, val, labels["val"])
     return jax.device_get(params["model"]), scores, train.vocab_path

@@ -84,7 +84,7 @@ def _newest(folder: pathlib.Path) -> int | None:
     return max((int(p.name) for p in folder.glob("*") if p.name.isdigit()), default=None)
 
 
-def _start(run: Run, workdir: pathlib.Path) -> multiprocessing.Process:
+def _start(run: Run, workdir: pathlib.Path) -> multiprocessing.process.BaseProcess:
     process = CONTEXT.Process(target=_run, args=(run, str(workdir), f"{workdir}.log"))
     process.start()
     return process
@@ -126,6 +126,7 @@ def kill_once(
             f"the run ended before it was killed; see {workdir}.log: give it more steps"
         )
     saving = _saving(folder)
+    assert process.pid is not None  # it was started
     os.kill(process.pid, signum)
     process.join()
     return Kill(time.monotonic() - start, _newest(folder), saving, process.exitcode)

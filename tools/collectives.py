@@ -71,6 +71,8 @@ def _parse(line: str) -> tuple[str, str, int, str] | None:
     size = _bytes(result)
     if kind == "reduce-scatter":  # what goes in is larger by the number of devices
         groups = _GROUPS.search(line)
+        if groups is None:
+            raise ValueError(f"a reduce-scatter without replica_groups: {line.strip()[:200]}")
         size *= int(groups[1]) if groups[1] else len(groups[2].split(","))
     return kind, shape, size, _purpose(line)
 
@@ -79,7 +81,8 @@ def read_collectives(hlo: str) -> list[Collective]:
     """The collectives of a compiled program, given as text, in no order.
 
     Raises:
-      ValueError: the text has no entry computation, so it is not a compiled program.
+      ValueError: the text has no entry computation, so it is not a compiled program; or a
+        reduce-scatter does not say over which devices it goes.
     """
     found, calls = collections.defaultdict(list), collections.defaultdict(list)
     computation = entry = None

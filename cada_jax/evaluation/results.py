@@ -66,8 +66,8 @@ def query_rows(split: Split, ranking: Ranking) -> Iterator[dict[str, Any]]:
       ranking: from `ranking.rank` on the same split.
 
     Yields:
-      query: number of the caption; caption: cleaned; image: the one it describes; pid, as published;
-      rank_global, rank_reranked: of the first right image, from 1, None without one;
+      query: number of the caption; caption: cleaned; image: the one it describes; pid: the person
+      as published; rank_global, rank_reranked: of the first right image, from 1, None without one;
       average_precision: in percent, None without one; hits: the best images after re-ranking,
       each with image, pid, right, similarity and match_logit (None below the top k).
     """

@@ -124,9 +124,12 @@ def bench_preparation(source: Path, root: Path, workers: int) -> None:
     encoder = load_encoder(settings)
     encoder.encode(jobs[0].captions, jobs[0].image_path)  # loads the tagger's lexicon
 
+    paths = [job.path for job in jobs if job.path is not None]
+    assert len(paths) == len(jobs)  # make_folder wrote every image
+
     def decode():
-        for job in jobs:
-            with Image.open(job.path) as image:
+        for path in paths:
+            with Image.open(path) as image:
                 image.load()
 
     def check():

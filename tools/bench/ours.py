@@ -4,6 +4,7 @@ import functools
 import itertools
 import tempfile
 import time
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -71,7 +72,7 @@ class Ours:
     def save_torch(self, path: str) -> None:
         """Writes the parameters under Hugging Face's names, for the other side to load."""
         leaves = {k: np.asarray(v) for k, v in flatten_dict(self.params(), sep="/").items()}
-        np.savez(path, **convert.to_torch(leaves, dialect="hf"))
+        np.savez(path, allow_pickle=False, **convert.to_torch(leaves, dialect="hf"))
 
     def prepare(self, part: str) -> dict:
         """Compiles a part twice, the second time from the cache on disk, and runs it once."""
@@ -98,7 +99,7 @@ class Ours:
         forget_peak_memory()
         return {"compile": seconds[0], "from_cache": seconds[1]}
 
-    def _forward_part(self, part):
+    def _forward_part(self, part: str) -> tuple[Any, tuple]:
         params, forward = self.params(), self.forward
         captions = jnp.asarray(work.make_captions(self.config, forward, (72, 72)))
         if part == "vit":
@@ -118,7 +119,7 @@ class Ours:
 
         return jax.jit(forward_pass), (params, *inputs)
 
-    def _train_step(self):
+    def _train_step(self) -> tuple[Any, tuple]:
         self._params = None
         tx = optimizer.make_optimizer(self.config, 1000)
         state = train_step.init_state(self.model, tx, self.config, self.mesh)
@@ -190,19 +191,14 @@ class Ours:
                 valid = np.arange(i, i + batch) < len(rows)
                 yield {name: part, "pid": np.zeros(batch, np.int32), "valid": valid}
 
-        seconds = {}
-        for name, rows, encode in (
-            ("image", images, encode_lib.embed_gallery),
-            ("token_ids", self.token_ids, encode_lib.embed_queries),
-        ):
+        def embed(encode, name, rows):
             start = self.now()
             made = encode(self.model, self.params(), batches(name, rows), len(rows), self.mesh)
-            seconds[name] = self.now() - start
-            if name == "image":
-                self.gallery = made
-            else:
-                self.queries = made
-        return seconds
+            return made, self.now() - start
+
+        self.gallery, of_images = embed(encode_lib.embed_gallery, "image", images)
+        self.queries, of_texts = embed(encode_lib.embed_queries, "token_ids", self.token_ids)
+        return {"image": of_images, "token_ids": of_texts}
 
     def topk(self, k: int) -> float:
         """Seconds of stage one."""

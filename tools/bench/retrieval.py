@@ -179,7 +179,10 @@ def run_plot(flags, ours: Side) -> dict:
         images.append((gallery, m["image"]))
         each = 1e3 * m["image"] / gallery, 1e3 * m["rerank"] / (queries * flags.topk)
         rows.append((queries, gallery, m["image"], m["text"], m["topk"], m["rerank"], *each))
-    series = {f"texts x {flags.topk} pairs, ranked": pairs, "images, encoded": images}
+    series: dict[str, plot.Points] = {
+        f"texts x {flags.topk} pairs, ranked": pairs,
+        "images, encoded": images,
+    }
     header = ("queries", "gallery", "images s", "texts s", "top k s", "re-rank s")
     print(report.table(header + ("ms an image", "ms a pair"), rows))
     plot.plot(flags.plot, f"Cost of an evaluation, {flags.size} size", series)

@@ -6,6 +6,7 @@ Re-ranking: each text, padded to 73 tokens, with its k images, the text repeated
 """
 
 import contextlib
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,10 +28,10 @@ class Network(nn.Module):
     def __init__(self, config, dropout: float):
         from transformers import BlipForConditionalGeneration, BlipForImageTextRetrieval
 
-        from tools.parity.hub import _blip_config
+        from tools.parity.hub_network import blip_config
 
         super().__init__()
-        blip = _blip_config(config)
+        blip = blip_config(config)
         blip.text_config.hidden_dropout_prob = dropout
         blip.text_config.attention_probs_dropout_prob = dropout
         self.matching = BlipForImageTextRetrieval(blip)
@@ -119,7 +120,7 @@ class Theirs:
         self.where = torch.device("cuda" if self.gpu else "cpu")
         if self.gpu:
             _use_fused_attention()
-        self.network = None
+        self.network: Network | None = None
         self._run = None
 
     def device(self) -> str:
@@ -146,14 +147,14 @@ class Theirs:
 
     def load(self, path: str) -> None:
         """Takes the parameters that `Ours.save_torch` wrote."""
-        self._network()
+        network = self._network()
         with np.load(path) as file:
             state = {name: torch.from_numpy(file[name]) for name in file.files}
-        missing = self.network.matching.load_state_dict(state, strict=False).missing_keys
+        missing = network.matching.load_state_dict(state, strict=False).missing_keys
         assert not missing, f"the file of parameters lacks {missing}"
-        self.network.eval()
+        network.eval()
 
-    def _network(self):
+    def _network(self) -> Network:
         if self.network is None:
             self.network = Network(self.config, self.config.model.text.dropout).to(self.where)
         return self.network
@@ -227,12 +228,13 @@ class Theirs:
 
     def rerank(self, token_ids: np.ndarray, image_tokens: np.ndarray) -> tuple[float, np.ndarray]:
         """(seconds, match logits [k]) of one text int32 [L] with its k images."""
+        network = self._network()
         ids, tokens = self._put(token_ids[None].astype(np.int64), image_tokens)
         out = []
 
         def run():
             with torch.no_grad(), self._mixed():
-                out.append(self.network.match(ids.expand(len(tokens), -1), tokens)[:, 1])
+                out.append(network.match(ids.expand(len(tokens), -1), tokens)[:, 1])
 
         seconds = self._time(run)
         return seconds, out[0].float().cpu().numpy()
@@ -242,7 +244,7 @@ def _use_fused_attention() -> None:
     """Gives Hugging Face's BLIP torch's fused attention, which its own classes do not use."""
     from transformers.models.blip import modeling_blip, modeling_blip_text
 
-    def text(self, hidden_states, attention_mask=None, encoder_hidden_states=None, *_, **__):
+    def text(self, hidden_states, attention_mask: Any = None, encoder_hidden_states=None, *_, **__):
         crossing = encoder_hidden_states is not None
         source = encoder_hidden_states if crossing else hidden_states
         heads = self.num_attention_heads

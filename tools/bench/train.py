@@ -139,7 +139,7 @@ def run(flags, ours: Side, theirs: Side | None, settings: work.Settings) -> dict
         rows.append(row_of(part, found, ratio.get(part)))
     device = ours.call("device")
     print(describe(flags, settings, device, full, length))
-    of_torch = f" (torch {products[1] / 1e9:.0f})" if theirs else ""
+    of_torch = f" (torch {products[1] / 1e9:.0f})" if products[1] else ""
     print(
         f"Large matrix product: {products[0] / 1e9:.0f} GFLOP/s{of_torch}; MFU is against each "
         "side's own\n"

@@ -15,8 +15,8 @@ from cada_jax.objective import losses
 from cada_jax.objective.objective import association_losses, loss_terms
 from cada_jax.training.optimizer import make_optimizer, make_schedule
 from cada_jax.training.train_step import TrainState, make_train_step
-from parity.golden import Golden, before_normalising, channels_last
-from parity.table import TOLERANCES, Table
+from tools.parity.golden import Golden, before_normalising, channels_last
+from tools.parity.table import TOLERANCES, Table
 
 UNDERFLOW = "released: where all weights are 0 it takes row 0, even the row's own person"
 

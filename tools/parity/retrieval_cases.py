@@ -1,6 +1,5 @@
 """Golden cases of evaluation, metrics, caption annotation, and of two processes."""
 
-import json
 import tempfile
 
 import jax
@@ -14,11 +13,12 @@ from cada_jax.retrieval.encode import embed_gallery, embed_queries
 from cada_jax.retrieval.metrics import rank_metrics
 from cada_jax.retrieval.rerank import rerank
 from cada_jax.retrieval.search import Retrieved, global_topk
-from cada_jax.text.attribute_phrases import annotate, make_tagger
+from cada_jax.text.attribute_phrases import annotate
 from cada_jax.text.tokenizer import Tokenizer, clean_caption
-from parity.golden import Golden, before_normalising, channels_last
-from parity.network_cases import compare_gradients
-from parity.table import Table
+from tools.parity.golden import Golden, before_normalising, channels_last
+from tools.parity.network_cases import compare_gradients
+from tools.parity.nltk_data import load_nltk
+from tools.parity.table import Table
 
 METRICS = {"R1": "img_r1", "R5": "img_r5", "R10": "img_r10", "mAP": "mAP"}
 TIES = "ties: the released sort is unstable; ours, and the reference shown, rank wrong images first"
@@ -129,9 +129,9 @@ def attributes(golden: Golden, table: Table, vocab: str | None = None):
     if not path.is_file():
         table.absent(case, f"no {path.name} in the folder")
         return
-    captions = json.loads(path.read_text())["captions"]
+    captions = golden.json(path.name)["captions"]
     try:
-        tagger = make_tagger("nltk")
+        tagger = load_nltk()
     except (MissingFileError, ImportError) as err:
         table.absent(case, f"set NLTK_DATA: {str(err).splitlines()[0][:90]}")
         return
