@@ -29,7 +29,7 @@ MOST_PIXELS = 89_478_485  # the number that Pillow warns at
 ORIENTATION = 0x0112  # EXIF tag; 1 is upright
 
 
-class PictureError(ValueError):
+class PictureError(UsageError):
     """Encoded bytes that are no usable picture; the text goes after the file's name."""
 
 

@@ -53,16 +53,15 @@ def train_batches(
 
     An epoch passes over all image-caption pairs in an order made of (config.seed, epoch) and
     drops what is left after its last whole batch. Every host takes its contiguous rows of the
-    same global batch, so the sequence does not depend on the number of hosts. Captions are cut to
-    the l <= L tokens that the longest of the global batch needs, see `lengths.batch_length`.
+    same global batch. Captions are cut to the l <= L tokens that the longest of the global batch
+    needs, see `padding.batch_length`.
 
     Args:
       split: the training split.
       config: full config; reads seed, data.image_size, train.batch_size (B) and what says
         whether padding matters.
       start_step: number of batches done before.
-      process_index: which host this is, by default JAX's answer.
-      process_count: number of hosts P, by default JAX's answer.
+      process_index: which host this is; process_count: number of hosts P. By default JAX's.
 
     Yields:
       image uint8 [B/P,H,W,3], token_ids, phrase_ids int32 [B/P,l], attribute_mask bool [B/P,l],

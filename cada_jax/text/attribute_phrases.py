@@ -183,7 +183,7 @@ class CaptionEncoder:
     def _encode_one(self, caption: str, image_path: str) -> dict[str, Any]:
         problem = caption_problem(caption)
         if problem:
-            raise UsageError(f"image {image_path}: caption {caption!r}: {problem}")
+            raise UsageError(f"image {image_path}: {problem}")
         text = clean_caption(caption)
         arrays = annotate(text, self.tokenizer, self.max_length, self.tagger, self.tag_unit)
         return {"text": text, **arrays}
@@ -201,17 +201,21 @@ def caption_problem(caption: Any) -> str | None:
     caption is refused where nothing is left to search by (punctuation, emoji, characters of no
     width), or where it is no description at all.
     """
+    shown = repr(caption)
+    shown = shown if len(shown) <= 80 else f"{shown[:76]} ..."
     if not isinstance(caption, str):
-        return f"a caption is not a string but {type(caption).__name__}: expected text"
+        return f"a caption is not a string but {type(caption).__name__}: {shown}"
     try:
         caption.encode()
     except UnicodeEncodeError:
-        return "holds half a character (a lone surrogate): write it in UTF-8"
+        return f"caption {shown} holds half a character (a lone surrogate): write it in UTF-8"
     if not has_word(clean_caption(caption)):
-        return "empty caption: expected at least one word"
+        return f"empty caption {shown}: expected at least one word"
     words = len(caption.split())
     if words > MOST_WORDS:
-        return f"has {words:,} words: expected one description, at most {MOST_WORDS} words"
+        return (
+            f"caption {shown} has {words:,} words, expected one description: {MOST_WORDS} at most"
+        )
     return None
 
 

@@ -11,10 +11,10 @@ from cada_jax.common.errors import UsageError
 from cada_jax.data.datasets.synthetic.people import VARIANTS
 from cada_jax.data.datasets.synthetic.vocabulary import VOCAB_PATH
 from cada_jax.data.mixture import load_training
+from cada_jax.data.preparation import command
 from cada_jax.distributed import mesh as mesh_lib
 from cada_jax.text.tokenizer import Tokenizer
 from cada_jax.training import run as run_lib
-from tests.conftest import load_tool
 from tools import export_synthetic
 
 FEW = replace(VARIANTS["tiny"], train_persons=6, val_persons=3, test_persons=4, images_per_person=3)
@@ -23,7 +23,6 @@ FEW = replace(VARIANTS["tiny"], train_persons=6, val_persons=3, test_persons=4, 
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory):
     """The three sets prepared from generated folders, no two of them laid out alike."""
-    prepare = load_tool("prepare_data")
     root, out = tmp_path_factory.mktemp("folders"), tmp_path_factory.mktemp("data")
     folders = {name: root / form.folder for name, form in export_synthetic.FORMATS.items()}
     for name, folder in folders.items():
@@ -34,7 +33,7 @@ def data_dir(tmp_path_factory):
     folders["cuhk"] = root  # the parent of the folder
     for name, folder in folders.items():
         flags = [f"--dataset={name}", f"--source={folder}", f"--data_dir={out}", "--max_length=49"]
-        assert prepare.main([*flags, f"--vocab={VOCAB_PATH}"]) == 0
+        assert command.main([*flags, f"--vocab={VOCAB_PATH}"]) == 0
     return out
 
 

@@ -8,10 +8,11 @@ import numpy as np
 from PIL import Image
 
 from cada_jax.common.errors import MissingFileError, UsageError
+from cada_jax.common.images import read_rgb
 from cada_jax.models.preprocess import normalize_pixels
 from cada_jax.text.tokenizer import clean_caption, load_tokenizer
 
-PICTURES = (".jpg", ".jpeg", ".png")
+PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 # Longer marks first: UTF-32's begins with UTF-16's.
 _MARKS = (
     (codecs.BOM_UTF32_LE, "UTF-32"),
@@ -59,11 +60,8 @@ def read_images(folder, size: tuple[int, int]) -> np.ndarray | None:
 
 
 def _read_image(path: pathlib.Path, size: tuple[int, int]) -> np.ndarray:
-    try:
-        with Image.open(path) as picture:
-            resized = picture.convert("RGB").resize(size[::-1], Image.Resampling.BILINEAR)
-    except Exception as err:  # Pillow raises OSError, SyntaxError, ValueError and more
-        raise UsageError(f"{path} is no readable image: {err}") from err
+    picture = Image.fromarray(read_rgb(path))
+    resized = picture.resize(size[::-1], Image.Resampling.BILINEAR)
     return np.asarray(resized)
 
 

@@ -8,12 +8,12 @@ Exit status: 0 done, 1 --check found problems, 2 wrong usage, 130 stopped by Ctr
 """
 
 import argparse
-import errno
 import os
 import sys
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, NoReturn
 
+from cada_jax.common.command_line import run_command
 from cada_jax.common.errors import UsageError
 
 # What takes long to import is imported in functions: --help answers at once, and worker processes,
@@ -192,30 +192,19 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the command; returns the exit status."""
-    try:
+    """Runs the command; returns the exit status, see `common.command_line`."""
+
+    def work() -> int:
         arguments = parse_arguments(sys.argv[1:] if argv is None else argv)
         if hasattr(sys.stdout, "reconfigure"):
             sys.stdout.reconfigure(errors="backslashreplace")  # names that it cannot print
-        status = run(arguments)
-        if sys.stdout is not None:
-            sys.stdout.flush()
-        return status
-    except UsageError as err:
-        print(f"error: {err}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(
-            "Stopped; nothing half-written is left. The same command starts again", file=sys.stderr
-        )
-        return 130
-    except OSError as err:
-        if err.errno not in (errno.EPIPE, errno.ENOSPC, errno.EIO, errno.EBADF):
+        try:
+            return run(arguments)
+        except KeyboardInterrupt:
+            print("Nothing half-written is left. The same command starts again", file=sys.stderr)
             raise
-        # What is left in stdout's buffer would fail once more at the end of the process.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        print(f"error: cannot write to stdout: {err.strerror}", file=sys.stderr)
-        return 2
+
+    return run_command(work)
 
 
 if __name__ == "__main__":

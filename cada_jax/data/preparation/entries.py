@@ -131,7 +131,7 @@ def _entry_problem(item: Any, layout: Layout) -> tuple[str, str] | None:
     for place, caption in enumerate(captions):
         problem = caption_problem(caption)
         if problem:
-            return "captions", f"{of_image}captions[{place}] is {shorten(caption)}, {problem}"
+            return "captions", f"{of_image}captions[{place}]: {problem}"
     return None
 
 

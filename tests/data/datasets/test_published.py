@@ -146,9 +146,15 @@ def set_field(index, key, value):
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        (set_field(2, "captions", ["fine", "  ..."]), ["captions[1] is '  ...', empty caption"]),
-        (set_field(2, "captions", ["fine", 7]), ["captions[1] is 7", "not a string but int"]),
-        (set_field(2, "captions", ["fine", ["a"]]), ["captions[1] is ['a']", "but list"]),
+        (set_field(2, "captions", ["fine", "  ..."]), ["captions[1]: empty caption '  ...'"]),
+        (
+            set_field(2, "captions", ["fine", 7]),
+            ["captions[1]: a caption is not a string", "int: 7"],
+        ),
+        (
+            set_field(2, "captions", ["fine", ["a"]]),
+            ["captions[1]: ", "but list: ['a']"],
+        ),
         (set_field(2, "captions", []), ["captions is []"]),
         (set_field(2, "captions", "a man"), ["captions is 'a man'"]),
         (set_field(2, "captions", {"a": "b"}), ["captions is {'a': 'b'}"]),

@@ -16,7 +16,7 @@ from cada_jax.data.preparation.annotations import read_source
 from cada_jax.data.preparation.features import caption_config
 from cada_jax.data.preparation.show import mark_phrases
 from cada_jax.text.attribute_phrases import TAG_UNITS, TAGGERS
-from tests.conftest import DATASETS, load_tool
+from tests.conftest import DATASETS
 
 DUMMY = DATASETS / "rstp" / "dummy_data"
 
@@ -69,7 +69,7 @@ def test_check_lists_every_problem_and_writes_nothing(source, tmp_path, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert "4 problems" in lines[-5]
     assert lines[-4] == (
-        f"entry 0: img_path {entries[0]['img_path']!r}: captions[0] is ' ', empty caption: "
+        f"entry 0: img_path {entries[0]['img_path']!r}: captions[0]: empty caption ' ': "
         "expected at least one word"
     )
     assert lines[-3] == f"person {entries[6]['id']} is in the splits val and test"
@@ -132,17 +132,14 @@ def test_a_data_folder_that_cannot_be_written_is_one_line(source, tmp_path, caps
 
 
 def test_a_stdout_that_takes_nothing_is_one_line(source):
-    full = Path("/dev/full")
-    if full.exists():
-        out = os.open(full, os.O_WRONLY)
-    else:
-        reader, out = os.pipe()
-        os.close(reader)
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full on this system")
+    out = os.open("/dev/full", os.O_WRONLY)
     run = [sys.executable, "-m", command.__name__, *flags(source, "--check")]
     ran = subprocess.run(run, stdout=out, stderr=subprocess.PIPE, text=True)
     os.close(out)
     assert ran.returncode == 2 and "Traceback" not in ran.stderr
-    assert ran.stderr.splitlines()[-1].startswith("error: cannot write to stdout: ")
+    assert ran.stderr.splitlines()[-1].startswith("error: cannot write the output: ")
 
 
 def test_a_name_that_the_terminal_cannot_show_is_escaped(source, monkeypatch):
@@ -198,21 +195,5 @@ def test_ctrl_c_is_one_line(source, tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(command, "progress_bar", interrupt)
     assert command.main(flags(source, f"--data_dir={tmp_path / 'out'}")) == 130
-    assert capsys.readouterr().err.startswith("Stopped; nothing half-written is left.")
+    assert capsys.readouterr().err.startswith("Nothing half-written is left.")
     assert not [p for p in tmp_path.rglob("*") if "tfrecord" in p.name]
-
-
-def test_the_benchmark_measures_each_stage(capsys):
-    bench = load_tool("bench_data")
-    sizes = ["--size=32x16", "--input_size=16x16", "--batch=2", "--batches=2"]
-    assert bench.main(["--images=4", *sizes]) == 0
-    printed = capsys.readouterr().out
-    for part in (
-        "plain reading",
-        "captions",
-        "preparation, 0 worker",
-        "ratio",
-        "pipeline at 16x16",
-    ):
-        assert part in printed
-    assert re.search(r"1,000 pairs/s need [\d.]+ such cores", printed)
