@@ -58,11 +58,10 @@ def train_batches(
 
     Args:
       split: the training split.
-      config: full config; reads seed, data.image_size, train.batch_size (B) and what says
-        whether padding matters.
+      config: reads seed, data.image_size, train.batch_size (B), and whether padding matters.
       start_step: number of batches done before.
-      process_index: which host this is, by default as JAX says.
-      process_count: how many hosts P there are, by default as JAX says.
+      process_index: which host this is, by default JAX's answer.
+      process_count: number of hosts P, by default JAX's answer.
 
     Yields:
       image uint8 [B/P,H,W,3], token_ids, phrase_ids int32 [B/P,l], attribute_mask bool [B/P,l],
