@@ -1,7 +1,8 @@
 """The command line: `python -m cada_jax.main --config=configs/synthetic.py --workdir=runs/demo`.
 
-Any field of the configuration can be set: `--config.train.epochs=3`. The same command continues a
-run that was stopped. `--mode=eval` scores what is trained in the workdir again.
+Any field of the configuration can be set: `--config.train.epochs=3`; `python -m cada_jax.config`
+lists all of them. The same command continues a run that was stopped. `--mode=eval` scores what is
+trained in the workdir again.
 
 The console shows the program's own lines; `--verbosity=0` adds what its libraries log.
 
@@ -15,16 +16,17 @@ with `--distributed` alone where the cluster tells these (Cloud TPU, Slurm, Open
 
 import contextlib
 import errno
+import functools
 import os
-import re
 import sys
 import traceback
 from collections.abc import Iterator
 from typing import NoReturn
 
 from absl import app, flags
-from ml_collections import config_flags
+from ml_collections import ConfigDict
 
+from cada_jax import config as config_lib
 from cada_jax.common.errors import (
     DivergedError,
     LostProcessError,
@@ -33,7 +35,7 @@ from cada_jax.common.errors import (
     UsageError,
 )
 
-CONFIG = config_flags.DEFINE_config_file(
+CONFIG = flags.DEFINE_string(
     "config", None, "Configuration file, as configs/synthetic.py or configs/rstp.py:released."
 )
 WORKDIR = flags.DEFINE_string(
@@ -49,72 +51,54 @@ COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, 
 NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many processes there are.")
 PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.")
 EXAMPLE = "Example: python -m cada_jax.main --config=configs/synthetic.py --workdir=runs/demo"
+HELP = {"-h", "-help", "--help", "--helpshort", "-helpshort", "--helpfull", "-helpfull"}
 
 
 def _stop(error: Exception, code: int) -> NoReturn:
     print(error, file=sys.stderr, flush=True)
-    processes = sys.modules.get(
-        "cada_jax.distributed.processes"
-    )  # not imported yet when a flag is wrong
+    # Not imported yet when a flag is wrong.
+    processes = sys.modules.get("cada_jax.distributed.processes")
     if processes and processes.joined():
         processes.leave(code)
     sys.exit(code)
 
 
-def _without_traceback(message: str) -> str:
-    """A flag error without the frames that ml_collections puts into it."""
-    lines = message.splitlines()
-    frames = [i for i, line in enumerate(lines) if line.startswith("  ")]
-    if "Traceback" not in message or not frames:
-        return message
-    return "\n".join([lines[0], *lines[frames[-1] + 1 :]]).strip()
+def parse_command(argv: list[str]) -> ConfigDict:
+    """Parses the flags and returns the configuration that they give, checked and locked.
 
+    Nothing heavy is imported before. A wrong flag, file, field or value ends the program with
+    code 2 and one message, --help with code 0.
 
-def _unknown_field(error: Exception, argv: list[str]) -> UsageError | None:
-    """What to say of an override of a field that is not there; None if `error` is not that."""
-    while error.args and isinstance(error.args[0], Exception):
-        error = error.args[0]
-    text = str(error.args[0]) if error.args else ""
-    key = re.search(r"^'(\w+)'|lookup: [\w.]*?(\w+)$", text)
-    name = key and (key[1] or key[2])
-    given = [arg for arg in argv if name and f".{name}" in arg.partition("=")[0]]
-    if not given:
-        return None
-    near = re.search(r'mean "(\w+)"', text)
-    hint = f"did you mean {near[1]!r}?" if near else "configs/default.py lists all fields."
-    return UsageError(f"{given[0]}: the configuration has no field {name!r} there; {hint}")
-
-
-def _missing_file(error: OSError) -> UsageError | None:
-    """What to say of a configuration file that is not there; None if `error` is not that."""
-    if "Path to config file is an empty string" in str(error):
-        return UsageError(f"--config is missing.\n{EXAMPLE}")
-    path = re.search(r"Failed loading config file.*\n.*\n\s*(.+)\n", str(error))
-    return path and UsageError(f"--config={path[1]}: there is no such file.\n{EXAMPLE}")
-
-
-def parse_flags(argv: list[str]) -> list[str]:
-    """Parses the command line; exits with code 2 and one message if it is wrong."""
+    Args:
+      argv: the command line, the program's name first.
+    """
+    if HELP & {*argv[1:]}:
+        print(f"{__doc__}\nFlags:\n{flags.FLAGS.module_help(sys.modules[__name__])}")
+        sys.exit(0)
     try:
-        rest = flags.FLAGS(argv)
-        if CONFIG.value is not None:
-            CONFIG.value.to_dict()  # a file that is missing is told no sooner
-    except (flags.Error, ValueError) as e:
-        _stop(UsageError(f"{_without_traceback(str(e))}\n{EXAMPLE}"), 2)
-    except (KeyError, AttributeError, OSError) as e:
-        explained = _missing_file(e) if isinstance(e, OSError) else _unknown_field(e, argv)
-        if explained is None:
-            raise
-        _stop(explained, 2)
-    for name, value in (("config", CONFIG.value), ("workdir", WORKDIR.value)):
-        if value is None or value == "":
-            _stop(UsageError(f"--{name} is missing.\n{EXAMPLE}"), 2)
+        arguments, overrides = config_lib.split_overrides(
+            flags.FLAGS.read_flags_from_files(argv, force_gnu=False)
+        )
+        rest = flags.FLAGS(arguments)
+        if len(rest) > 1:
+            raise UsageError(f"{rest[1]!r} is not a flag.\n{EXAMPLE}")
+        for flag in (CONFIG, WORKDIR):
+            if not flag.value:
+                raise UsageError(f"--{flag.name} is missing.\n{EXAMPLE}")
+        problem = config_lib.path_problem(WORKDIR.value)
+        if problem:
+            raise UsageError(f"--workdir={WORKDIR.value[:200]!r}: not a folder, since {problem}.")
+        config = config_lib.load_config(CONFIG.value)
+        config_lib.apply_overrides(config, overrides)
+        config_lib.validate(config, training=MODE.value == "train")
+    except UsageError as e:
+        _stop(e, 2)
+    except flags.Error as e:
+        _stop(UsageError(f"{e}\n{EXAMPLE}"), 2)
     if flags.FLAGS["verbosity"].using_default_value:
         # Left alone, absl makes it 0 now, and Orbax and TFDS log every step of what they do.
         flags.FLAGS.verbosity = -1
-    if len(rest) > 1:
-        _stop(UsageError(f"{rest[1]!r} is not a flag.\n{EXAMPLE}"), 2)
-    return rest
+    return config.lock()
 
 
 @contextlib.contextmanager
@@ -135,14 +119,22 @@ def _native_stderr_muted() -> Iterator[None]:
         os.close(saved)
 
 
-def main(argv: list[str]) -> None:
-    """Runs what the flags say."""
+def main(config: ConfigDict, argv: list[str]) -> None:
+    """Trains or scores, as the flags say.
+
+    Args:
+      config: from `parse_command`.
+      argv: what is left of the command line; not read.
+    """
     del argv
+    # TensorFlow's own notices on threads and buffers; its warnings and errors stay.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
     # Not at the top: TensorFlow takes seconds to import, and a wrong flag is told before.
     with _native_stderr_muted():
         from cada_jax.data.registry import hide_accelerators
         from cada_jax.distributed import processes
-        from cada_jax.training import run as run_lib
+        from cada_jax.evaluation.run import evaluate
+        from cada_jax.training.run import train
 
         hide_accelerators()
     joining = (COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
@@ -154,8 +146,8 @@ def main(argv: list[str]) -> None:
             os._exit(2)  # a normal exit would wait for processes that were not found
     try:
         with processes.explained():
-            run = run_lib.train if MODE.value == "train" else run_lib.evaluate_only
-            run(CONFIG.value, WORKDIR.value)
+            run = train if MODE.value == "train" else evaluate
+            run(config, WORKDIR.value)
     except NoRoomError as e:
         print(e, file=sys.stderr, flush=True)
         processes.leave(2)  # at a normal exit the writers left over print hundreds of tracebacks
@@ -177,4 +169,5 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main, flags_parser=parse_flags)
+    command = functools.partial(main, parse_command(sys.argv))
+    app.run(command, argv=sys.argv[:1], flags_parser=lambda argv: argv)

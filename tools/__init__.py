@@ -1,0 +1,8 @@
+"""What serves work on the project; run from the clone, as `python -m tools.bench.train`."""
+
+import importlib.util
+import sys
+
+# Python sets this name while it looks for the module that -m names, and no later.
+if sys.argv[:1] == ["-m"] and not all(map(importlib.util.find_spec, ("cada_jax", "jax"))):
+    sys.exit("error: cada_jax is not installed here; in the clone: pip install -e '.[dev]'")

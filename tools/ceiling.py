@@ -1,6 +1,6 @@
 """What a perfect reader of the captions could reach, computed from the true attributes.
 
-    python -m cada_jax.data.datasets.synthetic.ceiling [--variant demo] [--split test]
+    python -m tools.ceiling [--variant demo] [--split test]
 
 The reader takes every statement of a caption (synonyms resolved) and, of every gallery image,
 the attributes that the image shows. An image contradicts a caption if it shows another
@@ -14,11 +14,13 @@ not. Two readers are scored:
 Neither uses what a caption does not say.
 """
 
-import argparse
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from cada_jax.common.command_line import run_command
 from cada_jax.data.datasets.synthetic.camera import visible
 from cada_jax.data.datasets.synthetic.identity import Identity
 from cada_jax.data.datasets.synthetic.people import (
@@ -29,6 +31,7 @@ from cada_jax.data.datasets.synthetic.people import (
     make_identities,
 )
 from cada_jax.retrieval.metrics import rank_metrics
+from tools.arguments import Parser
 
 _DRAWS = 10  # of the order among equals, over which the metrics are averaged
 
@@ -118,17 +121,23 @@ def compute_ceiling(settings: Settings, split: str, seed: int = 0) -> dict[str, 
     return results
 
 
-def main() -> None:
-    """Prints the ceiling of a split."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+def run(argv: Sequence[str] | None) -> int:
+    """Prints the ceiling of the split that the flags name; returns the exit code."""
+    parser = Parser("tools.ceiling", __doc__)
     parser.add_argument("--variant", choices=sorted(VARIANTS), default="demo")
     parser.add_argument("--split", choices=SPLITS, default="test")
-    flags = parser.parse_args()
+    flags = parser.flags(argv)
     results = compute_ceiling(VARIANTS[flags.variant], flags.split)
     print(f"Ceiling of synthetic/{flags.variant}, split {flags.split}, in percent:")
     for name, metrics in results.items():
         print(f"{name:>11}  " + "  ".join(f"{k} {v:5.1f}" for k, v in metrics.items()))
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the tool; returns the exit code."""
+    return run_command(lambda: run(argv))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -10,76 +10,70 @@ The exit status is 1 if any row breaks its bound, 2 if the input cannot be used.
 
 import argparse
 import os
-import pathlib
 import sys
+
+from cada_jax.common.errors import UsageError
+from tools.parity.table import TOLERANCES, Table
 
 # Two processes are simulated on two devices of one CPU; JAX reads this once, when it starts.
 _DEVICES = "--xla_force_host_platform_device_count"
-if _DEVICES not in os.environ.get("XLA_FLAGS", ""):
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_DEVICES}=2".strip()
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
-
-import jax  # noqa: E402
-
-from cada_jax.common.errors import UsageError  # noqa: E402
-from parity import network_cases, retrieval_cases  # noqa: E402
-from parity.golden import Golden  # noqa: E402
-from parity.table import TOLERANCES, Table  # noqa: E402
-
-CASES = {
-    "a_forward": network_cases.forward,
-    "a_posembed": network_cases.positions,
-    "b_losses": network_cases.loss_values,
-    "b_degenerate": network_cases.degenerate,
-    "b_hardneg": network_cases.hard_negatives,
-    "c_train": network_cases.training,
-    "d_eval": retrieval_cases.evaluation,
-    "d_metrics": retrieval_cases.metrics,
-    "e_attr": retrieval_cases.attributes,
-    "f_world2": retrieval_cases.two_processes,
-}
 
 
-def check_golden(folder: str, dtype: str, vocab: str | None = None) -> Table:
-    """Runs every case that `folder` holds."""
-    golden, table = Golden(folder, dtype), Table(dtype)
-    for case, compare in CASES.items():
-        if not golden.has(case):
-            table.absent(case, f"no {case}.npz in the folder")
-        elif case == "e_attr":
-            compare(golden, table, vocab)
-        else:
-            compare(golden, table)
-    return table
-
-
-def main() -> int:
-    """Parses the flags, prints the table; returns the exit status."""
+def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
+    """Returns the flags; those of the process if `argv` is None."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python tools/check_parity.py",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--golden", metavar="DIR", help="folder of golden numbers")
-    source.add_argument("--torch", metavar="CHECKPOINT", help=".pth, .safetensors or folder")
-    parser.add_argument("--dtype", choices=sorted(TOLERANCES), default="float32",
-                        help="of our activations")  # fmt: skip
-    parser.add_argument("--vocab", help="WordPiece vocabulary (vocab.txt)")
-    parser.add_argument("--images", metavar="DIR", help="with --torch: photographs to compare on")
-    parser.add_argument("--captions", metavar="FILE", help="with --torch: one caption a line")
-    parser.add_argument("--config", default="default", help="with --torch: file in configs/")
-    flags = parser.parse_args()
+    source.add_argument("--torch", metavar="CHECKPOINT", help="PyTorch checkpoint or folder")
+    add = parser.add_argument
+    add("--dtype", choices=sorted(TOLERANCES), default="float32", help="of our activations")
+    add("--vocab", help="WordPiece vocabulary (vocab.txt)")
+    add("--images", metavar="DIR", help="with --torch: photographs to compare on")
+    add("--captions", metavar="FILE", help="with --torch: one caption a line")
+    add("--config", default="default", help="with --torch: file in configs/, or a path")
+    add("--traceback", action="store_true", help="show where in the code an error arose")
+    flags = parser.parse_args(argv)
+    for name in ("images", "captions"):
+        if flags.golden is not None and getattr(flags, name):
+            parser.error(f"--{name} goes with --torch, not with --golden")
+    return flags
+
+
+def check(flags: argparse.Namespace) -> Table:
+    """Runs the comparison that the flags ask for.
+
+    Raises:
+      UsageError: its input cannot be used.
+    """
+    if _DEVICES not in os.environ.get("XLA_FLAGS", ""):
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_DEVICES}=2".strip()
+    import jax
+
     # Accelerators would otherwise round the factors of a float32 product.
     jax.config.update("jax_default_matmul_precision", "highest")
-    try:
-        if flags.golden:
-            table = check_golden(flags.golden, flags.dtype, flags.vocab)
-        else:
-            from parity.hub import check_checkpoint
+    if flags.golden is not None:
+        from tools.parity.cases import check_golden
 
-            table = check_checkpoint(
-                flags.torch, flags.config, flags.dtype, flags.images, flags.captions, flags.vocab
-            )
+        return check_golden(flags.golden, flags.dtype, flags.vocab)
+    from tools.parity.hub import check_checkpoint
+
+    return check_checkpoint(
+        flags.torch, flags.config, flags.dtype, flags.images, flags.captions, flags.vocab
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Prints the table of a comparison; returns the exit status."""
+    flags = parse_arguments(argv)
+    try:
+        table = check(flags)
     except UsageError as err:
+        if flags.traceback:
+            raise
         print(f"error: {err}", file=sys.stderr)
         return 2
     print(table)

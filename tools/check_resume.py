@@ -1,13 +1,14 @@
 """Kills a run at random moments and compares what it ends with, bit by bit.
 
-    python tools/check_resume.py --config=configs/synthetic.py:tiny --workdir=/tmp/resume --kills=20
+    python -m tools.check_resume --config=configs/synthetic.py:tiny --workdir=/tmp/resume --kills=20
 
 One run is left alone. Another gets SIGKILL again and again, every third time while it writes a
 checkpoint, then SIGTERM --terms times, and the same command continues it. The exit status is 1
 unless both end with the same SHA-256 of the parameters, of the last step and of the best, as
-`tools/inspect_checkpoint.py` prints it, and every SIGTERM left a checkpoint and exit code 143.
+`python -m cada_jax inspect` prints it, and every SIGTERM left a checkpoint and exit code 143.
 FIELD=VALUE after --set changes the configuration of both: train.checkpoint_every=5 for many
-checkpoints in a short run.
+checkpoints in a short run. --workdir is made, or emptied if an earlier check made it; any other
+folder that holds something is refused.
 """
 
 import argparse
@@ -21,12 +22,16 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from cada_jax.checkpoints import inspect
+from cada_jax.common.command_line import run_command
 from cada_jax.common.errors import StoppedError, UsageError
+from tools import config_file
+from tools.arguments import Parser, folder, integer
 
+RUNS = ("straight", "killed")  # folders of the two runs
+MARKER = ".check_resume"  # of a folder that may be emptied
 CONTEXT = multiprocessing.get_context("forkserver")
 Run = Callable[[str], Any]  # trains in the folder it is given; must be picklable
 
@@ -34,9 +39,8 @@ Run = Callable[[str], Any]  # trains in the folder it is given; must be picklabl
 def train_from_config(argument: str, changes: dict, workdir: str) -> None:
     """The run of a configuration file with changed fields, by dotted name."""
     from cada_jax.training import run as run_lib
-    from config_file import load_config
 
-    config = load_config(argument)
+    config = config_file.load_config(argument)
     config.update_from_flattened_dict(changes)
     run_lib.train(config.lock(), workdir)
 
@@ -80,7 +84,7 @@ def _newest(folder: pathlib.Path) -> int | None:
     return max((int(p.name) for p in folder.glob("*") if p.name.isdigit()), default=None)
 
 
-def _start(run: Run, workdir: pathlib.Path) -> multiprocessing.Process:
+def _start(run: Run, workdir: pathlib.Path) -> multiprocessing.process.BaseProcess:
     process = CONTEXT.Process(target=_run, args=(run, str(workdir), f"{workdir}.log"))
     process.start()
     return process
@@ -122,9 +126,36 @@ def kill_once(
             f"the run ended before it was killed; see {workdir}.log: give it more steps"
         )
     saving = _saving(folder)
+    assert process.pid is not None  # it was started
     os.kill(process.pid, signum)
     process.join()
     return Kill(time.monotonic() - start, _newest(folder), saving, process.exitcode)
+
+
+def claim(root: pathlib.Path) -> None:
+    """Makes the folder of a check, or empties it if a check made it.
+
+    Raises:
+      UsageError: it holds what no check wrote; nothing is removed then.
+    """
+    if root.is_dir():
+        names = sorted(os.listdir(root))
+        ours = {MARKER, *RUNS, *(f"{name}.log" for name in RUNS)}
+        foreign = [n for n in names if n not in ours or (root / n).is_symlink()]
+        if names and (foreign or MARKER not in names):
+            raise UsageError(
+                f"--workdir={root}: holds {(foreign or names)[0]!r}, which this tool did not "
+                "write: nothing was removed; name a new or an empty folder"
+            )
+        for name in RUNS:
+            if (root / name).is_dir():
+                shutil.rmtree(root / name)
+            (root / f"{name}.log").unlink(missing_ok=True)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        (root / MARKER).touch()
+    except OSError as e:
+        raise UsageError(f"--workdir={root}: cannot be made: {e.strerror}") from e
 
 
 def compare(
@@ -135,18 +166,20 @@ def compare(
     Args:
       alone: what to run undisturbed.
       run: what to kill; the same but for how often it saves.
-      root: folder for both runs, emptied first.
+      root: folder for both runs, see `claim`.
       kills: how often it gets SIGKILL.
       terms: how often SIGTERM after that.
       seed: of the moments.
 
     Returns:
       (digests, digests, kills); digests are of the last parameters and, if any, of the best.
+
+    Raises:
+      UsageError: `root` holds what no check wrote, or a run failed or ended before it was killed.
     """
-    shutil.rmtree(root, ignore_errors=True)
-    root.mkdir(parents=True)
+    claim(root)
     moments = random.Random(seed)
-    straight, killed = root / "straight", root / "killed"
+    straight, killed = (root / name for name in RUNS)
     _finish(alone, straight)
     done = []
     for number in range(kills + terms):
@@ -166,37 +199,38 @@ def _finish(run: Run, workdir: pathlib.Path) -> None:
 
 
 def _digests(workdir: pathlib.Path) -> list[str]:
+    from cada_jax.checkpoints import inspect  # imports JAX
+
     best = _newest(workdir / "best")
     paths = [workdir] if best is None else [workdir, workdir / "best" / str(best)]
     return [inspect.digest(inspect.read(path).params) for path in paths]
 
 
-def main() -> int:
-    """Parses the flags, kills and compares; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--config", default="synthetic:tiny", help="as for cada_jax.main")
-    parser.add_argument("--workdir", required=True, help="folder for both runs, emptied first")
-    parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--terms", type=int, default=0, help="SIGTERMs after the kills")
-    parser.add_argument("--seed", type=int, default=0, help="of the moments")
-    parser.add_argument("--set", nargs="*", default=[], metavar="FIELD=VALUE")
-    flags = parser.parse_args()
-    try:
-        from compiled_step import parse_changes
-        from config_file import load_config
+def read_flags(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The flags."""
+    parser = Parser("tools.check_resume", __doc__)
+    add = parser.add_argument
+    add("--config", default="synthetic:tiny", help="as for cada_jax.main")
+    add("--workdir", required=True, type=folder, help="folder for both runs, made or emptied")
+    add("--kills", type=integer(0), default=20)
+    add("--terms", type=integer(0), default=0, help="SIGTERMs after the kills")
+    add("--seed", type=integer(0), default=0, help="of the moments")
+    add("--set", nargs="*", default=[], metavar="FIELD=VALUE")
+    flags = parser.flags(argv)
+    if not flags.kills + flags.terms:
+        parser.error("--kills and --terms are both 0: there is nothing to check")
+    return flags
 
-        CONTEXT.set_forkserver_preload(
-            ["cada_jax.training.run"]
-        )  # imported once, not for every start
-        changes = parse_changes(load_config(flags.config), flags.set)
-        run = functools.partial(train_from_config, flags.config, changes)
-        root = pathlib.Path(flags.workdir).absolute()
-        straight, killed, done = compare(run, run, root, flags.kills, flags.terms, flags.seed)
-    except UsageError as err:
-        print(f"error: {err}", file=sys.stderr)
-        return 2
+
+def check(argv: Sequence[str] | None) -> int:
+    """Kills and compares as the flags say; returns the exit code."""
+    flags = read_flags(argv)
+    config_file.read_config(flags.config, flags.set)  # refused before a folder is touched
+    changes = config_file.parse_changes(config_file.load_config(flags.config), flags.set)
+    CONTEXT.set_forkserver_preload(["cada_jax.training.run"])  # imported once, not at every start
+    run = functools.partial(train_from_config, flags.config, changes)
+    found = compare(run, run, flags.workdir, flags.kills, flags.terms, flags.seed)
+    straight, killed, done = found
     kills, terms = done[: flags.kills], done[flags.kills :]
     saving = sum(kill.saving for kill in kills)
     print(f"{len(kills)} kills, {saving} of them while a checkpoint was written")
@@ -205,6 +239,11 @@ def main() -> int:
     for what, one, other in zip(("last", "best"), straight, killed, strict=False):
         print(f"{what}, left alone  sha256 {one}\n{what}, killed      sha256 {other}")
     return 0 if straight == killed and all(term.saved for term in terms) else 1
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the tool; returns the exit code."""
+    return run_command(lambda: check(argv))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """What the devices of a mesh send each other in a training step, read off the compiled program.
 
-    python tools/collectives.py --config=rstp --mesh=8x1x1
-    python tools/collectives.py --config=rstp:large --mesh=2x4x1 --set model.dtype=bfloat16
+    python -m tools.collectives --config=rstp --mesh=8x1x1
+    python -m tools.collectives --config=rstp:large --mesh=2x4x1 --set model.dtype=bfloat16
 
 Devices are simulated on the CPU and the step is compiled for them, not run. Bytes are those of the
 whole array a collective works on, on one device (the result of an all-gather, the operand of a
@@ -10,15 +10,16 @@ and what a condition may skip as if it never did. The CPU's compiler sends bfloa
 leaves an all-reduce where the accelerators' make a reduce-scatter of it, which is half of it.
 """
 
-import argparse
 import collections
 import math
 import re
 import sys
+from collections.abc import Sequence
 from typing import NamedTuple
 
-import compiled_step
-from cada_jax.common.errors import UsageError
+from cada_jax.common.command_line import run_command
+from tools import compiled_step
+from tools.arguments import Parser, integer
 
 KINDS = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
 SIZES = {"pred": 1, "s8": 1, "u8": 1, "s16": 2, "u16": 2, "bf16": 2, "f16": 2}
@@ -70,6 +71,8 @@ def _parse(line: str) -> tuple[str, str, int, str] | None:
     size = _bytes(result)
     if kind == "reduce-scatter":  # what goes in is larger by the number of devices
         groups = _GROUPS.search(line)
+        if groups is None:
+            raise ValueError(f"a reduce-scatter without replica_groups: {line.strip()[:200]}")
         size *= int(groups[1]) if groups[1] else len(groups[2].split(","))
     return kind, shape, size, _purpose(line)
 
@@ -78,7 +81,8 @@ def read_collectives(hlo: str) -> list[Collective]:
     """The collectives of a compiled program, given as text, in no order.
 
     Raises:
-      ValueError: the text has no entry computation, so it is not a compiled program.
+      ValueError: the text has no entry computation, so it is not a compiled program; or a
+        reduce-scatter does not say over which devices it goes.
     """
     found, calls = collections.defaultdict(list), collections.defaultdict(list)
     computation = entry = None
@@ -142,24 +146,23 @@ def table(collectives: list[Collective], rows: int) -> str:
     return "\n".join(lines)
 
 
-def main() -> int:
-    """Parses the flags and prints; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def run(argv: Sequence[str] | None) -> int:
+    """Compiles the step that the flags describe and prints the table; returns the exit code."""
+    parser = Parser("tools.collectives", __doc__)
     compiled_step.add_flags(parser)
-    parser.add_argument("--rows", type=int, default=20, help="lines of the table")
-    flags = parser.parse_args()
-    try:
-        mesh = compiled_step.simulate(flags.mesh)
-        config = compiled_step.read_config(flags.config, flags.set, mesh)
-        step = compiled_step.compile_step(compiled_step.describe_step(config))
-    except UsageError as err:
-        print(f"error: {err}", file=sys.stderr)
-        return 2
-    print(f"{flags.config} {' '.join(flags.set)} on {flags.mesh}, compiled in {step.seconds:.0f} s")
+    parser.add_argument("--rows", type=integer(1), default=20, help="lines of the table")
+    flags = parser.flags(argv)
+    config = compiled_step.read_config(flags)
+    compiled_step.simulate(flags.mesh)
+    step = compiled_step.compile_step(compiled_step.describe_step(config))
+    print(f"{compiled_step.title(flags)}, compiled in {step.seconds:.0f} s")
     print(table(read_collectives(step.compiled.as_text()), flags.rows))
     return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the tool; returns the exit code."""
+    return run_command(lambda: run(argv))
 
 
 if __name__ == "__main__":

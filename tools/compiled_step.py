@@ -1,74 +1,49 @@
 """The training step of a configuration, compiled for a mesh of simulated devices, never run.
 
-What `tools/memory.py` and `tools/collectives.py` share. `simulate` must come before JAX is used.
+What `tools.memory` and `tools.collectives` share. `simulate` must come before JAX is used.
 """
 
 import argparse
 import dataclasses
+import math
 import os
-import re
 import time
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from cada_jax.common.errors import UsageError
-from config_file import load_config
+from tools import arguments, config_file
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """The flags that say what to compile."""
     parser.add_argument("--config", default="rstp", help="rstp, rstp:large, or a path")
-    parser.add_argument("--mesh", default="1x1x1", help="DATAxFSDPxTENSOR, e.g. 2x4x1")
+    parser.add_argument(
+        "--mesh", type=arguments.mesh, default="1x1x1", help="DATAxFSDPxTENSOR, e.g. 2x4x1"
+    )
     parser.add_argument(
         "--set", nargs="*", default=[], metavar="FIELD=VALUE", help="e.g. model.dtype=bfloat16"
     )
 
 
-def simulate(mesh: str) -> tuple[int, int, int]:
-    """Makes JAX see as many CPU devices as the mesh has, and returns its sizes.
+def read_config(flags: argparse.Namespace) -> ConfigDict:
+    """The configuration with its changes and the mesh; raises as `config_file.read_config`."""
+    config = config_file.read_config(flags.config, flags.set)
+    config.mesh.data, config.mesh.fsdp, config.mesh.tensor = flags.mesh
+    return config
 
-    Raises:
-      UsageError: it is not of the form DATAxFSDPxTENSOR.
-    """
-    if not re.fullmatch(r"[1-9]\d*x[1-9]\d*x[1-9]\d*", mesh):
-        raise UsageError(f"--mesh={mesh}: expected DATAxFSDPxTENSOR, as 2x4x1")
-    data, fsdp, tensor = (int(size) for size in mesh.split("x"))
+
+def title(flags: argparse.Namespace) -> str:
+    """What was compiled, as the flags say it."""
+    return f"{flags.config} {' '.join(flags.set)} on {'x'.join(map(str, flags.mesh))}"
+
+
+def simulate(mesh: tuple[int, int, int]) -> None:
+    """Makes JAX see as many CPU devices as the mesh has; before JAX is used."""
     os.environ["JAX_PLATFORMS"] = "cpu"
-    devices = f"--xla_force_host_platform_device_count={data * fsdp * tensor}"
+    devices = f"--xla_force_host_platform_device_count={math.prod(mesh)}"
     # Machine code of level 0: nothing here is run, and HLO is optimised all the same.
     os.environ["XLA_FLAGS"] = f"{devices} --xla_backend_optimization_level=0"
-    return data, fsdp, tensor
-
-
-def parse_changes(config: ConfigDict, changes: list[str]) -> dict[str, Any]:
-    """FIELD=VALUE as dotted field -> value of the field's type.
-
-    Raises:
-      UsageError: a field does not exist or cannot hold the value.
-    """
-    parsed = {}
-    for change in changes:
-        field, _, text = change.partition("=")
-        try:
-            old = config
-            for name in field.split("."):
-                old = old[name]
-            if isinstance(old, bool):
-                parsed[field] = {"true": True, "false": False}[text.lower()]
-            else:
-                parsed[field] = text if old is None else type(old)(text)
-        except (KeyError, AttributeError, ValueError, TypeError) as e:
-            raise UsageError(f"--set {change}: no such field, or not a value of its type") from e
-    return parsed
-
-
-def read_config(argument: str, changes: list[str], mesh: tuple[int, int, int]) -> ConfigDict:
-    """The configuration with FIELD=VALUE changes and a mesh; raises as `parse_changes` does."""
-    config = load_config(argument)
-    config.update_from_flattened_dict(parse_changes(config, changes))
-    config.mesh.data, config.mesh.fsdp, config.mesh.tensor = mesh
-    return config
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,28 +84,12 @@ def describe_step(config: ConfigDict) -> Step:
     Raises:
       UsageError: the mesh does not fit the batch, or the configuration cannot be.
     """
-    import jax
+    from cada_jax.training import train_step
+    from cada_jax.training.setup import make_setup
 
-    from cada_jax.common.pytrees import abstract_arrays
-    from cada_jax.distributed import mesh as mesh_lib
-    from cada_jax.models import cada
-    from cada_jax.training import optimizer, train_step
-
-    try:
-        mesh = mesh_lib.make_mesh(config.mesh)
-        for part in ("image", "text"):
-            heads = config.model[part].heads
-            mesh_lib.check_heads(mesh, heads, f"config.model.{part}.heads")
-        mesh_lib.check_batch(mesh, config.train.batch_size, "config.train.batch_size")
-        mesh_lib.check_accumulation(mesh, config.train.batch_size, config.train.accumulation)
-        model = cada.from_config(config)
-        tx = optimizer.make_optimizer(config, steps_per_epoch=100)
-    except ValueError as e:
-        raise UsageError(str(e)) from e
-    shapes = jax.eval_shape(lambda: train_step.init_state(model, tx, config, mesh))
-    state = abstract_arrays(shapes, train_step.state_shardings(mesh, shapes))
-    function = train_step.make_train_step(model, tx, config, mesh)
-    return Step(config, mesh, state, function)
+    setup = make_setup(config, steps_per_epoch=100)
+    state = train_step.abstract_state(setup)
+    return Step(config, setup.network.mesh, state, train_step.make_train_step(setup))
 
 
 def compile_step(step: Step) -> Step:

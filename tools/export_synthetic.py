@@ -1,23 +1,23 @@
 """Writes generated people as a folder in the form a real data set is published in.
 
-python tools/export_synthetic.py --variant=demo --output=OUT/RSTPReid
-python tools/export_synthetic.py --variant=demo --output=OUT/CUHK-PEDES --format=cuhk
-python tools/export_synthetic.py --variant=demo --output=OUT/ICFG-PEDES --format=icfg
+python -m tools.export_synthetic --variant=demo --output=OUT/RSTPReid
+python -m tools.export_synthetic --variant=demo --output=OUT/CUHK-PEDES --format=cuhk
+python -m tools.export_synthetic --variant=demo --output=OUT/ICFG-PEDES --format=icfg
 
 The loaders, tools and commands of the real set then run on it unchanged.
 """
 
-import argparse
 import json
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
+from cada_jax.common.command_line import run_command
 from cada_jax.common.errors import UsageError
 from cada_jax.data.datasets.synthetic.people import (
     SPLITS,
@@ -28,6 +28,7 @@ from cada_jax.data.datasets.synthetic.people import (
     image_path,
 )
 from cada_jax.data.datasets.synthetic.vocabulary import VOCAB_PATH
+from tools.arguments import Parser, folder_to_make
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Format:
     """A published form: one JSON list of entries and images under imgs/.
 
     Attributes:
-        dataset: name of the data set in `tools/prepare_data.py`.
+        dataset: name of the data set for `python -m cada_jax prepare`.
         folder: name of the folder as published.
         annotation: name of the JSON file.
         path: (split, person number, example) -> path of the image below imgs/.
@@ -157,28 +158,28 @@ def _export_split(
     return number
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Runs the tool; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--variant", choices=sorted(VARIANTS), default="demo")
-    parser.add_argument("--output", type=Path, required=True, help="folder to make")
-    parser.add_argument("--format", choices=sorted(FORMATS), default="rstp")
-    arguments = parser.parse_args(argv)
-    form = FORMATS[arguments.format]
-    try:
-        counts = export(VARIANTS[arguments.variant], arguments.output, form)
-    except UsageError as err:
-        print(f"error: {err}", file=sys.stderr)
-        return 1
+def run(argv: Sequence[str] | None) -> int:
+    """Writes the folder that the flags name; returns the exit code."""
+    parser = Parser("tools.export_synthetic", __doc__)
+    add = parser.add_argument
+    add("--variant", choices=sorted(VARIANTS), default="demo")
+    add("--output", type=folder_to_make, required=True, help="folder to make")
+    add("--format", choices=sorted(FORMATS), default="rstp")
+    flags = parser.flags(argv)
+    form = FORMATS[flags.format]
+    counts = export(VARIANTS[flags.variant], flags.output, form)
     images = ", ".join(f"{count} {split}" for split, count in counts.items())
-    print(f"Wrote {arguments.output / form.annotation} and images: {images}")
+    print(f"Wrote {flags.output / form.annotation} and images: {images}")
     print(
-        f"Prepare it: python tools/prepare_data.py --dataset={form.dataset} "
-        f"--source={arguments.output} --vocab={VOCAB_PATH}"
+        f"Prepare it: python -m cada_jax prepare --dataset={form.dataset} "
+        f"--source={flags.output} --vocab={VOCAB_PATH}"
     )
     return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the tool; returns the exit code."""
+    return run_command(lambda: run(argv))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """How much memory a training step needs on each device: from the compiled program, and by count.
 
-    python tools/memory.py --config=rstp --mesh=1x1x1 --set model.dtype=bfloat16 model.remat=full
-    python tools/memory.py --config=rstp:large --mesh=2x4x1 --set train.accumulation=4 --no_compile
+    python -m tools.memory --config=rstp --mesh=1x1x1 --set model.dtype=bfloat16 model.remat=full
+    python -m tools.memory --config=rstp:large --mesh=2x4x1 --set train.accumulation=4 --no_compile
 
 Devices are simulated on the CPU and nothing is allocated. The compiled figure is what that compiler
 planned: an accelerator's fuses more, and the CPU's computes bfloat16 products in float32, so it
@@ -9,14 +9,15 @@ lies above what a TPU or GPU needs. The count is of parameters, their gradient a
 moments, exactly, and of the activations kept for the backward pass.
 """
 
-import argparse
 import math
 import sys
+from collections.abc import Sequence
 
 from ml_collections import ConfigDict
 
-import compiled_step
-from cada_jax.common.errors import UsageError
+from cada_jax.common.command_line import run_command
+from tools import compiled_step
+from tools.arguments import Parser
 
 GIB = 2**30
 CHIPS = (16, 32, 80)  # GiB
@@ -144,27 +145,26 @@ def report(step: compiled_step.Step) -> str:
     return "\n".join(lines)
 
 
-def main() -> int:
-    """Parses the flags and prints; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def run(argv: Sequence[str] | None) -> int:
+    """Counts, compiles if it may, and prints; returns the exit code."""
+    parser = Parser("tools.memory", __doc__)
     compiled_step.add_flags(parser)
     parser.add_argument("--no_compile", action="store_true", help="only count")
-    flags = parser.parse_args()
-    try:
-        mesh = compiled_step.simulate(flags.mesh)
-        config = compiled_step.read_config(flags.config, flags.set, mesh)
-        step = compiled_step.describe_step(config)
-        if not flags.no_compile:
-            step = compiled_step.compile_step(step)
-    except UsageError as err:
-        print(f"error: {err}", file=sys.stderr)
-        return 2
-    title = f"{flags.config} {' '.join(flags.set)} on {flags.mesh}, each device"
+    flags = parser.flags(argv)
+    config = compiled_step.read_config(flags)
+    compiled_step.simulate(flags.mesh)
+    step = compiled_step.describe_step(config)
+    if not flags.no_compile:
+        step = compiled_step.compile_step(step)
+    title = f"{compiled_step.title(flags)}, each device"
     print(f"{title}, batch {config.train.batch_size} over all")
     print(report(step))
     return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the tool; returns the exit code."""
+    return run_command(lambda: run(argv))
 
 
 if __name__ == "__main__":

@@ -72,6 +72,12 @@ def check_model_target(path: str | os.PathLike, overwrite: bool = False) -> None
     files.check_target(path, overwrite, is_exported, WHAT)
 
 
+def list_pretrained() -> list[str]:
+    """Names of the models that the package ships, as `load_model` takes them."""
+    found = sorted(p.parent.name for p in PRETRAINED.glob(f"*/{config_lib.CONFIG_FILE}"))
+    return [f"pretrained:{name}" for name in found]
+
+
 def resolve_model(name: str | os.PathLike) -> pathlib.Path:
     """The folder of an exported model; "pretrained:NAME" is the one shipped under that name.
 

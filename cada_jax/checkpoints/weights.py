@@ -1,8 +1,9 @@
-"""Starting weights from an exported model, filled in by name."""
+"""Starting weights from an exported model or a PyTorch checkpoint, filled in by name."""
 
 import dataclasses
 import itertools
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -11,27 +12,51 @@ from flax.traverse_util import unflatten_dict
 from ml_collections import ConfigDict
 
 from cada_jax.checkpoints import export
-from cada_jax.checkpoints.torch import convert, files
+from cada_jax.checkpoints.torch import files
+from cada_jax.checkpoints.torch.convert import IMAGE_POSITIONS, from_torch
+from cada_jax.checkpoints.torch.names import GATE, missing_for_retrieval
+from cada_jax.checkpoints.torch.report import Row
+from cada_jax.checkpoints.torch.sizes import stored_grid
 from cada_jax.common.errors import UsageError
 from cada_jax.common.pytrees import flat_arrays, to_devices
-from cada_jax.models.position_embedding import resize_positions
+from cada_jax.models.position_embedding import patch_grid, resize_positions
 from cada_jax.text.vocabulary import check_same_ids
-
-IMAGE_POSITIONS = "image_encoder/pos_embed"
 
 
 @dataclasses.dataclass(frozen=True)
 class FillReport:
-    """What became of every array; shapes by name."""
+    """What became of every array; shapes by name.
+
+    Attributes:
+      loaded: taken from the source.
+      new: not in the source. The gate's are 0, others keep their random values.
+      left_out: in the source only.
+      notes: what else a reader should know, a sentence each.
+    """
 
     loaded: dict[str, tuple[int, ...]]
-    new: dict[str, tuple[int, ...]]  # not in the source: these keep their random values
-    left_out: dict[str, tuple[int, ...]]  # in the source only
+    new: dict[str, tuple[int, ...]]
+    left_out: dict[str, tuple[int, ...]]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def new_is_neutral(self) -> bool:
+        """Whether the model computes what the source computes, in spite of what is new.
+
+        A new gate is exactly 1, so that a source without a gate may be scored with one.
+        """
+        return all(name.startswith(GATE) for name in self.new)
 
     def __str__(self) -> str:
         """Counts, then every array that is new or left out."""
         size = sum(int(np.prod(shape)) for shape in self.loaded.values())
         lines = [f"  loaded: {len(self.loaded)} arrays, {size:,} parameters"]
+        if parts := missing_for_retrieval(self.new):
+            lines.append(
+                f"  WARNING: the source has no {', no '.join(parts)}. Retrieval needs them, and "
+                "they are random until trained."
+            )
+        lines += [f"  {note}" for note in self.notes]
         lines += [f"  new: {name} {shape}" for name, shape in self.new.items()]
         lines += [f"  left out: {name} {shape}" for name, shape in self.left_out.items()]
         return "\n".join(lines)
@@ -74,17 +99,16 @@ def fill_params(params: Any, source: Any, origin: str) -> tuple[Any, FillReport]
             f"{origin} has no array of this model: expected names such as {next(iter(ours))}, "
             f"got {', '.join(itertools.islice(theirs, 3)) or 'none'}."
         )
-    filled = {
-        name: to_devices(np.asarray(theirs[name], x.dtype), x.sharding) if name in theirs else x
-        for name, x in ours.items()
-    }
-    leaves = [filled[name] for name in ours]  # flat_arrays keeps the order of the leaves
+
+    def fill(name, x):
+        if name in theirs:
+            return to_devices(np.asarray(theirs[name], x.dtype), x.sharding)
+        if name.startswith(GATE):  # its initial value, also where `x` is a shape without values
+            return to_devices(np.zeros(x.shape, x.dtype), x.sharding)
+        return x
+
+    leaves = [fill(name, x) for name, x in ours.items()]  # flat_arrays keeps the leaves' order
     return jax.tree.unflatten(jax.tree.structure(params), leaves), report
-
-
-def _grid(config: ConfigDict) -> tuple[int, int]:
-    image = config.model.image
-    return image.size[0] // image.patch[0], image.size[1] // image.patch[1]
 
 
 def load_initial(
@@ -92,7 +116,7 @@ def load_initial(
 ) -> tuple[Any, FillReport]:
     """Fills `params` from what `config.init_from` names.
 
-    That is a model folder of ours, or a PyTorch checkpoint (see `torch_files`). Position
+    That is a model folder of ours, or a PyTorch checkpoint (see `torch.files`). Position
     embeddings of another image size are resized.
 
     Args:
@@ -106,15 +130,48 @@ def load_initial(
     Raises:
       UsageError: the model is missing, unreadable, or does not fit.
     """
-    origin = f"config.init_from={config.init_from}"
+    origin, grid = f"config.init_from={config.init_from}", patch_grid(config.model.image)
     if files.is_torch_checkpoint(config.init_from):
+        checkpoint = files.read_checkpoint(config.init_from)
         shapes = {name: x.shape for name, x in flat_arrays(params).items()}
-        leaves, _ = convert.read_leaves(config.init_from, shapes, _grid(config))
-        return fill_params(params, unflatten_dict(leaves, sep="/"), origin)
+        leaves, rows = from_torch(
+            checkpoint.tensors, shapes, grid, stored_grid(checkpoint), str(checkpoint.path)
+        )
+        params, report = fill_params(params, unflatten_dict(leaves, sep="/"), origin)
+        return params, _with_rows(report, rows, checkpoint.tensors)
     source, source_config, source_vocab = export.load_model(config.init_from)
     check_same_ids(pathlib.Path(vocab_path), source_vocab, origin)
     positions = flat_arrays(source).get(IMAGE_POSITIONS)
-    if positions is not None and _grid(source_config) != _grid(config):
-        resized = resize_positions(positions, _grid(source_config), _grid(config))
+    source_grid = patch_grid(source_config.model.image)
+    notes = ()
+    if positions is not None and source_grid != grid:
+        try:
+            resized = resize_positions(positions, source_grid, grid)
+        except ValueError as e:
+            raise UsageError(f"{origin}: its config.json does not fit its parameters: {e}") from e
         source["image_encoder"]["pos_embed"] = resized
-    return fill_params(params, source, origin)
+        notes = (_resized(source_grid, grid),)
+    params, report = fill_params(params, source, origin)
+    return params, dataclasses.replace(report, notes=notes)
+
+
+def _resized(source: tuple[int, int], target: tuple[int, int]) -> str:
+    grids = [f"{rows}x{columns}" for rows, columns in (source, target)]
+    return f"resized: {IMAGE_POSITIONS} from {grids[0]} to {grids[1]} patches"
+
+
+def _with_rows(
+    report: FillReport, rows: list[Row], tensors: Mapping[str, np.ndarray]
+) -> FillReport:
+    """`report` with what the conversion from PyTorch resized and left out."""
+    notes = [
+        f"resized: {row.ours} from {row.their_shape} to {row.our_shape}"
+        for row in rows
+        if row.status == "resized"
+    ]
+    left_out = {
+        f"{row.theirs} {row.ours}": tensors[row.theirs].shape
+        for row in rows
+        if row.status == "left out"
+    }
+    return dataclasses.replace(report, left_out=left_out, notes=tuple(notes))

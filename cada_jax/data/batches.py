@@ -53,13 +53,12 @@ def train_batches(
 
     An epoch passes over all image-caption pairs in an order made of (config.seed, epoch) and
     drops what is left after its last whole batch. Every host takes its contiguous rows of the
-    same global batch, so the sequence does not depend on the number of hosts. Captions are cut to
-    the l <= L tokens that the longest of the global batch needs, see `lengths.batch_length`.
+    same global batch. Captions are cut to the l <= L tokens that the longest of the global batch
+    needs, see `padding.batch_length`.
 
     Args:
       split: the training split.
-      config: full config; reads seed, data.image_size, train.batch_size (B) and what says
-        whether padding matters.
+      config: reads seed, data.image_size, train.batch_size (B), and whether padding matters.
       start_step: number of batches done before.
       process_index: which host this is, by default JAX's answer.
       process_count: number of hosts P, by default JAX's answer.
@@ -96,14 +95,19 @@ def train_batches(
     decoded = _decoded(split, indices, config.data.image_size, share_size)
     for step, (chosen, image) in enumerate(decoded, start_step):
         everybody = batches_of(step // steps)[step % steps]
-        own = {
-            "image": image,
-            "token_ids": split.token_ids[chosen],
-            "phrase_ids": split.phrase_ids[chosen],
-            "attribute_mask": split.attribute_mask[chosen],
-            "pid": split.caption_pids[chosen],
-        }
-        yield padding.cut_batch(own, padding.batch_length(split.token_ids[everybody], config))
+        length = padding.batch_length(split.token_ids[everybody], config)
+        yield padding.cut_batch(_rows(split, chosen, image), length)
+
+
+def _rows(split: Split, chosen: np.ndarray, image: np.ndarray) -> dict[str, np.ndarray]:
+    """The rows of a training batch, of which `image` are decoded already."""
+    return {
+        "image": image,
+        "token_ids": split.token_ids[chosen],
+        "phrase_ids": split.phrase_ids[chosen],
+        "attribute_mask": split.attribute_mask[chosen],
+        "pid": split.caption_pids[chosen],
+    }
 
 
 def gallery_batches(
@@ -189,12 +193,14 @@ def _decoded(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yields (index [batch], uint8 images [batch,H,W,3]) for a dataset of (index, image number)."""
     hide_accelerators()
-    files = tf.constant(list(split.images))
     height, width = size
-    decoded = indices.map(
-        lambda index, image: (index, decode_image(tf.gather(files, image), height, width)),
-        num_parallel_calls=tf.data.AUTOTUNE,
-    )
+
+    def decode(index: tf.Tensor, image: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        # A file is handed over when it is wanted: a tensor of them would hold all a second time.
+        file = tf.numpy_function(lambda i: split.images[i], [image], tf.string, stateful=False)
+        return index, decode_image(tf.ensure_shape(file, ()), height, width)
+
+    decoded = indices.map(decode, num_parallel_calls=tf.data.AUTOTUNE)
     batches = decoded.batch(batch, drop_remainder=True).prefetch(PREFETCH)
     # A local name: a generator left open is closed when modules may be gone already.
     cannot_decode = tf.errors.InvalidArgumentError

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import tensorflow as tf
 import tensorflow_datasets as tfds
-from google.protobuf import json_format
 from ml_collections import ConfigDict
 
 from cada_jax.common.errors import MissingFileError, UsageError
@@ -16,7 +15,14 @@ from cada_jax.data.datasets.published import FolderBuilder
 from cada_jax.data.datasets.rstp.builder import Rstp
 from cada_jax.data.datasets.synthetic.builder import Synthetic
 from cada_jax.data.preparation.features import CaptionConfig, caption_config
-from cada_jax.data.preparation.prepared_folder import check_whole, is_prepared, write_records
+from cada_jax.data.preparation.layout import expand
+from cada_jax.data.preparation.prepared_folder import (
+    VARIANT,
+    check_whole,
+    find_metadata_defect,
+    is_prepared,
+    write_records,
+)
 
 # Data sets that come as a folder; `synthetic` draws itself.
 PUBLISHED: dict[str, type[FolderBuilder]] = {"rstp": Rstp, "cuhk": Cuhk, "icfg": Icfg}
@@ -29,35 +35,51 @@ def hide_accelerators() -> None:
 
 
 def data_folder(config: ConfigDict) -> Path:
-    """Returns the folder of prepared sets: data.data_dir, $CADA_DATA_DIR or ~/cada_data."""
+    """Returns the folder of prepared sets: data.data_dir, $CADA_DATA_DIR or ~/cada_data.
+
+    Raises:
+      UsageError: it begins with ~ and the name of nobody.
+    """
     chosen = config.data.data_dir or os.environ.get("CADA_DATA_DIR") or "~/cada_data"
-    return Path(chosen).expanduser()
+    return expand(chosen, "data.data_dir (--data_dir, $CADA_DATA_DIR)")
 
 
 def make_builder(config: ConfigDict) -> tfds.core.GeneratorBasedBuilder:
     """Returns the builder that `config.data` names, prepared or not.
 
     Raises:
-      UsageError: unknown data set, variant, tagger or tag unit.
+      UsageError: unknown data set, variant, tagger or tag unit; what is prepared is damaged.
       MissingFileError: data.vocab names no vocabulary.
     """
-    data, folder = config.data, str(data_folder(config))
+    data, folder = config.data, data_folder(config)
     if data.name == "synthetic":
-        return Synthetic(data_dir=folder, config=_synthetic_variant(data))
-    if data.name not in PUBLISHED:
+        variant = _synthetic_variant(data)
+        settings = Synthetic.builder_configs[variant or Synthetic.BUILDER_CONFIGS[0].name]
+        kind: type[tfds.core.GeneratorBasedBuilder] = Synthetic
+    elif data.name not in PUBLISHED:
         known = ["synthetic", *PUBLISHED]
         raise UsageError(f"unknown data set {data.name!r} (data.name): expected one of {known}")
-    if data.variant is not None:
-        settings = CaptionConfig(name=data.variant, max_length=data.max_length)
     else:
-        settings = caption_config(data.vocab, data.max_length, data.tagger, data.tag_unit)
-    try:
-        return PUBLISHED[data.name](data_dir=folder, config=settings)
-    except json_format.ParseError as err:
+        kind = PUBLISHED[data.name]
+        if data.variant is not None:
+            settings = CaptionConfig(name=data.variant, max_length=data.max_length)
+        else:
+            settings = caption_config(data.vocab, data.max_length, data.tagger, data.tag_unit)
+    # TFDS reads what is there as soon as a builder is made, and fails in its own ways.
+    there = folder / data.name / settings.name / str(kind.VERSION)
+    defect = find_metadata_defect(there) if there.is_dir() else None
+    if defect:
         raise UsageError(
-            f"the prepared data in {folder}/{data.name}/{settings.name} is damaged ({err}): remove "
-            "that folder and prepare it again"
-        ) from err
+            f"the prepared data in {there} is damaged: {defect}. {prepare_again(config)}"
+        )
+    return kind(data_dir=str(folder), config=settings)
+
+
+def prepare_again(config: ConfigDict) -> str:
+    """Returns what to do about a damaged folder of prepared data."""
+    if config.data.name not in PUBLISHED:
+        return "Remove that folder; the next run draws the people again"
+    return f"Remove that folder and prepare it again: {prepare_command(config)}"
 
 
 def _synthetic_variant(data: ConfigDict) -> str | None:
@@ -85,7 +107,8 @@ def prepared_builder(config: ConfigDict) -> tfds.core.GeneratorBasedBuilder:
     builder = make_builder(config)
     if is_prepared(builder):
         return builder
-    check_whole(builder.data_dir)
+    remedy = prepare_again(config)
+    check_whole(builder.data_dir, remedy[0].lower() + remedy[1:])
     if config.data.name in PUBLISHED:
         raise MissingFileError(_missing_message(config, builder))
     print(f"Preparing {builder.info.full_name} in {builder.data_dir} ...", flush=True)
@@ -118,15 +141,21 @@ def prepare_command(config: ConfigDict) -> str:
     """Returns the command that prepares what `config.data` asks for."""
     data = config.data
     command = (
-        f"python tools/prepare_data.py --dataset={data.name} --source=/path/to/"
+        f"python -m cada_jax prepare --dataset={data.name} --source=/path/to/"
         f"{PUBLISHED[data.name].LAYOUT.folder} --data_dir={data_folder(config)}"
     )
-    given = {
-        "vocab": (data.vocab, None),
-        "max_length": (data.max_length, 73),
-        "tagger": (data.tagger, "pattern"),
-        "tag_unit": (data.tag_unit, "word"),
+    asked = {
+        "vocab": data.vocab,
+        "max_length": data.max_length,
+        "tagger": data.tagger,
+        "tag_unit": data.tag_unit,
     }
+    named = VARIANT.fullmatch(data.variant or "")
+    if named:  # data.variant says more than the other fields do
+        asked |= {"tagger": named["tagger"], "tag_unit": named["unit"]}
+        asked |= {"max_length": int(named["length"])}
+        asked["vocab"] = (data.vocab or "/path/to/vocab.txt") if named["digest"] else None
+    usual = {"vocab": None, "max_length": 73, "tagger": "pattern", "tag_unit": "word"}
     return command + "".join(
-        f" --{flag}={value}" for flag, (value, default) in given.items() if value != default
+        f" --{flag}={value}" for flag, value in asked.items() if value != usual[flag]
     )

@@ -81,16 +81,22 @@ def evaluate_split(
     }
     if image_to_text:
         start = time.monotonic()
-        k = config.eval.image_to_text_top_k
-        other = rank(network, queries, gallery, k, IMAGE_TO_TEXT, progress)
-        results["image_to_text"] = {
-            "rerank_top_k": other.retrieved.indices.shape[1],
-            "global": other.metrics["global"],
-            "reranked": other.metrics["reranked"],
-            "queries_left_out": other.excluded,
-        }
+        results["image_to_text"] = _other_direction(network, gallery, queries, progress)
         results["seconds"]["image_to_text"] = round(time.monotonic() - start, 2)
     return Evaluation(results, ranking)
+
+
+def _other_direction(
+    network: Network, gallery: Gallery, queries: Queries, progress: Progress | None
+) -> dict[str, Any]:
+    k = network.config.eval.image_to_text_top_k
+    found = rank(network, queries, gallery, k, IMAGE_TO_TEXT, progress)
+    return {
+        "rerank_top_k": found.retrieved.indices.shape[1],
+        "global": found.metrics["global"],
+        "reranked": found.metrics["reranked"],
+        "queries_left_out": found.excluded,
+    }
 
 
 def _encode(network: Network, split: Split, progress: Progress | None) -> tuple[Gallery, Queries]:

@@ -1,7 +1,6 @@
 """What a scored split leaves behind: results.json, retrieval.png and queries.jsonl."""
 
 import contextlib
-import io
 import json
 import math
 import os
@@ -14,6 +13,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from cada_jax.common.files import whole_file
+from cada_jax.common.images import read_rgb
 from cada_jax.data.split import Split
 from cada_jax.evaluation.evaluate import Evaluation
 from cada_jax.evaluation.picture import (
@@ -66,19 +66,19 @@ def query_rows(split: Split, ranking: Ranking) -> Iterator[dict[str, Any]]:
       ranking: from `ranking.rank` on the same split.
 
     Yields:
-      query: number of the caption; caption: cleaned; image: the one it describes; pid;
-      rank_global, rank_reranked: of the first right image, from 1, None without one;
+      query: number of the caption; caption: cleaned; image: the one it describes; pid: the person
+      as published; rank_global, rank_reranked: of the first right image, from 1, None without one;
       average_precision: in percent, None without one; hits: the best images after re-ranking,
       each with image, pid, right, similarity and match_logit (None below the top k).
     """
     for query, text in enumerate(split.texts):
         own = split.caption_image[query]
-        pid = int(split.image_pids[own])
+        number = split.image_pids[own]
         hits = [
             {
                 "image": split.image_paths[image],
-                "pid": int(split.image_pids[image]),
-                "right": bool(split.image_pids[image] == pid),
+                "pid": split.person(split.image_pids[image]),
+                "right": bool(split.image_pids[image] == number),
                 "similarity": round(similarity, 6),
                 "match_logit": None if logit is None else round(logit, 6),
             }
@@ -89,7 +89,7 @@ def query_rows(split: Split, ranking: Ranking) -> Iterator[dict[str, Any]]:
             "query": query,
             "caption": text,
             "image": split.image_paths[own],
-            "pid": pid,
+            "pid": split.person(number),
             "rank_global": int(ranking.first_global[query]) + 1 or None,
             "rank_reranked": int(ranking.first_reranked[query]) + 1 or None,
             "average_precision": None if math.isnan(precision) else round(100 * precision, 4),
@@ -148,4 +148,4 @@ def _titles(results: dict[str, Any]) -> tuple[str, str]:
 
 
 def _decode(split: Split, image: int) -> Image.Image:
-    return Image.open(io.BytesIO(split.images[image])).convert("RGB")
+    return Image.fromarray(read_rgb(split.images[image], split.image_paths[image]))

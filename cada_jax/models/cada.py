@@ -12,56 +12,19 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict, FrozenConfigDict
 
+from cada_jax.config import check_network
 from cada_jax.models.bert import AttributeDecoder, Bert, Packed
-from cada_jax.models.layers import REMATS, dense
+from cada_jax.models.layers import dense
 from cada_jax.models.vit import ImageEncoder
-
-GATES = ("token", "off")
-GROUP_POOLS = ("all", "valid")
-IMAGE_STEMS = ("patch", "conv")
-TEXT_STEMS = ("embed", "conv")
-
-
-def _choice(field: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ValueError(f"config.{field} is {value!r}; allowed: {', '.join(map(repr, allowed))}")
 
 
 def from_config(config: ConfigDict) -> "CADA":
     """Builds the model that a full config describes.
 
     Raises:
-      ValueError: a field holds a value that is not allowed; the message names the field.
+      UsageError: a field holds a value that is not allowed; the message names the field.
     """
-    image, text = config.model.image, config.model.text
-    _choice("atp.gate", config.atp.gate, GATES)
-    _choice("atp.group_pool", config.atp.group_pool, GROUP_POOLS)
-    _choice("model.image.stem", image.stem, IMAGE_STEMS)
-    _choice("model.text.stem", text.stem, TEXT_STEMS)
-    _choice("model.remat", config.model.remat, REMATS)
-    _choice("model.dtype", config.model.dtype, ("float32", "bfloat16"))
-    for axis, size, patch in zip(("height", "width"), image.size, image.patch, strict=True):
-        if size % patch or (image.stem == "conv" and patch % 4):
-            raise ValueError(
-                f"config.model.image.patch {tuple(image.patch)} does not divide the image "
-                f"{axis} {size}" + (" in multiples of 4" if image.stem == "conv" else "")
-            )
-    for side, part in (("image", image), ("text", text)):
-        if part.width % part.heads:
-            raise ValueError(
-                f"config.model.{side}.heads = {part.heads} does not divide "
-                f"config.model.{side}.width = {part.width}"
-            )
-    if (config.data.max_length - 1) % config.atp.groups:
-        raise ValueError(
-            f"config.atp.groups = {config.atp.groups} does not divide the "
-            f"{config.data.max_length - 1} positions after [CLS] (config.data.max_length - 1)"
-        )
-    if config.data.max_length > text.max_positions:
-        raise ValueError(
-            f"config.data.max_length = {config.data.max_length} exceeds "
-            f"config.model.text.max_positions = {text.max_positions}"
-        )
+    check_network(config)
     return CADA(
         config=FrozenConfigDict(config.model.to_dict()),
         gate=config.atp.gate,

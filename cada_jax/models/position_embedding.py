@@ -66,20 +66,26 @@ def resize_positions(
     return np.concatenate([cls, resized], axis=1)
 
 
+def patch_grid(image) -> tuple[int, int]:
+    """The (rows, columns) of patches that `config.model.image` describes, by size and patch."""
+    return tuple(size // patch for size, patch in zip(image.size, image.patch, strict=True))
+
+
 def find_grid(rows: int, target: tuple[int, int]) -> tuple[int, int]:
     """The (h, w) of a position embedding of `rows` patches whose grid nobody stored.
 
-    The authors' models are square, so a square number of patches is a square; any other number
-    can only be the grid that is wanted, `target`.
+    As many as `target` has are taken to be that grid. Any other number can only be a square, as in
+    the authors' models. 144 patches are 12x12 and 24x6, so a caller that knows the grid does not
+    ask here.
 
     Raises:
       ValueError: it is neither.
     """
-    side = round(rows**0.5)
-    if side * side == rows:
-        return side, side
     if rows == target[0] * target[1]:
         return target
+    side = round(max(rows, 0) ** 0.5)
+    if rows > 0 and side * side == rows:
+        return side, side
     raise ValueError(
         f"{rows} position embeddings are neither a square grid nor the wanted "
         f"{target[0]}x{target[1]}"

@@ -5,7 +5,8 @@ import os
 import numpy as np
 from PIL import Image
 
-from cada_jax.common.errors import MissingFileError, UsageError
+from cada_jax.common.errors import UsageError
+from cada_jax.common.images import read_rgb, rgb_pixels
 
 
 def name_of(image) -> str:
@@ -32,22 +33,10 @@ def pixels_of(image, size: tuple[int, int]) -> np.ndarray:
             raise UsageError(
                 f"an image is {image.dtype} {list(image.shape)}: expected uint8 [height, width, 3]"
             )
-        image = Image.fromarray(image)
-    elif not isinstance(image, Image.Image):
-        image = _read(image)
-    if image.mode != "RGB":
-        image = image.convert("RGB")
-    if image.size != (size[1], size[0]):
-        image = image.resize((size[1], size[0]), Image.Resampling.BILINEAR)
-    return np.asarray(image)
-
-
-def _read(path: str | os.PathLike) -> Image.Image:
-    try:
-        with Image.open(path) as image:
-            image.load()
-            return image
-    except FileNotFoundError as e:
-        raise MissingFileError(f"{path}: there is no such image") from e
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as e:
-        raise UsageError(f"{path} cannot be read as an image: {e}") from e
+        pixels = image
+    else:
+        pixels = rgb_pixels(image) if isinstance(image, Image.Image) else read_rgb(image)
+    if pixels.shape[:2] == tuple(size):
+        return pixels
+    resized = Image.fromarray(pixels).resize((size[1], size[0]), Image.Resampling.BILINEAR)
+    return np.asarray(resized)

@@ -1,5 +1,7 @@
 """Captions to attribute phrases: what the ARA loss masks. Run once, at data preparation."""
 
+import html
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,6 +22,9 @@ TAG_UNITS = ("word", "wordpiece")
 # Pattern takes these for an adjective or verbs; in a description of clothes they are nouns, and
 # "a white top and blue jeans" would become one phrase.
 GARMENTS = {"top": "NN", "watch": "NN", "flops": "NNS"}
+
+MOST_WORDS = 500  # of a caption as published; the first 72 are read
+_ENTITY = re.compile(r"&(?:#\d+|#[xX][0-9a-fA-F]+|[A-Za-z][A-Za-z0-9]*);")
 
 Tagger = Callable[[Sequence[str]], list[str]]
 
@@ -176,9 +181,10 @@ class CaptionEncoder:
         return [self._encode_one(caption, image_path) for caption in captions]
 
     def _encode_one(self, caption: str, image_path: str) -> dict[str, Any]:
-        text = clean_caption(caption) if isinstance(caption, str) else ""
-        if not has_word(text):
-            raise UsageError(f"image {image_path}: {caption_problem(caption)}")
+        problem = caption_problem(caption)
+        if problem:
+            raise UsageError(f"image {image_path}: {problem}")
+        text = clean_caption(caption)
         arrays = annotate(text, self.tokenizer, self.max_length, self.tagger, self.tag_unit)
         return {"text": text, **arrays}
 
@@ -189,9 +195,31 @@ def has_word(text: str) -> bool:
 
 
 def caption_problem(caption: Any) -> str | None:
-    """Returns what is wrong with a caption as published, None if nothing is."""
+    """Returns what is wrong with a caption as published, None if nothing is.
+
+    Cleaning takes care of tabs, line breaks and repeated blanks, and cuts a caption to 72 words. A
+    caption is refused where nothing is left to search by (punctuation, emoji, characters of no
+    width), or where it is no description at all.
+    """
+    shown = repr(caption)
+    shown = shown if len(shown) <= 80 else f"{shown[:76]} ..."
     if not isinstance(caption, str):
-        return f"a caption is not a string but {type(caption).__name__}: {caption!r}"
+        return f"a caption is not a string but {type(caption).__name__}: {shown}"
+    try:
+        caption.encode()
+    except UnicodeEncodeError:
+        return f"caption {shown} holds half a character (a lone surrogate): write it in UTF-8"
     if not has_word(clean_caption(caption)):
-        return f"empty caption {caption!r}: expected at least one word"
+        return f"empty caption {shown}: expected at least one word"
+    words = len(caption.split())
+    if words > MOST_WORDS:
+        return (
+            f"caption {shown} has {words:,} words, expected one description: {MOST_WORDS} at most"
+        )
     return None
+
+
+def find_entity(caption: str) -> str | None:
+    """Returns the first HTML entity in a caption ("&amp;"), None if there is none."""
+    matches = (match.group() for match in _ENTITY.finditer(caption))
+    return next((text for text in matches if html.unescape(text) != text), None)

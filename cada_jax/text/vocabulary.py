@@ -156,5 +156,5 @@ def _hub_file(name: str) -> Path:
         f"no vocabulary {name!r}: it is neither a file, nor a folder holding vocab.txt, nor could "
         f"it be fetched from the Hugging Face hub ({type(problem).__name__}). For BERT's "
         "vocabulary download https://huggingface.co/bert-base-uncased/resolve/main/vocab.txt "
-        "and give that file's path instead (--vocab of tools/prepare_data.py)"
+        "and give that file's path instead (--vocab of python -m cada_jax prepare)"
     ) from problem

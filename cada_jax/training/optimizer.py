@@ -5,6 +5,8 @@ import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
+from cada_jax.config import check_fields
+
 
 def total_steps(config: ConfigDict, steps_per_epoch: int) -> int:
     """How many updates a run will have done at its end."""
@@ -26,11 +28,11 @@ def make_schedule(config: ConfigDict, steps_per_epoch: int) -> optax.Schedule:
       step (int) -> learning rate (float32 scalar).
 
     Raises:
-      ValueError: unknown schedule, or an epoch without a single step.
+      UsageError: unknown schedule.
+      ValueError: an epoch without a single step.
     """
     c = config.optimizer
-    if c.schedule not in ("epoch", "step"):
-        raise ValueError(f"config.optimizer.schedule is {c.schedule!r}; allowed: 'epoch', 'step'")
+    check_fields(config, "optimizer.schedule")
     if steps_per_epoch < 1:
         raise ValueError(
             f"an epoch has {steps_per_epoch} steps: the training split holds fewer pairs than "
@@ -65,11 +67,11 @@ def make_optimizer(config: ConfigDict, steps_per_epoch: int) -> optax.GradientTr
     """AdamW as `config.optimizer` describes it; decay is decoupled and scaled by the rate.
 
     Raises:
-      ValueError: unknown `optimizer.decay` or `optimizer.schedule`.
+      UsageError: unknown `optimizer.decay` or `optimizer.schedule`.
+      ValueError: an epoch without a single step.
     """
     c = config.optimizer
-    if c.decay not in ("all", "matrices"):
-        raise ValueError(f"config.optimizer.decay is {c.decay!r}; allowed: 'all', 'matrices'")
+    check_fields(config, "optimizer.decay")
     adamw = optax.adamw(
         make_schedule(config, steps_per_epoch),
         b1=c.b1,

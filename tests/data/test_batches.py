@@ -255,7 +255,7 @@ def test_a_missing_set_says_what_to_get_and_to_run(config, name):
     for part in (
         layout.annotations[0],
         "imgs/",
-        f"tools/prepare_data.py --dataset={name} --source=",
+        f"python -m cada_jax prepare --dataset={name} --source=",
         f"--data_dir={config.data.data_dir}",
         "python -m cada_jax.main --config=configs/synthetic.py --workdir=",
     ):

@@ -11,10 +11,11 @@ from cada_jax.common.errors import UsageError
 from cada_jax.data.datasets.synthetic.people import VARIANTS
 from cada_jax.data.datasets.synthetic.vocabulary import VOCAB_PATH
 from cada_jax.data.mixture import load_training
+from cada_jax.data.preparation import command
 from cada_jax.distributed import mesh as mesh_lib
 from cada_jax.text.tokenizer import Tokenizer
 from cada_jax.training import run as run_lib
-from tests.conftest import load_tool
+from tools import export_synthetic
 
 FEW = replace(VARIANTS["tiny"], train_persons=6, val_persons=3, test_persons=4, images_per_person=3)
 
@@ -22,18 +23,17 @@ FEW = replace(VARIANTS["tiny"], train_persons=6, val_persons=3, test_persons=4, 
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory):
     """The three sets prepared from generated folders, no two of them laid out alike."""
-    export, prepare = load_tool("export_synthetic"), load_tool("prepare_data")
     root, out = tmp_path_factory.mktemp("folders"), tmp_path_factory.mktemp("data")
-    folders = {name: root / form.folder for name, form in export.FORMATS.items()}
+    folders = {name: root / form.folder for name, form in export_synthetic.FORMATS.items()}
     for name, folder in folders.items():
-        export.export(FEW, folder, export.FORMATS[name])
+        export_synthetic.export(FEW, folder, export_synthetic.FORMATS[name])
     for path in [*(folders["rstp"] / "imgs").iterdir()]:  # without the imgs/ level
         path.rename(folders["rstp"] / path.name)
     (folders["icfg"] / "ICFG-PEDES.json").rename(folders["icfg"] / "ICFG_PEDES.json")
     folders["cuhk"] = root  # the parent of the folder
     for name, folder in folders.items():
         flags = [f"--dataset={name}", f"--source={folder}", f"--data_dir={out}", "--max_length=49"]
-        assert prepare.main([*flags, f"--vocab={VOCAB_PATH}"]) == 0
+        assert command.main([*flags, f"--vocab={VOCAB_PATH}"]) == 0
     return out
 
 

@@ -1,8 +1,5 @@
 """What is read off a compiled step: collectives, and memory as the configuration has it."""
 
-import importlib
-import pathlib
-
 import jax
 import jax.numpy as jnp
 import pytest
@@ -11,19 +8,11 @@ from jax.sharding import NamedSharding, PartitionSpec
 from cada_jax.common.errors import UsageError
 from cada_jax.distributed import mesh as mesh_lib
 from cada_jax.distributed import partitioning
-
-TOOLS = pathlib.Path(__file__).resolve().parents[2] / "tools"
-
-
-@pytest.fixture
-def tool(monkeypatch):
-    """A function: the module of that name in tools/."""
-    monkeypatch.syspath_prepend(str(TOOLS))
-    return importlib.import_module
+from tools import collectives, compiled_step, memory
+from tools.arguments import Parser
 
 
-def test_collectives_in_a_loop_are_counted_as_often_as_it_runs(tool, tiny_config):
-    collectives = tool("collectives")
+def test_collectives_in_a_loop_are_counted_as_often_as_it_runs(tiny_config):
     mesh = mesh_lib.make_mesh(tiny_config.mesh)
     rows, columns = (
         NamedSharding(mesh, PartitionSpec(*spec)) for spec in (("data", None), (None, "data"))
@@ -47,8 +36,8 @@ def test_collectives_in_a_loop_are_counted_as_often_as_it_runs(tool, tiny_config
     del rows
 
 
-def test_what_is_counted_of_a_reduce_scatter_is_what_goes_in(tool):
-    read = tool("collectives").read_collectives
+def test_what_is_counted_of_a_reduce_scatter_is_what_goes_in():
+    read = collectives.read_collectives
     hlo = """
 HloModule jit_f
 
@@ -68,9 +57,7 @@ ENTRY %main (x: f32[64,4]) -> bf16[8,4] {
         read("")
 
 
-def test_the_count_of_memory_follows_the_configuration(tool, tiny_config):
-    memory = tool("memory")
-
+def test_the_count_of_memory_follows_the_configuration(tiny_config):
     def peak(data=1, **changes):
         config = tiny_config.copy_and_resolve_references()
         config.update_from_flattened_dict(changes)
@@ -93,9 +80,8 @@ def test_the_count_of_memory_follows_the_configuration(tool, tiny_config):
     assert parts["vocabulary logits"] == 2 * 8 * 16 * 200 * 4
 
 
-def test_parameters_and_optimizer_are_counted_as_they_are_split(tool, tiny_config, monkeypatch):
+def test_parameters_and_optimizer_are_counted_as_they_are_split(tiny_config, monkeypatch):
     monkeypatch.setattr(partitioning, "MIN_FSDP_SIZE", 1)
-    compiled_step, memory = tool("compiled_step"), tool("memory")
     whole = memory.state_bytes(compiled_step.describe_step(tiny_config).state)
     tiny_config.mesh.data, tiny_config.mesh.fsdp = 1, 8
     step = compiled_step.describe_step(tiny_config)
@@ -105,40 +91,31 @@ def test_parameters_and_optimizer_are_counted_as_they_are_split(tool, tiny_confi
     assert "at once, by count" in memory.report(step)
 
 
-def test_rows_stay_where_they_are_when_parameters_are_split(tool, tiny_config, monkeypatch):
+def test_rows_stay_where_they_are_when_parameters_are_split(tiny_config, monkeypatch):
     """Parameters come to the activations; no activation is sent to be split by features."""
     monkeypatch.setattr(partitioning, "MIN_FSDP_SIZE", 512)
     tiny_config.mesh.data, tiny_config.mesh.fsdp = 2, 4
-    compiled_step = tool("compiled_step")
     step = compiled_step.compile_step(compiled_step.describe_step(tiny_config))
-    found = tool("collectives").read_collectives(step.compiled.as_text())
+    found = collectives.read_collectives(step.compiled.as_text())
     of_a_device = tiny_config.train.batch_size // 8 * tiny_config.data.max_length
     activation = 4 * of_a_device * tiny_config.model.text.width
     assert [c for c in found if c.kind == "all-gather"]
     assert not [c for c in found if c.kind == "all-to-all" and c.size >= activation]
 
 
-@pytest.mark.parametrize(
-    ("change", "part"),
-    [
-        ("train.batch=3", "--set train.batch=3: no such field"),
-        ("train.batch_size=few", "not a value of its type"),
-        ("eval.track_test=1", "not a value of its type"),
-    ],
-)
-def test_a_change_that_cannot_be_is_one_message(tool, tiny_config, change, part):
-    with pytest.raises(UsageError, match=part):
-        tool("compiled_step").parse_changes(tiny_config, [change])
-
-
-def test_a_mesh_is_three_numbers_and_fits(tool, tiny_config):
-    compiled_step = tool("compiled_step")
-    with pytest.raises(UsageError, match="--mesh=8: expected DATAxFSDPxTENSOR"):
-        compiled_step.simulate("8")
+def test_a_mesh_that_does_not_fit_the_batch_is_refused(tiny_config):
     tiny_config.train.batch_size = 12
     with pytest.raises(UsageError, match="not a multiple of 8"):
         compiled_step.describe_step(tiny_config)
-    assert compiled_step.parse_changes(tiny_config, ["train.epochs=3", "eval.track_test=true"]) == {
-        "train.epochs": 3,
-        "eval.track_test": True,
-    }
+
+
+def test_the_flags_give_the_configuration_with_its_mesh():
+    parser = Parser("tools.memory", None)
+    compiled_step.add_flags(parser)
+    argv = ["--config=rstp:large", "--mesh=2x4x1", "--set", "train.epochs=3", "model.remat=full"]
+    flags = parser.flags(argv)
+    config = compiled_step.read_config(flags)
+    assert tuple(config.mesh[axis] for axis in ("data", "fsdp", "tensor")) == (2, 4, 1)
+    assert (config.train.epochs, config.model.remat) == (3, "full")
+    title = compiled_step.title(flags)
+    assert title == "rstp:large train.epochs=3 model.remat=full on 2x4x1"

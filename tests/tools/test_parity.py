@@ -7,7 +7,15 @@ import shutil
 import numpy as np
 import pytest
 
-TOOLS = pathlib.Path(__file__).resolve().parents[2] / "tools"
+from tools import check_parity
+from tools.parity.cases import CASES as ALL_CASES
+from tools.parity.cases import check_golden
+from tools.parity.golden import as_released
+from tools.parity.hub import compare_networks
+from tools.parity.hub_inputs import random_tokens
+from tools.parity.hub_network import blip_config, their_outputs
+from tools.parity.table import Table
+
 GOLDEN = pathlib.Path(__file__).resolve().parents[1] / "golden"
 CASES = {  # case -> rows it must have at least, so that an empty comparison cannot pass
     "a_forward": 19,
@@ -23,18 +31,8 @@ CASES = {  # case -> rows it must have at least, so that an empty comparison can
 
 
 @pytest.fixture(scope="module")
-def tool():
-    """tools/check_parity.py as a module."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(TOOLS))
-        import check_parity
-
-        yield check_parity
-
-
-@pytest.fixture(scope="module")
-def table(tool):
-    return tool.check_golden(str(GOLDEN), "float32")
+def table():
+    return check_golden(str(GOLDEN), "float32")
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -54,25 +52,21 @@ def test_every_parameter_has_a_gradient_row(table, golden):
     assert all(f"grad {name}" in compared for name in names)
 
 
-def test_a_wrong_number_fails_and_absent_cases_are_named(
-    tool, golden, tmp_path, capsys, monkeypatch
-):
+def test_a_wrong_number_fails_and_absent_cases_are_named(golden, tmp_path, capsys):
     for name in ("weights_tiny.npz", "weights_tiny.json"):
         shutil.copy(golden / name, tmp_path)
     with np.load(golden / "d_metrics.npz") as file:
         arrays = dict(file)
     arrays["rnd2/mAP"] = arrays["rnd2/mAP"] + 1e-3
     np.savez(tmp_path / "d_metrics.npz", **arrays)
-    monkeypatch.setattr("sys.argv", ["check_parity.py", f"--golden={tmp_path}"])
-    assert tool.main() == 1
+    assert check_parity.main([f"--golden={tmp_path}"]) == 1
     printed = capsys.readouterr().out
     assert [line for line in printed.splitlines() if "rnd2/mAP" in line and "FAIL" in line]
     assert "1 fail" in printed and "absent: a_forward, a_posembed, b_losses" in printed
 
 
-def test_a_folder_without_weights_is_refused(tool, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("sys.argv", ["check_parity.py", f"--golden={tmp_path}"])
-    assert tool.main() == 2
+def test_a_folder_without_weights_is_refused(tmp_path, capsys):
+    assert check_parity.main([f"--golden={tmp_path}"]) == 2
     assert "weights_tiny.npz" in capsys.readouterr().err
 
 
@@ -91,13 +85,10 @@ def unequal(load_config):
 
 
 @pytest.fixture
-def hub_tensors(transformers, torch, unequal, tool):
+def hub_tensors(transformers, torch, unequal):
     """Random weights of Hugging Face's two classes, under their own names."""
-    from parity.golden import as_released
-    from parity.hub import _blip_config
-
     torch.manual_seed(0)
-    blip = _blip_config(as_released(unequal))
+    blip = blip_config(as_released(unequal))
     tensors = {}
     for kind in (transformers.BlipForConditionalGeneration, transformers.BlipForImageTextRetrieval):
         state = kind(blip).state_dict()
@@ -112,9 +103,6 @@ def hub_tensors(transformers, torch, unequal, tool):
 
 
 def compare(unequal, tensors, dtype="float32"):
-    from parity.hub import compare_networks, random_tokens
-    from parity.table import Table
-
     rng = np.random.default_rng(0)
     images = rng.standard_normal((3, 24, 24, 3)).astype(np.float32)
     table = Table()
@@ -141,15 +129,14 @@ def test_the_first_diverging_layer_is_named(unequal, hub_tensors, capsys):
     assert "First to diverge: layer 0 of the image encoder" in capsys.readouterr().out
 
 
-def test_a_golden_folder_of_other_sizes(tool, unequal, hub_tensors, tmp_path):
+def test_a_golden_folder_of_other_sizes(unequal, hub_tensors, tmp_path):
     """A folder in the golden format with image width 96 and text width 64, made by torch."""
     from cada_jax.checkpoints.torch.names import POSITION_IDS, translate
-    from parity.hub import _their_outputs, random_tokens
 
     rng = np.random.default_rng(1)
     images = rng.standard_normal((3, 24, 24, 3)).astype(np.float32)
     token_ids = random_tokens(rng, unequal, 3)
-    theirs = _their_outputs(unequal, hub_tensors, images, token_ids)
+    theirs = their_outputs(unequal, hub_tensors, images, token_ids)
     weights = {translate(n, "hf", "cada") or n: x for n, x in hub_tensors.items()}
     local = {"weight": rng.standard_normal((2, 64)), "bias": np.zeros(2)}
     weights |= {f"itm_local_head.{n}": x.astype(np.float32) for n, x in local.items()}
@@ -175,7 +162,7 @@ def test_a_golden_folder_of_other_sizes(tool, unequal, hub_tensors, tmp_path):
         mlm_input_ids=token_ids,
         **arrays,
     )
-    table = tool.check_golden(str(tmp_path), "float32")
+    table = check_golden(str(tmp_path), "float32")
     passed = {row.quantity for row in table.rows if row.status == "pass"}
     assert set(arrays) <= passed and not table.failed
-    assert sum(row.status == "absent" for row in table.rows) == len(tool.CASES) - 1
+    assert sum(row.status == "absent" for row in table.rows) == len(ALL_CASES) - 1

@@ -1,17 +1,13 @@
 """The first stage of the shipped model: true labels, and a folder that a run can start from."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
-
-import pretrain_attributes as tool
 from cada_jax.checkpoints import export
 from cada_jax.data.split import load_split
 from configs import synthetic
+from tools import attribute_training as tool
+from tools import pretrain_attributes
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +51,8 @@ def test_unknown_labels_do_not_count():
 
 def test_training_lowers_the_loss_and_writes_a_model(data_dir, tmp_path, capfd, monkeypatch):
     monkeypatch.setenv("CADA_DATA_DIR", str(data_dir))
-    tool.main([str(tmp_path / "model"), "--variant", "tiny", "--steps", "4"])
+    flags = [str(tmp_path / "model"), "--variant", "tiny", "--steps", "4"]
+    assert pretrain_attributes.main(flags) == 0
     assert "shoes_color" in capfd.readouterr().err
     params, config, _ = export.load_model(tmp_path / "model")
     assert config.data.name == "synthetic"

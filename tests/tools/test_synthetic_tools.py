@@ -17,15 +17,10 @@ from cada_jax.data.preparation.annotations import list_problems, read_source
 from cada_jax.data.registry import PUBLISHED
 from cada_jax.data.split import load_split
 from cada_jax.text.tokenizer import Tokenizer, clean_caption
-from tests.conftest import load_tool
 from tools import ceiling
+from tools import export_synthetic as tool
 
 TINY = VARIANTS["tiny"]
-
-
-@pytest.fixture(scope="module")
-def tool():
-    return load_tool("export_synthetic")
 
 
 # Records
@@ -76,10 +71,10 @@ def test_persons_of_the_splits_have_different_numbers(config):
 # Export
 
 
-def test_the_exported_folder_is_what_the_real_loader_expects(tool, tmp_path, capsys):
+def test_the_exported_folder_is_what_the_real_loader_expects(tmp_path, capsys):
     folder = tmp_path / "new" / "RSTPReid"
     assert tool.main(["--variant=tiny", f"--output={folder}"]) == 0
-    assert "tools/prepare_data.py --dataset=rstp" in capsys.readouterr().out
+    assert "python -m cada_jax prepare --dataset=rstp" in capsys.readouterr().out
     entries = json.loads((folder / "data_captions.json").read_text())
     assert len(entries) == 72 + 24 + 24
     assert {frozenset(e) for e in entries} == {frozenset(("id", "img_path", "captions", "split"))}
@@ -102,7 +97,7 @@ def test_the_exported_folder_is_what_the_real_loader_expects(tool, tmp_path, cap
         ("icfg", {1}, ("train", "test")),
     ],
 )
-def test_every_format_is_one_that_its_loader_reads(tool, tmp_path, name, captions, splits):
+def test_every_format_is_one_that_its_loader_reads(tmp_path, name, captions, splits):
     few = replace(TINY, train_persons=4, val_persons=2, test_persons=2)
     form = tool.FORMATS[name]
     counts = tool.export(few, tmp_path / form.folder, form)
@@ -121,25 +116,27 @@ def test_every_format_is_one_that_its_loader_reads(tool, tmp_path, name, caption
         assert all(entry.image.startswith(f"{entry.split}/") for entry in source.entries)
 
 
-def test_a_folder_with_something_in_it_is_left_alone(tool, tmp_path, capsys):
+def test_a_folder_with_something_in_it_is_left_alone(tmp_path, capsys):
     (tmp_path / "precious.txt").write_text("x")
-    assert tool.main(["--variant=tiny", f"--output={tmp_path}"]) == 1
+    assert tool.main(["--variant=tiny", f"--output={tmp_path}"]) == 2
     error = capsys.readouterr().err
     assert str(tmp_path) in error and "not an empty folder" in error
+    with pytest.raises(UsageError, match="not an empty folder"):  # whoever calls it
+        tool.export(TINY, tmp_path, tool.FORMATS["rstp"])
     assert [p.name for p in tmp_path.iterdir()] == ["precious.txt"]
 
 
-def test_a_file_in_the_way_is_named(tool, tmp_path, capsys):
+def test_a_file_in_the_way_is_named(tmp_path, capsys):
     (tmp_path / "file").touch()
     for output in (tmp_path / "file", tmp_path / "file" / "below"):
-        assert tool.main(["--variant=tiny", f"--output={output}"]) == 1
+        assert tool.main(["--variant=tiny", f"--output={output}"]) == 2
         assert str(output) in capsys.readouterr().err
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may write anywhere")
-def test_an_unwritable_place_is_named(tool, tmp_path, capsys):
+def test_an_unwritable_place_is_named(tmp_path, capsys):
     tmp_path.chmod(0o500)
-    assert tool.main(["--variant=tiny", f"--output={tmp_path / 'x'}"]) == 1
+    assert tool.main(["--variant=tiny", f"--output={tmp_path / 'x'}"]) == 2
     assert "cannot write" in capsys.readouterr().err
 
 

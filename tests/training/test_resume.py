@@ -1,28 +1,28 @@
 """A run that is killed at any moment, and continued, ends as one that was left alone."""
 
 import functools
-import importlib
 
 import jax
 
 from cada_jax.checkpoints import inspect
 from tests import cheap_run
 from tests.conftest import FAST_COMPILE, REPOSITORY
+from tools import check_resume
 
 
 def test_a_run_killed_at_any_moment_and_continued_equals_one_left_alone(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(str(REPOSITORY / "tools"))
     monkeypatch.chdir(REPOSITORY)  # where the processes find the tests' modules
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
     jax.devices()  # this process has its own before
     one = f"--xla_force_host_platform_device_count=1 {FAST_COMPILE}"
     monkeypatch.setenv("XLA_FLAGS", one)
-    tool = importlib.import_module("check_resume")
-    tool.CONTEXT.set_forkserver_preload(["tests.cheap_run"])  # imported once
+    check_resume.CONTEXT.set_forkserver_preload(["tests.cheap_run"])  # imported once
 
     root = tmp_path / "runs"
     alone = functools.partial(cheap_run.run, checkpoint_every=0)
-    straight, killed, done = tool.compare(alone, cheap_run.run, root, kills=3, terms=1, seed=0)
+    straight, killed, done = check_resume.compare(
+        alone, cheap_run.run, root, kills=3, terms=1, seed=0
+    )
 
     assert straight == killed and len(straight) == 2  # the last parameters and the best
     assert straight[0] != straight[1]

@@ -4,14 +4,13 @@ import functools
 import itertools
 import tempfile
 import time
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict
 
-from bench import flops, work
-from bench.side import forget_peak_memory, peak_memory, stopwatch
 from cada_jax.checkpoints.torch import convert
 from cada_jax.distributed import batch as batch_lib
 from cada_jax.distributed import mesh
@@ -20,32 +19,32 @@ from cada_jax.models.preprocess import normalize_pixels
 from cada_jax.retrieval import encode as encode_lib
 from cada_jax.retrieval import rerank as rerank_lib
 from cada_jax.retrieval import search
+from cada_jax.retrieval.network import Network
 from cada_jax.text import padding
-from cada_jax.training import optimizer, train_step
-from config_file import load_config
+from cada_jax.training import train_step
+from cada_jax.training.setup import make_setup
+from tools.bench import flops, work
+from tools.bench.side import forget_peak_memory, peak_memory, stopwatch
+from tools.config_file import load_config
 
 
 class Ours:
     """Prepares parts, then runs one at a time.
 
     Args:
-      size, dtype, depth: see `work.make_config`.
-      batch: pairs of a training step.
-      forward: images and full-length captions of the forward parts.
-      words: least and most words of a caption.
-      clock: "wall" or "cpu".
+      settings: of the work; `threads` is not read, XLA's flags say it.
     """
 
-    def __init__(self, size, dtype, depth, batch, forward, words, clock):
+    def __init__(self, settings: work.Settings):
         # What is compiled goes to a fresh folder: the first time is a cold start, the next a warm.
         jax.config.update("jax_compilation_cache_dir", tempfile.mkdtemp(prefix="bench_cache_"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-        self.config = work.make_config(size, dtype, depth)
-        self.config.train.batch_size = batch
+        self.config = work.make_config(settings)
         self.model = from_config(self.config)
         # One device: figures are per chip.
         self.mesh = mesh.make_mesh(self.config.mesh, jax.devices()[:1])
-        self.forward, self.words, self.now = forward, words, stopwatch(clock)
+        self.forward, self.words = settings.forward, settings.words
+        self.now = stopwatch(settings.clock)
         self._params = None
         self._run = None
 
@@ -72,10 +71,14 @@ class Ours:
             self._params = jax.block_until_ready(jax.jit(init)(jax.random.key(0)))
         return self._params
 
+    def network(self) -> Network:
+        """The network with these parameters on its device."""
+        return Network(self.config, self.mesh, self.model, self.params())
+
     def save_torch(self, path: str) -> None:
         """Writes the parameters under Hugging Face's names, for the other side to load."""
         leaves = {k: np.asarray(v) for k, v in flatten_dict(self.params(), sep="/").items()}
-        np.savez(path, **convert.to_torch(leaves, dialect="hf"))
+        np.savez(path, allow_pickle=False, **convert.to_torch(leaves, dialect="hf"))
 
     def prepare(self, part: str) -> dict:
         """Compiles a part twice, the second time from the cache on disk, and runs it once."""
@@ -102,7 +105,7 @@ class Ours:
         forget_peak_memory()
         return {"compile": seconds[0], "from_cache": seconds[1]}
 
-    def _forward_part(self, part):
+    def _forward_part(self, part: str) -> tuple[Any, tuple]:
         params, forward = self.params(), self.forward
         captions = jnp.asarray(work.make_captions(self.config, forward, (72, 72)))
         if part == "vit":
@@ -118,17 +121,17 @@ class Ours:
             if part == "vit":
                 first = normalize_pixels(first)
             method = {"vit": "encode_image", "text": "encode_text", "decoder": "decode"}[part]
-            return self.model.apply({"params": params}, first, *rest, method=method)
+            with mesh.traced_on(self.mesh):  # as the programs that are measured
+                return self.model.apply({"params": params}, first, *rest, method=method)
 
         return jax.jit(forward_pass), (params, *inputs)
 
-    def _train_step(self):
+    def _train_step(self) -> tuple[Any, tuple]:
         self._params = None
-        tx = optimizer.make_optimizer(self.config, 1000)
-        state = train_step.init_state(self.model, tx, self.config, self.mesh)
-        program = train_step.make_train_step(self.model, tx, self.config, self.mesh)
-        batch = self.train_batch()
-        return program, (state, batch_lib.to_global(self.mesh, batch), jax.random.key(0))
+        setup = make_setup(self.config, 1000, jax.devices()[:1])
+        state = train_step.init_state(setup)
+        batch = batch_lib.to_global(self.mesh, self.train_batch())
+        return train_step.make_train_step(setup), (state, batch, jax.random.key(0))
 
     def train_batch(self) -> dict:
         """The batch of the training step, cut to the length it needs."""
@@ -161,9 +164,9 @@ class Ours:
 
         config = load_config(name)
         split = split_lib.load_split(config, "train")
-        model, tx = from_config(config), optimizer.make_optimizer(config, 1000)
-        holder = [train_step.init_state(model, tx, config, self.mesh)]
-        step = train_step.make_train_step(model, tx, config, self.mesh)
+        setup = make_setup(config, 1000, jax.devices()[:1])
+        holder = [train_step.init_state(setup)]
+        step = train_step.make_train_step(setup)
 
         def batches():
             read = batches_lib.train_batches(split, config, 0)
@@ -181,7 +184,7 @@ class Ours:
         one = next(batches())
         return {"fake": timed(itertools.repeat(one)), "real": timed(batches())}
 
-    # What follows is for bench_retrieval.
+    # What follows is for `tools.bench.retrieval`.
 
     def embed(self, queries: int, gallery: int, batch: int) -> dict:
         """Encodes noise images and random captions; seconds of each."""
@@ -194,19 +197,14 @@ class Ours:
                 valid = np.arange(i, i + batch) < len(rows)
                 yield {name: part, "pid": np.zeros(batch, np.int32), "valid": valid}
 
-        seconds = {}
-        for name, rows, encode in (
-            ("image", images, encode_lib.embed_gallery),
-            ("token_ids", self.token_ids, encode_lib.embed_queries),
-        ):
+        def embed(encode, name, rows):
             start = self.now()
-            made = encode(self.model, self.params(), batches(name, rows), len(rows), self.mesh)
-            seconds[name] = self.now() - start
-            if name == "image":
-                self.gallery = made
-            else:
-                self.queries = made
-        return seconds
+            made = encode(self.network(), batches(name, rows), len(rows))
+            return made, self.now() - start
+
+        self.gallery, of_images = embed(encode_lib.encode_gallery, "image", images)
+        self.queries, of_texts = embed(encode_lib.encode_queries, "token_ids", self.token_ids)
+        return {"image": of_images, "token_ids": of_texts}
 
     def topk(self, k: int) -> float:
         """Seconds of stage one."""
@@ -217,29 +215,18 @@ class Ours:
     def rerank(self, indices: np.ndarray, batch: int) -> tuple[float, np.ndarray]:
         """(seconds, match logits [Q,k]) of stage two over given images."""
         start = self.now()
-        logits = rerank_lib.rerank(
-            self.model,
-            self.params(),
-            self.token_ids,
-            self.gallery.tokens,
-            indices,
-            self.mesh,
-            batch,
-        )
+        logits = rerank_lib.match_pairs(self.network(), self._pairs(indices), batch)
+        logits = logits.reshape(indices.shape)
         return self.now() - start, logits
+
+    def _pairs(self, indices: np.ndarray) -> rerank_lib.Pairs:
+        """Every text with its own images."""
+        text = np.repeat(np.arange(len(indices)), indices.shape[1])
+        return rerank_lib.Pairs(self.token_ids, self.gallery.tokens, text, indices.reshape(-1))
 
     def rerank_flops(self, indices: np.ndarray, batch: int) -> int:
         """Operations of `rerank` as it is batched, rows that only fill a batch up included."""
-        text = np.repeat(np.arange(len(indices)), indices.shape[1])
-        planned = rerank_lib.plan_batches(
-            self.model,
-            padding.rounded_lengths(self.token_ids, self.config.model.tokens.pad, 1),
-            self.gallery.tokens,
-            text,
-            indices.reshape(-1),
-            self.mesh,
-            batch,
-        )
+        planned = rerank_lib.plan_batches(self.network(), self._pairs(indices), batch)
         return sum(
             flops.decode_packed(
                 self.config,

@@ -1,91 +1,114 @@
-"""What the benchmarks share on the command line and on paper: flags, table, machine, plot."""
+"""What the benchmarks share on the command line and on paper: flags, the race, machine, table."""
 
 import argparse
+import contextlib
 import datetime
+import importlib.util
 import json
 import os
 import pathlib
 import platform
 import statistics
-import sys
 from collections.abc import Callable, Sequence
 
-from bench.side import Side
-from bench.work import SIZES
-from cada_jax.common.errors import UsageError
+from tools.arguments import Parser, integer
+from tools.bench.side import Side
+from tools.bench.work import SIZES, Settings
 
-OURS, THEIRS = "bench.ours:Ours", "bench.theirs:Theirs"
+OURS, THEIRS = "tools.bench.ours:Ours", "tools.bench.theirs:Theirs"
+# (our side, PyTorch's or None) -> (what the JSON line holds, exit code); None: nothing measured.
+Measure = Callable[[Side, Side | None], tuple[dict, int] | None]
 
 
-def common_flags(description: str) -> argparse.ArgumentParser:
-    """The flags of both tools."""
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def common_flags(tool: str, description: str | None) -> Parser:
+    """The flags of `tools.bench.train` and `tools.bench.retrieval`."""
+    parser = Parser(tool, description)
     add = parser.add_argument
     add("--size", choices=SIZES, default="full", help="of the network")
     add("--against", choices=("torch", "none"), default="none", help="whom to race")
-    add("--repeats", type=int, default=5, help="runs of each side, in turn; the median counts")
+    add("--repeats", type=integer(1, 10_000), default=5,
+        help="runs of each side, in turn; the median counts")  # fmt: skip
     add("--dtype", choices=("float32", "bfloat16"), help="of activations (bfloat16 with --gpu)")
     add("--gpu", action="store_true", help="accelerator sizes; says what it would run without one")
-    add("--words", type=int, nargs=2, default=(15, 45), metavar=("LEAST", "MOST"),
+    add("--words", type=integer(1, 1000), nargs=2, default=(15, 45), metavar=("LEAST", "MOST"),
         help="of a caption")  # fmt: skip
-    add("--depth", type=int, default=0, help="layers of each part, to try things; 0: all")
-    add("--threads", type=int, default=0, help="of either side; 0: all cores")
+    add("--depth", type=integer(0, 1000), default=0,
+        help="layers of each part, to try things; 0: all")  # fmt: skip
+    add("--threads", type=integer(0, 4096), default=0, help="of either side; 0: all cores")
     add("--clock", choices=("wall", "cpu"), default="wall",
         help="cpu counts processor seconds: with --threads=1, for a busy machine")  # fmt: skip
     return parser
 
 
-def start_sides(flags, batch: int, forward: int) -> tuple[Side, Side | None]:
-    """Starts our process and, if asked for, PyTorch's."""
-    kwargs = dict(
+def read_flags(parser: Parser, argv: Sequence[str] | None) -> argparse.Namespace:
+    """The flags, with --dtype filled in; what no flag's type can tell is checked here."""
+    flags = parser.flags(argv)
+    least, most = flags.words
+    if least > most:
+        parser.error(f"argument --words: LEAST is {least}, expected at most MOST, {most}")
+    if flags.against == "torch":
+        missing = [m for m in ("torch", "transformers") if importlib.util.find_spec(m) is None]
+        if missing:
+            lacking = " and ".join(missing)
+            parser.error(f"--against=torch needs {lacking}: pip install -e '.[torch]'")
+    flags.dtype = flags.dtype or ("bfloat16" if flags.gpu else "float32")
+    return flags
+
+
+def settings_of(flags: argparse.Namespace, batch: int = 1, forward: int = 1) -> Settings:
+    """What the sides are told.
+
+    Args:
+      flags: from `read_flags`.
+      batch: pairs of a training step.
+      forward: rows of the forward parts.
+    """
+    return Settings(
         size=flags.size,
-        dtype=flags.dtype or ("bfloat16" if flags.gpu else "float32"),
+        dtype=flags.dtype,
         depth=flags.depth,
         batch=batch,
         forward=forward,
         words=tuple(flags.words),
         clock=flags.clock,
+        threads=flags.threads,
+        remat=getattr(flags, "remat", "off"),
     )
-    environment = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "TOKENIZERS_PARALLELISM": "false"}
+
+
+def _environment(flags: argparse.Namespace) -> dict[str, str]:
+    """Variables of both processes."""
+    variables = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "TOKENIZERS_PARALLELISM": "false"}
     if not flags.gpu:
-        environment["JAX_PLATFORMS"] = "cpu"
-        environment["CUDA_VISIBLE_DEVICES"] = ""
+        variables |= {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
     if flags.threads:
-        environment["OMP_NUM_THREADS"] = str(flags.threads)
-    ours = dict(environment)
+        variables["OMP_NUM_THREADS"] = str(flags.threads)
     if flags.threads == 1:
         one = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
-        ours["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {one}".strip()
-    theirs = None
-    if flags.against == "torch":
-        theirs = Side(THEIRS, environment, **kwargs, threads=flags.threads)
-    return Side(OURS, ours, **kwargs), theirs
+        variables["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {one}".strip()
+    return variables
 
 
-def race(
-    flags, batch: int, forward: int, measure: Callable[[Side, Side | None], tuple[dict, int] | None]
-) -> int:
-    """Starts the sides, measures, prints what was found as the last line; the exit status.
+def race(flags: argparse.Namespace, settings: Settings, measure: Measure) -> int:
+    """Starts the sides, measures, prints what was found as the last line; the exit code.
 
     Args:
-      flags: from `common_flags`.
-      batch: pairs of a training step.
-      forward: rows of the forward parts.
-      measure: (ours, PyTorch's or None) -> (what the JSON line holds, exit status), or None where
-        there was nothing to measure.
+      flags: from `read_flags`.
+      settings: of the work.
+      measure: asks the sides.
+
+    Raises:
+      UsageError: a side refused, or ran out of memory.
     """
-    sides = []
-    try:
-        sides = start_sides(flags, batch, forward)
-        found = measure(*sides)
-    except UsageError as err:
-        print(f"error: {err}", file=sys.stderr)
-        return 2
-    finally:
-        for side in filter(None, sides):
-            side.close()
+    variables = _environment(flags)
+    with contextlib.ExitStack() as stack:
+        theirs = None
+        if flags.against == "torch":
+            theirs = Side(THEIRS, variables, settings=settings)
+            stack.callback(theirs.close)
+        ours = Side(OURS, variables, settings=settings)
+        stack.callback(ours.close)
+        found = measure(ours, theirs)
     if found is None:
         return 0
     print(json.dumps(found[0]))
@@ -133,47 +156,3 @@ def _text(x: object) -> str:
     if isinstance(x, float):
         return f"{x:.0f}" if abs(x) >= 100 else f"{x:.3g}"
     return str(x)
-
-
-def plot(path: str, title: str, series: dict[str, list[tuple[float, float]]]) -> None:
-    """Draws lines through (x, seconds), both axes from 0, as an SVG file.
-
-    Args:
-      path: of the file.
-      title: above the picture.
-      series: name with its unit -> points; every series has its own x scale, its largest x.
-    """
-    width, height, left, top = 640, 360, 60, 40
-    most = max(y for points in series.values() for _, y in points) or 1.0
-    colours = ("#1b6ca8", "#c1442e", "#3a8f4b", "#8a5fb0")
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width + 260}" height="{height + 80}" '
-        'font-family="sans-serif" font-size="13">',
-        '<rect width="100%" height="100%" fill="white"/>',
-        f'<text x="{left}" y="24" font-size="15">{title}</text>',
-    ]
-    for i in range(6):
-        y = top + height * (1 - i / 5)
-        parts.append(f'<line x1="{left}" y1="{y}" x2="{width}" y2="{y}" stroke="#ddd"/>')
-        parts.append(
-            f'<text x="{left - 8}" y="{y + 4}" text-anchor="end">{most * i / 5:.3g}</text>'
-        )
-    for (name, points), colour in zip(series.items(), colours, strict=False):
-        far = max(x for x, _ in points)
-        placed = [
-            (left + (width - left) * x / far, top + height * (1 - y / most)) for x, y in points
-        ]
-        line = " ".join(f"{x:.1f},{y:.1f}" for x, y in [(left, top + height), *placed])
-        parts.append(
-            f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2" '
-            'stroke-dasharray="5 3"/>'
-        )
-        for (x, y), (value, _) in zip(placed, points, strict=True):
-            parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{colour}"/>')
-            parts.append(f'<text x="{x:.1f}" y="{y - 8:.1f}" fill="{colour}">{value:g}</text>')
-        row = top + 20 + 22 * list(series).index(name)
-        parts.append(f'<text x="{width + 16}" y="{row}" fill="{colour}">{name}</text>')
-    parts.append(
-        f'<text x="{left}" y="{height + 70}">seconds, upwards; each point with its size</text>'
-    )
-    pathlib.Path(path).write_text("\n".join([*parts, "</svg>\n"]), encoding="utf-8")

@@ -3,13 +3,13 @@
 The two sides take turns: while one works the other waits for its next command.
 """
 
+import contextlib
 import ctypes
 import importlib
 import multiprocessing
 import os
 import pathlib
 import resource
-import sys
 import time
 import traceback
 from typing import Any
@@ -21,7 +21,7 @@ class Side:
     """A bench object in a process of its own; methods are called by name.
 
     Args:
-      target: "module:Class" of what the process makes, from the tools' folder.
+      target: "module:Class" of what the process makes.
       environment: variables set before anything is imported there.
       kwargs: for the class; must pickle.
     """
@@ -40,22 +40,26 @@ class Side:
         """Calls a method there and returns what it returns.
 
         Raises:
-          UsageError: it failed; the message holds its traceback.
+          UsageError: it refused, ran out of memory, or its process is gone.
+          RuntimeError: it failed otherwise, which is a bug; the message holds its traceback.
         """
-        self._pipe.send((method, args))
+        with contextlib.suppress(BrokenPipeError):  # then there is no answer either
+            self._pipe.send((method, args))
         return self._answer()
 
     def _answer(self) -> Any:
         try:
-            good, value = self._pipe.recv()
-        except EOFError as err:
+            outcome, value = self._pipe.recv()
+        except (EOFError, ConnectionResetError) as err:
             self._process.join()
             raise UsageError(
                 f"a benchmark process ended by itself (exit status {self._process.exitcode}; "
                 "-9 is what running out of memory looks like): use a smaller --batch"
             ) from err
-        if not good:
+        if outcome == "refused":
             raise UsageError(value)
+        if outcome == "failed":
+            raise RuntimeError(f"in a benchmark process:\n{value}")
         return value
 
     def close(self) -> None:
@@ -68,20 +72,28 @@ class Side:
 
 def _serve(pipe, target: str, environment: dict[str, str], kwargs: dict) -> None:
     os.environ.update(environment)
-    tools = str(pathlib.Path(__file__).resolve().parents[1])
-    if tools not in sys.path:
-        sys.path.insert(0, tools)
     try:
         module, _, name = target.partition(":")
         served = getattr(importlib.import_module(module), name)(**kwargs)
-        pipe.send((True, None))
+        pipe.send(("done", None))
         while True:
             method, args = pipe.recv()
-            pipe.send((True, getattr(served, method)(*args)))
+            pipe.send(("done", getattr(served, method)(*args)))
     except (EOFError, KeyboardInterrupt):
         return
-    except Exception:  # whatever it is, the other end must hear of it
-        pipe.send((False, traceback.format_exc()))
+    except UsageError as e:
+        pipe.send(("refused", str(e)))
+    except Exception as e:  # whatever it is, the other end must hear of it
+        if _out_of_memory(e):
+            pipe.send(("refused", "out of memory: use a smaller --batch, or fewer rows"))
+        else:
+            pipe.send(("failed", traceback.format_exc()))
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Whether Python, NumPy, XLA or PyTorch says so; the last two have no common type for it."""
+    told = ("RESOURCE_EXHAUSTED", "out of memory", "can't allocate memory")
+    return isinstance(error, MemoryError) or any(part in str(error) for part in told)
 
 
 def stopwatch(clock: str):

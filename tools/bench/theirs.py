@@ -6,14 +6,15 @@ Re-ranking: each text, padded to 73 tokens, with its k images, the text repeated
 """
 
 import contextlib
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from bench import flops, work
-from bench.side import forget_peak_memory, peak_memory, stopwatch
+from tools.bench import flops, work
+from tools.bench.side import forget_peak_memory, peak_memory, stopwatch
 
 
 class Network(nn.Module):
@@ -27,10 +28,10 @@ class Network(nn.Module):
     def __init__(self, config, dropout: float):
         from transformers import BlipForConditionalGeneration, BlipForImageTextRetrieval
 
-        from parity.hub import _blip_config
+        from tools.parity.hub_network import blip_config
 
         super().__init__()
-        blip = _blip_config(config)
+        blip = blip_config(config)
         blip.text_config.hidden_dropout_prob = dropout
         blip.text_config.attention_probs_dropout_prob = dropout
         self.matching = BlipForImageTextRetrieval(blip)
@@ -102,20 +103,24 @@ class Network(nn.Module):
 
 
 class Theirs:
-    """PyTorch's counterpart of `ours.Ours`, with the same methods."""
+    """PyTorch's counterpart of `ours.Ours`, with the same methods.
 
-    def __init__(self, size, dtype, depth, batch, forward, words, clock, threads=0):
-        if threads:
-            torch.set_num_threads(threads)
+    Args:
+      settings: of the work; `remat` is not read.
+    """
+
+    def __init__(self, settings: work.Settings):
+        if settings.threads:
+            torch.set_num_threads(settings.threads)
         torch.manual_seed(0)
-        self.config = work.make_config(size, dtype, depth)
-        self.batch, self.forward, self.words = batch, forward, words
-        self.now, self.dtype = stopwatch(clock), getattr(torch, dtype)
+        self.config = work.make_config(settings)
+        self.batch, self.forward, self.words = settings.batch, settings.forward, settings.words
+        self.now, self.dtype = stopwatch(settings.clock), getattr(torch, settings.dtype)
         self.gpu = torch.cuda.is_available()
         self.where = torch.device("cuda" if self.gpu else "cpu")
         if self.gpu:
             _use_fused_attention()
-        self.network = None
+        self.network: Network | None = None
         self._run = None
 
     def device(self) -> str:
@@ -142,14 +147,14 @@ class Theirs:
 
     def load(self, path: str) -> None:
         """Takes the parameters that `Ours.save_torch` wrote."""
-        self._network()
+        network = self._network()
         with np.load(path) as file:
             state = {name: torch.from_numpy(file[name]) for name in file.files}
-        missing = self.network.matching.load_state_dict(state, strict=False).missing_keys
+        missing = network.matching.load_state_dict(state, strict=False).missing_keys
         assert not missing, f"the file of parameters lacks {missing}"
-        self.network.eval()
+        network.eval()
 
-    def _network(self):
+    def _network(self) -> Network:
         if self.network is None:
             self.network = Network(self.config, self.config.model.text.dropout).to(self.where)
         return self.network
@@ -223,12 +228,13 @@ class Theirs:
 
     def rerank(self, token_ids: np.ndarray, image_tokens: np.ndarray) -> tuple[float, np.ndarray]:
         """(seconds, match logits [k]) of one text int32 [L] with its k images."""
+        network = self._network()
         ids, tokens = self._put(token_ids[None].astype(np.int64), image_tokens)
         out = []
 
         def run():
             with torch.no_grad(), self._mixed():
-                out.append(self.network.match(ids.expand(len(tokens), -1), tokens)[:, 1])
+                out.append(network.match(ids.expand(len(tokens), -1), tokens)[:, 1])
 
         seconds = self._time(run)
         return seconds, out[0].float().cpu().numpy()
@@ -238,7 +244,7 @@ def _use_fused_attention() -> None:
     """Gives Hugging Face's BLIP torch's fused attention, which its own classes do not use."""
     from transformers.models.blip import modeling_blip, modeling_blip_text
 
-    def text(self, hidden_states, attention_mask=None, encoder_hidden_states=None, *_, **__):
+    def text(self, hidden_states, attention_mask: Any = None, encoder_hidden_states=None, *_, **__):
         crossing = encoder_hidden_states is not None
         source = encoder_hidden_states if crossing else hidden_states
         heads = self.num_attention_heads

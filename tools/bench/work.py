@@ -1,32 +1,56 @@
 """The work that both sides do: configuration, images, captions, masks, all from one seed."""
 
+import dataclasses
+
 import numpy as np
 from ml_collections import ConfigDict
 
-from config_file import load_config
+from tools.config_file import load_config
 
 SIZES = ("full", "small")
 
 
-def make_config(size: str, dtype: str = "float32", depth: int = 0) -> ConfigDict:
-    """The full-size configuration, or one of the same shape that runs in seconds.
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What both sides are told of the work.
 
-    Args:
-      size: "full" (ViT-B/16, BERT base) or "small".
-      dtype: of our activations.
+    Attributes:
+      size: "full" (ViT-B/16, BERT base), or "small": the same shape, runs in seconds.
+      dtype: of our activations, "float32" or "bfloat16".
       depth: layers of every part, 0 for the configuration's own number.
+      batch: pairs of a training step.
+      forward: images and full-length captions of the forward parts.
+      words: least and most words of a caption.
+      clock: "wall" or "cpu", see `side.stopwatch`.
+      threads: of PyTorch, 0 for all cores.
+      remat: what our backward pass computes again, see config.model.remat.
     """
+
+    size: str
+    dtype: str = "float32"
+    depth: int = 0
+    batch: int = 1
+    forward: int = 1
+    words: tuple[int, int] = (15, 45)
+    clock: str = "wall"
+    threads: int = 0
+    remat: str = "off"
+
+
+def make_config(settings: Settings) -> ConfigDict:
+    """The configuration of the network that the settings describe."""
     config = load_config("default")
-    config.model.dtype = dtype
-    if size == "small":
+    config.model.dtype, config.model.remat = settings.dtype, settings.remat
+    config.train.batch_size = settings.batch
+    if settings.size == "small":
         config.data.image_size = (64, 64)
         for side in (config.model.image, config.model.text):
             side.update(width=64, depth=2, heads=2, mlp_dim=128)
         config.model.text.vocab_size = 1000
         config.model.tokens.update(dec=998, enc=999)
         config.model.embed_dim = 32
-    if depth:
-        config.model.image.depth = config.model.text.depth = depth
+    if settings.depth:
+        config.model.image.depth = config.model.text.depth = settings.depth
     return config
 
 
@@ -49,7 +73,7 @@ def make_captions(config: ConfigDict, rows: int, words: tuple[int, int], seed: i
 
 
 def make_train_batch(config: ConfigDict, rows: int, words: tuple[int, int]) -> dict:
-    """A batch as `input_pipeline.train_batches` yields it: two captions a person.
+    """A batch as `data.batches.train_batches` yields it: two captions a person.
 
     Half of the words belong to attribute phrases of three tokens, much as in the benchmarks.
     """

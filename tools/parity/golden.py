@@ -1,6 +1,7 @@
 """Reads a folder of numbers obtained from the released PyTorch code, whatever its sizes."""
 
 import json
+import os
 import pathlib
 
 import jax
@@ -8,11 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from cada_jax.checkpoints.torch.convert import from_torch, infer_sizes, to_torch
+from cada_jax.checkpoints.torch.config_file import default_config
+from cada_jax.checkpoints.torch.convert import from_torch
+from cada_jax.checkpoints.torch.sizes import infer_sizes
+from cada_jax.checkpoints.torch.to_torch import to_torch
 from cada_jax.common.errors import MissingFileError, UsageError
+from cada_jax.distributed.mesh import make_mesh
 from cada_jax.models.cada import from_config, init_params
+from cada_jax.models.position_embedding import patch_grid
 from cada_jax.models.preprocess import MEAN, STD
-from config_file import load_config
+from cada_jax.retrieval.network import Network
 
 FORMAT = "expected weights_tiny.npz and weights_tiny.json, and a_forward.npz ... f_world2.npz"
 
@@ -34,6 +40,18 @@ def as_released(config):
     return config
 
 
+def build_model(config):
+    """`models.cada.from_config`, whose refusal is the user's to mend here.
+
+    Raises:
+      UsageError: the config describes no model.
+    """
+    try:
+        return from_config(config)
+    except (ValueError, ZeroDivisionError) as err:
+        raise UsageError(f"the sizes found describe no model: {err}") from err
+
+
 class Golden:
     """One folder: its weights, its config, its cases.
 
@@ -50,13 +68,26 @@ class Golden:
           MissingFileError: there are no weights.
           UsageError: a file cannot be read, or the weights are no CADA model.
         """
-        self.folder = pathlib.Path(folder)
+        self.folder = pathlib.Path(os.path.expanduser(folder))
         self.weights = self.arrays("weights_tiny")
         if self.weights is None:
             raise MissingFileError(f"--golden={folder} holds no weights_tiny.npz: {FORMAT}")
-        self.config = self._config(dtype)
-        self.model = from_config(self.config)
+        try:
+            self.config = self._config(dtype)
+        except (KeyError, IndexError, TypeError, ValueError) as err:
+            if isinstance(err, UsageError):
+                raise
+            raise UsageError(
+                f"{self.folder / 'weights_tiny.npz'} and .json do not describe a model "
+                f"({type(err).__name__}: {err}): {FORMAT}"
+            ) from err
+        self.model = build_model(self.config)
         self.params = self.convert(self.weights)
+
+    def network(self, config, devices: int = 1) -> Network:
+        """The weights in the network of a config, on the first `devices` devices."""
+        mesh = make_mesh(config.mesh, jax.devices()[:devices])
+        return Network(config, mesh, self.model, None).with_params(self.params)
 
     def has(self, case: str) -> bool:
         """Whether the folder has the numbers of `case`."""
@@ -69,21 +100,37 @@ class Golden:
         try:
             with np.load(self.folder / f"{case}.npz") as file:
                 return {name: file[name] for name in file.files}
-        except (OSError, ValueError) as err:
-            raise UsageError(f"{self.folder / case}.npz cannot be read: {err}") from err
+        except Exception as err:  # zipfile, zlib and NumPy raise some ten types for damaged files
+            raise UsageError(
+                f"{self.folder / case}.npz is truncated, or no file of numpy.savez: {err}"
+            ) from err
+
+    def json(self, name: str) -> dict:
+        """The JSON object in a file of the folder.
+
+        Raises:
+          UsageError: it cannot be read, or is no object.
+        """
+        path = self.folder / name
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as err:
+            raise UsageError(f"{path} is no readable JSON: {err}") from err
+        if not isinstance(content, dict):
+            raise UsageError(f"{path} holds a {type(content).__name__}, expected a JSON object")
+        return content
 
     def extra(self, case: str) -> dict:
         """What `case`.json says besides its arrays; {} if it says nothing."""
-        path = self.folder / f"{case}.json"
-        if not path.is_file():
+        if not (self.folder / f"{case}.json").is_file():
             return {}
-        try:
-            return json.loads(path.read_text()).get("extra") or {}
-        except ValueError as err:
-            raise UsageError(f"{path} is no JSON: {err}") from err
+        extra = self.json(f"{case}.json").get("extra") or {}
+        if not isinstance(extra, dict):
+            raise UsageError(f'"extra" of {self.folder / case}.json is no JSON object')
+        return extra
 
     def _config(self, dtype: str):
-        config = as_released(load_config())
+        config = as_released(default_config())
         extra = self.extra("weights_tiny")
         infer_sizes(self.weights, config)
         image, text = config.model.image, config.model.text
@@ -118,8 +165,7 @@ class Golden:
         key = jax.random.key(0)
         shapes = jax.eval_shape(lambda k: init_params(self.model, self.config, k), key)
         shapes = {path: leaf.shape for path, leaf in flatten_dict(shapes, sep="/").items()}
-        image = self.config.model.image
-        grid = tuple(s // p for s, p in zip(image.size, image.patch, strict=True))
+        grid = patch_grid(self.config.model.image)
         leaves, _ = from_torch(tensors, shapes, grid, origin=str(self.folder))
         return unflatten_dict(leaves, sep="/")
 

@@ -1,12 +1,13 @@
 """What every parameter is called here and in PyTorch: one table, used in both directions.
 
 It knows three sets of names: ours, those of the authors' CADA (which are BLIP's), and those of
-Hugging Face's BLIP classes. It is data; `torch_convert` does the work.
+Hugging Face's BLIP classes. It is data; `convert` does the work.
 """
 
+import functools
 import itertools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal, NamedTuple
 
 Dialect = Literal["cada", "hf"]
@@ -141,6 +142,30 @@ LEFT_OUT = (
     (re.compile(r"^(temp|logit_scale)$"), "temperature"),
     (re.compile(r"(^|\.)position_ids$"), "buffer"),
 )
+# What wraps a model in PyTorch, in any order and number, and under which keys people store it.
+STATE_KEYS = (
+    "model",
+    "state_dict",
+    "model_state_dict",
+    "model_state",
+    "params",
+    "net",
+    "network",
+    "weights",
+    "ema",
+    "model_ema",
+    "ema_model",
+    "state_dict_ema",
+    "ema_state_dict",
+    "params_ema",
+)
+WRAPPERS = frozenset(STATE_KEYS) | {
+    "module",
+    "_orig_mod",
+    "_fsdp_wrapped_module",
+    "_checkpoint_wrapped_module",
+    "_forward_module",
+}
 # Leaves that make one part: all of them come from a checkpoint, or none does.
 PARTS = (
     "image_encoder",
@@ -151,7 +176,9 @@ PARTS = (
     "itm_head",
     "itm_local_head",
 )
-GATE = "text_encoder/layers/gate/"
+# Without any of these nothing can be retrieved; the others serve training alone.
+RETRIEVAL_PARTS = ("image_encoder", "text_encoder", "vision_proj", "text_proj", "itm_head")
+GATE = "text_encoder/layers/gate/"  # new ones are 0, and the gate they give is exactly 1
 OURS_ONLY = (
     GATE,
     "image_encoder/stem/",
@@ -175,6 +202,28 @@ def rules_by_name(dialect: Dialect) -> dict[str, Rule]:
 def template_of(name: str) -> str:
     """A tensor's name with its layer number replaced by "{i}"."""
     return _LAYER.sub(".{i}.", name)
+
+
+def unwrapped(name: str) -> str:
+    """A tensor's name without the parts that wrappers put into it: "module._orig_mod.x" -> "x"."""
+    return ".".join(part for part in name.split(".") if part not in WRAPPERS)
+
+
+@functools.cache
+def _known() -> frozenset[str]:
+    names = {name for rule in TABLE for name in (rule.cada, rule.hf)}
+    return frozenset(names | set(TIED) | set(POSITION_IDS))
+
+
+def is_known(name: str) -> bool:
+    """Whether CADA's or BLIP's code, under either set of names, has a tensor of that name."""
+    return template_of(name) in _known()
+
+
+def missing_for_retrieval(leaves: Iterable[str]) -> list[str]:
+    """The parts that retrieval needs and that some of these new leaves belong to."""
+    parts = {leaf.split("/")[0] for leaf in leaves if not leaf.startswith(GATE)}
+    return [part for part in RETRIEVAL_PARTS if part in parts]
 
 
 def translate(name: str, source: Dialect, target: Dialect) -> str | None:

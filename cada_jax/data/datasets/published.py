@@ -10,14 +10,18 @@ import tensorflow_datasets as tfds
 from absl import logging
 
 from cada_jax.common.errors import UsageError
-from cada_jax.data.preparation.annotations import LISTED, Layout, blocking_problems, read_source
+from cada_jax.data.preparation.annotations import Source, blocking_problems, read_source
+from cada_jax.data.preparation.digests import write_digests
 from cada_jax.data.preparation.features import (
     CaptionConfig,
     caption_config,
     caption_features,
     store_vocabulary,
 )
+from cada_jax.data.preparation.layout import LISTED, Layout
+from cada_jax.data.preparation.persons import write_persons
 from cada_jax.data.preparation.reader import EncoderSettings, Job, Read, read_all
+from cada_jax.data.preparation.tensorflow_check import image_of_example, tensorflow_problem
 from cada_jax.data.preparation.tfrecord_writer import write_split
 
 
@@ -28,7 +32,7 @@ class FolderBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     Attributes:
       progress: wraps the images of a split while they are written: progress(images, number, split).
-      workers: processes that read images and encode captions, see `reading.read_all`.
+      workers: processes that read images and encode captions, see `reader.read_all`.
     """
 
     LAYOUT: Layout
@@ -64,14 +68,8 @@ class FolderBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager):
         source = read_source(self.LAYOUT, dl_manager.manual_dir)
-        problems = blocking_problems(source)
-        if problems:
-            listed = "\n  ".join(problems[:LISTED])
-            raise UsageError(
-                f"{source.annotation} has {len(problems)} problems, the first of them:\n  "
-                f"{listed}\nAll: python tools/prepare_data.py --dataset={self.name} "
-                f"--source={dl_manager.manual_dir} --check"
-            )
+        _refuse_problems(source, self.name)
+        write_persons(self.data_dir, source.persons)
         encoder = self.captions_config.encoder()
         # The folder is a temporary one here; TFDS renames it when everything is written.
         store_vocabulary(encoder.tokenizer, self.data_dir)
@@ -95,8 +93,9 @@ class FolderBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         """Yields keys and examples, serialized already, in the order of the annotation file."""
         images = self.progress(itertools.islice(images, len(jobs)), len(jobs), split)
         for job, read in zip(jobs, images, strict=True):
-            if read.problem:
-                raise UsageError(read.problem)
+            problem = read.problem or tensorflow_problem(image_of_example(read.example))
+            if problem:
+                raise UsageError(read.problem or f"{job.label} ({job.path}) {problem}")
             yield job.image_path, read.example
 
     def _download_and_prepare(self, dl_manager: tfds.download.DownloadManager, download_config):
@@ -112,6 +111,17 @@ class FolderBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             )
             splits.append(write_split((example for _, example in examples), template))
         self.info.set_splits(tfds.core.SplitDict(splits))
+        write_digests(self.data_dir, splits, ordered=True)
+
+
+def _refuse_problems(source: Source, name: str) -> None:
+    problems = blocking_problems(source)
+    if problems:
+        listed = "\n  ".join(problem.text for problem in problems[:LISTED])
+        raise UsageError(
+            f"{source.annotation} has {len(problems)} problems, the first of them:\n  {listed}\n"
+            f"All: python -m cada_jax prepare --dataset={name} --source={source.root} --check"
+        )
 
 
 def _check_room(jobs: Iterable[Job], folder: str | Path) -> None:

@@ -2,7 +2,8 @@
 
 One example is one image with its captions, cleaned, tokenized and tagged once:
 
-  image: the original encoded JPEG or PNG file, never re-encoded
+  image: the original JPEG or PNG file where TensorFlow decodes it to the same picture, else its
+    pixels as PNG; see `stored_image`
   image_path: where it lay below the source folder
   pid: int64, person number
   captions: sequence of text (cleaned), token_ids int32 [L], phrase_ids int32 [L],
@@ -25,6 +26,8 @@ from cada_jax.text.vocabulary import (
     VOCABULARY_FILE,
     vocabulary_digest,
 )
+
+SHORTEST, LONGEST = 3, 512  # tokens of a caption; BERT has 512 positions
 
 
 def caption_features(max_length: int) -> tfds.features.FeaturesDict:
@@ -91,13 +94,18 @@ def caption_config(
     where that is not BERT's: "pattern-word-73-0a1b2c3d".
 
     Raises:
-      UsageError: unknown tagger or tag unit.
+      UsageError: unknown tagger or tag unit; a length outside 3 to 512.
       MissingFileError: no such vocabulary.
     """
     if tagger not in TAGGERS:
         raise UsageError(f"unknown data.tagger {tagger!r}: expected one of {TAGGERS}")
     if tag_unit not in TAG_UNITS:
         raise UsageError(f"unknown data.tag_unit {tag_unit!r}: expected one of {TAG_UNITS}")
+    if not SHORTEST <= max_length <= LONGEST:
+        raise UsageError(
+            f"data.max_length (--max_length) is {max_length}, expected {SHORTEST} ([CLS], a token, "
+            f"[SEP]) to {LONGEST}"
+        )
     name = f"{tagger}-{tag_unit}-{max_length}"
     if vocab and vocab != BERT_VOCABULARY:
         digest = vocabulary_digest(load_tokenizer(vocab).path)

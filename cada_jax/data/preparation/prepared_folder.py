@@ -7,36 +7,40 @@ folder that lost files later is noticed, and a full disk is one message.
 
 import contextlib
 import io
+import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import tensorflow as tf
 import tensorflow_datasets as tfds
-from google.protobuf import json_format
 
 from cada_jax.common.errors import UsageError
-from cada_jax.text.vocabulary import VOCABULARY_FILE
+from cada_jax.data.preparation.digests import DIGEST_FILE, read_digests
+from cada_jax.data.preparation.features import caption_features
+from cada_jax.text.vocabulary import BERT_DIGEST, VOCABULARY_FILE, vocabulary_digest
 
 METADATA_FILES = ("dataset_info.json", "features.json", VOCABULARY_FILE)
 RECORD_FRAME = 16  # bytes that the TFRecord format puts around a record
 LOCK_FILE = ".preparing.lock"
+# Names that `caption_config` makes; they end in the beginning of the vocabulary's digest.
+VARIANT = re.compile(
+    r"(?P<tagger>[a-z]+)-(?P<unit>[a-z]+)-(?P<length>\d+)(-(?P<digest>[0-9a-f]{8}))?"
+)
 
 
 def find_defect(folder: str | Path) -> str | None:
     """Returns what a prepared folder lacks, None if it is whole.
 
-    The number of bytes of every split is compared with what was written, nothing is read.
+    The number of bytes of every split is compared with what was written. Records are not read; what
+    is in them is checked by `load_split`, and by `changed_file`.
     """
     folder = Path(folder)
-    for name in METADATA_FILES:
-        if not (folder / name).is_file():
-            return f"{name} is missing"
-    try:
-        splits = tfds.builder_from_directory(folder).info.splits.values()
-    except (ValueError, KeyError, json_format.ParseError) as err:
-        return f"dataset_info.json or features.json cannot be read ({err})"
-    for split in splits:
+    defect = find_metadata_defect(folder)
+    if defect:
+        return defect
+    for split in tfds.builder_from_directory(folder).info.splits.values():
         files = [Path(path) for path in split.filepaths]
         missing = [path.name for path in files if not path.is_file()]
         if missing:
@@ -48,19 +52,67 @@ def find_defect(folder: str | Path) -> str | None:
     return None
 
 
+def find_metadata_defect(folder: str | Path) -> str | None:
+    """Returns what is wrong with the files that describe a prepared set, None if nothing is."""
+    folder = Path(folder)
+    for name in METADATA_FILES:
+        if not (folder / name).is_file():
+            return f"{name} is missing"
+    for name in METADATA_FILES[:2]:
+        try:
+            described = json.loads((folder / name).read_text(encoding="utf-8"))
+        except (ValueError, OSError, RecursionError) as err:
+            return f"{name} cannot be read ({err})"
+        if not isinstance(described, dict):
+            return f"{name} holds a {type(described).__name__}, expected an object"
+        version = described.get("version", folder.name) if name == METADATA_FILES[0] else None
+        if version not in (None, folder.name):
+            return f"{name} is of version {version}, expected {folder.name}"
+    try:
+        info = tfds.builder_from_directory(folder).info
+        length = info.features["captions"]["token_ids"].shape[-1]
+        if info.features.to_json() != caption_features(length).to_json():
+            return "features.json describes other features than an image with its captions"
+        if not info.splits:
+            return "dataset_info.json names no split"
+    except Exception as err:  # TFDS raises nearly every built-in exception on damaged files
+        text = str(err).splitlines()[0][:200] if str(err) else type(err).__name__
+        return f"dataset_info.json or features.json cannot be read ({text})"
+    return _vocabulary_defect(folder)
+
+
+def _vocabulary_defect(folder: Path) -> str | None:
+    """Whether vocab.txt is what the digests and the folder's name say."""
+    try:
+        stored = read_digests(folder)
+    except (ValueError, OSError) as err:
+        return f"{DIGEST_FILE} cannot be read ({err})"
+    digest = vocabulary_digest(folder / VOCABULARY_FILE)
+    named = VARIANT.fullmatch(folder.parent.name)
+    expected = (named["digest"] or BERT_DIGEST) if named else ""
+    if not digest.startswith(expected) or (stored and stored["vocabulary"] != digest):
+        return f"{VOCABULARY_FILE} is not the vocabulary that the records were made with"
+    return None
+
+
 def is_prepared(builder: tfds.core.DatasetBuilder) -> bool:
     """Tells whether everything that a preparation writes is there."""
     return Path(builder.data_dir).is_dir() and find_defect(builder.data_dir) is None
 
 
-def check_whole(folder: str | Path) -> None:
-    """Raises UsageError if a folder of this name exists and is not a complete preparation."""
+def check_whole(folder: str | Path, remedy: str = "remove that folder and run again") -> None:
+    """Raises UsageError if a folder of this name exists and is not a complete preparation.
+
+    Args:
+      folder: of the prepared set.
+      remedy: how to prepare it again.
+    """
     folder = Path(folder)
     defect = find_defect(folder) if folder.exists() else None
     if defect:
         raise UsageError(
             f"{folder} exists and is not a complete preparation: {defect}. To prepare it again, "
-            "remove that folder and run again"
+            f"{remedy}"
         )
 
 

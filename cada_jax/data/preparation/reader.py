@@ -6,7 +6,6 @@ Imports no TensorFlow, so that a worker process starts in two seconds.
 import collections
 import concurrent.futures
 import functools
-import io
 import multiprocessing
 import os
 import signal
@@ -14,8 +13,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image, UnidentifiedImageError
-
+from cada_jax.common.images import PictureError
+from cada_jax.data.preparation.stored_image import stored_form
 from cada_jax.data.preparation.tf_example import serialize_example
 from cada_jax.text.attribute_phrases import CaptionEncoder
 from cada_jax.text.tokenizer import Tokenizer
@@ -42,12 +41,14 @@ class Job(NamedTuple):
       image_path: as the annotation file names it.
       pid: person number.
       captions: as published.
+      label: what messages call the image, by default its file.
     """
 
     path: str | None
     image_path: str
     pid: int
     captions: tuple[str, ...]
+    label: str = ""
 
 
 class Read(NamedTuple):
@@ -56,10 +57,12 @@ class Read(NamedTuple):
     Attributes:
       example: see `serialize_example`; empty if there is a problem or it was not asked for.
       problem: None if the image is usable.
+      image: what would be stored of the image, where no example was asked for.
     """
 
     example: bytes
     problem: str | None
+    image: bytes = b""
 
 
 @functools.lru_cache(maxsize=1)
@@ -72,33 +75,17 @@ def load_encoder(settings: EncoderSettings) -> CaptionEncoder:
     return CaptionEncoder(Tokenizer(settings.vocab_path), *settings[1:])
 
 
-def image_problem(data: bytes) -> str | None:
-    """Returns why encoded bytes are no usable image (JPEG or PNG), None if they are one."""
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            if image.format not in ("JPEG", "PNG"):
-                return f"is {image.format}, expected JPEG or PNG"
-            # A JPEG at an eighth of its size: all of the file is decoded, which is what can fail,
-            # and the inverse transform of its blocks, half of the time, is left out.
-            image.draft(None, (1, 1))
-            image.load()
-    except UnidentifiedImageError:  # its text holds an address in memory
-        return "cannot be decoded (it is no image file)"
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as err:
-        return f"cannot be decoded ({str(err) or type(err).__name__})"
-    return None
-
-
 def read_file(job: Job) -> tuple[bytes, str | None]:
-    """Returns an image file's bytes, and what is wrong with it: None if it can be decoded."""
+    """Returns what to store of an image file (see `stored_form`), and what is wrong with it."""
     if job.path is None:
-        return b"", f"image {job.image_path} is missing"
+        return b"", f"{job.label or f'image {job.image_path}'} is missing"
+    name = f"{job.label} ({job.path})" if job.label else f"image {job.path}"
     try:
-        data = Path(job.path).read_bytes()
+        return stored_form(Path(job.path).read_bytes()), None
     except OSError as err:
-        return b"", f"image {job.path} cannot be read ({err.strerror})"
-    problem = image_problem(data)
-    return data, problem and f"image {job.path} {problem}"
+        return b"", f"{name} cannot be read ({err.strerror})"
+    except PictureError as err:
+        return b"", f"{name} {err}"
 
 
 def read_chunk(jobs: Sequence[Job], settings: EncoderSettings | None) -> list[Read]:
@@ -114,7 +101,7 @@ def read_chunk(jobs: Sequence[Job], settings: EncoderSettings | None) -> list[Re
     # All files, then all captions: taking turns at every image, the two took a fifth longer.
     files = [read_file(job) for job in jobs]
     if settings is None:
-        return [Read(b"", problem) for _, problem in files]
+        return [Read(b"", problem, data) for data, problem in files]
     encode = load_encoder(settings).encode
     encoded = [
         [] if problem else encode(job.captions, job.image_path)

@@ -71,7 +71,7 @@ def test_a_folder_that_was_damaged_later_is_noticed(copy, tmp_path, damage, name
     with pytest.raises(UsageError, match="not a complete preparation.*remove that folder"):
         prepared_folder.write_records(builder, SOURCE)
     if damage is garble:
-        with pytest.raises(UsageError, match="damaged.*remove that folder"):
+        with pytest.raises(UsageError, match="damaged.*Remove that folder.*cada_jax prepare"):
             config = ConfigDict({"data": {"name": "rstp", "data_dir": str(tmp_path / "copy")}})
             config.data.update(vocab=VOCABULARY, variant=None, max_length=73)
             config.data.update(tagger="pattern", tag_unit="word")

@@ -1,7 +1,7 @@
 """CUHK-PEDES: 40206 images of 13003 persons from five re-identification sets."""
 
 from cada_jax.data.datasets.published import FolderBuilder
-from cada_jax.data.preparation.annotations import Layout
+from cada_jax.data.preparation.layout import Layout
 
 
 class Cuhk(FolderBuilder):
@@ -16,6 +16,11 @@ class Cuhk(FolderBuilder):
             "train": (11003, 34054, 68126),
             "val": (1000, 3078, 6158),
             "test": (1000, 3074, 6156),
+        },
+        unusable={
+            "caption_all.json": "its entries have no split, so nobody can tell training from test "
+            "images. reid_raw.json has the same images and captions with the split; its authors "
+            "give it out with the images"
         },
     )
     MANUAL_DOWNLOAD_INSTRUCTIONS = (

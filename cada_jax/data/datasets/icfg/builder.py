@@ -1,7 +1,7 @@
 """ICFG-PEDES: 54522 images of 4102 persons, one detailed caption each; no validation split."""
 
 from cada_jax.data.datasets.published import FolderBuilder
-from cada_jax.data.preparation.annotations import Layout
+from cada_jax.data.preparation.layout import Layout
 
 
 class Icfg(FolderBuilder):

@@ -1,7 +1,7 @@
 """RSTPReid: 20505 images of 4101 persons from 15 cameras, two captions each."""
 
 from cada_jax.data.datasets.published import FolderBuilder
-from cada_jax.data.preparation.annotations import Layout
+from cada_jax.data.preparation.layout import Layout
 
 
 class Rstp(FolderBuilder):

@@ -15,6 +15,7 @@ from cada_jax.data.datasets.synthetic.people import (
     image_path,
 )
 from cada_jax.data.datasets.synthetic.vocabulary import VOCAB_PATH
+from cada_jax.data.preparation.digests import write_digests
 from cada_jax.data.preparation.features import caption_features, store_vocabulary
 from cada_jax.text.attribute_phrases import CaptionEncoder
 from cada_jax.text.tokenizer import Tokenizer
@@ -65,3 +66,8 @@ class Synthetic(tfds.core.GeneratorBasedBuilder):
                     "captions": encoder.encode([c.text for c in example.captions], path),
                 },
             )
+
+    def _download_and_prepare(self, dl_manager: tfds.download.DownloadManager, **kwargs):
+        """Writes all splits, then their digests."""
+        super()._download_and_prepare(dl_manager, **kwargs)
+        write_digests(self.data_dir, self.info.splits.values(), self.info.disable_shuffling)

@@ -1,7 +1,7 @@
 """Measures data preparation and the input pipeline in images a second of one core.
 
-python tools/bench_data.py                     # 5,000 generated JPEG files of 384x128
-python tools/bench_data.py --images=20000 --size=256x128 --workers=8
+python -m tools.bench.data                     # 5,000 generated JPEG files of 384x128
+python -m tools.bench.data --images=20000 --size=256x128 --workers=8
 
 Preparation reads every image, to see that it can be decoded, and cleans, tokenizes and tags its
 captions; "ratio" says how near it comes to reading and decoding alone. Rates are per second of CPU
@@ -17,39 +17,50 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from PIL import Image
 from tqdm import tqdm
 
+from cada_jax.common.command_line import run_command
 from cada_jax.data.datasets.synthetic.people import DEMO, generate
 from cada_jax.data.datasets.synthetic.vocabulary import VOCAB_PATH
 from cada_jax.data.preparation.annotations import read_source
 from cada_jax.data.preparation.reader import EncoderSettings, load_encoder, read_all
+from tools.arguments import Parser, image_size, integer, positive_real, writable_folder
+from tools.config_file import load_config
 
 # Worker processes import this file again: what imports TensorFlow is imported in functions.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 DRAWN = 200  # different pictures; the files repeat them under other names
 MAX_LENGTH = 73
+CAPTIONS = 2  # of a generated image
 
 
-def parse_arguments(argv: list[str]) -> argparse.Namespace:
+def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """Returns the flags."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser("tools.bench.data", __doc__)
     add = parser.add_argument
-    add("--images", type=int, default=5000, help="files to prepare (default: 5000)")
-    add("--size", default="384x128", help="height x width of the files (default: 384x128)")
-    add("--input_size", default="224x224", help="of the model's input (default: 224x224)")
-    add("--batch", type=int, default=120, help="pairs in a training batch (default: 120)")
-    add("--batches", type=int, default=20, help="training batches to read (default: 20)")
-    add("--workers", type=int, default=0, help="processes of a second preparation (default: none)")
-    add("--need", type=float, default=1000.0, help="pairs/s of the train step (default: 1000)")
-    add("--folder", type=Path, help="where to write (default: a temporary folder)")
-    return parser.parse_args(argv)
+    add("--images", type=integer(1, 10_000_000), default=5000,
+        help="files to prepare (default: 5000)")  # fmt: skip
+    add("--size", type=image_size, default="384x128",
+        help="height x width of the files (default: 384x128)")  # fmt: skip
+    add("--input_size", type=image_size, default="224x224",
+        help="of the model's input (default: 224x224)")  # fmt: skip
+    add("--batch", type=integer(1), default=120, help="pairs in a training batch (default: 120)")
+    add("--batches", type=integer(1), default=20, help="training batches to read (default: 20)")
+    add("--workers", type=integer(0, 1024), default=0,
+        help="processes of a second preparation (default: none)")  # fmt: skip
+    add("--need", type=positive_real, default=1000.0,
+        help="pairs/s of the train step (default: 1000)")  # fmt: skip
+    add("--folder", type=writable_folder, help="where to write (default: a temporary folder)")
+    arguments = parser.flags(argv)
+    pairs = CAPTIONS * arguments.images
+    if arguments.batch > pairs:
+        parser.error(f"--batch={arguments.batch} exceeds the {pairs} pairs of --images")
+    return arguments
 
 
 def cpu_seconds() -> float:
@@ -87,7 +98,7 @@ def make_folder(folder: Path, images: int, size: tuple[int, int]) -> Path:
         entries.append(person)
     (folder / "data_captions.json").write_text(json.dumps(entries), encoding="utf-8")
     size_kb = sum(len(data) for data, _ in drawn) / len(drawn) / 1e3
-    print(f"{images} files of {size[0]}x{size[1]}, {size_kb:.1f} kB each, two captions each")
+    print(f"{images} files of {size[0]}x{size[1]}, {size_kb:.1f} kB each, {CAPTIONS} captions each")
     return folder
 
 
@@ -113,9 +124,12 @@ def bench_preparation(source: Path, root: Path, workers: int) -> None:
     encoder = load_encoder(settings)
     encoder.encode(jobs[0].captions, jobs[0].image_path)  # loads the tagger's lexicon
 
+    paths = [job.path for job in jobs if job.path is not None]
+    assert len(paths) == len(jobs)  # make_folder wrote every image
+
     def decode():
-        for job in jobs:
-            with Image.open(job.path) as image:
+        for path in paths:
+            with Image.open(path) as image:
                 image.load()
 
     def check():
@@ -141,21 +155,17 @@ def bench_pipeline(root: Path, arguments: argparse.Namespace) -> None:
     from cada_jax.data.preparation.features import caption_config
     from cada_jax.data.split import load_split
 
-    # As other tools: the scripts beside this one are importable when it is run, not when tested.
-    sys.path.insert(0, str(Path(__file__).resolve().parent))
-    from config_file import load_config
-
     config = load_config("default")
     config.data.variant = caption_config(str(VOCAB_PATH), MAX_LENGTH).name
     config.data.data_dir = str(root / "0")
-    config.data.image_size = parse_size(arguments.input_size)
+    config.data.image_size = arguments.input_size
     config.data.max_length = MAX_LENGTH
     config.train.batch_size = arguments.batch
     split = load_split(config, "train")
     batches = train_batches(split, config, 0, 0, 1)
     next(batches)  # the graph is built and its threads are started
     count = arguments.batches * arguments.batch
-    name = f"input pipeline at {arguments.input_size}"
+    name = "input pipeline at {}x{}".format(*arguments.input_size)
     rate = measure(name, count, lambda: [next(batches) for _ in range(arguments.batches)])
     print(
         f"{arguments.need:,.0f} pairs/s need {arguments.need / rate:.1f} such cores; "
@@ -163,18 +173,11 @@ def bench_pipeline(root: Path, arguments: argparse.Namespace) -> None:
     )
 
 
-def parse_size(text: str) -> tuple[int, int]:
-    """Returns (height, width) of a text such as 384x128."""
-    height, width = map(int, text.split("x"))
-    return height, width
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Runs the measurements; returns the exit status."""
-    arguments = parse_arguments(sys.argv[1:] if argv is None else argv)
+def run(arguments: argparse.Namespace) -> int:
+    """Runs the measurements; returns the exit code."""
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         root = Path(folder)
-        source = make_folder(root / "RSTPReid", arguments.images, parse_size(arguments.size))
+        source = make_folder(root / "RSTPReid", arguments.images, arguments.size)
         # TensorFlow's own start is not what is measured.
         from cada_jax.data.registry import hide_accelerators
 
@@ -182,6 +185,11 @@ def main(argv: list[str] | None = None) -> int:
         bench_preparation(source, root, arguments.workers)
         bench_pipeline(root, arguments)
     return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the tool; returns the exit code."""
+    return run_command(lambda: run(parse_arguments(argv)))
 
 
 if __name__ == "__main__":
