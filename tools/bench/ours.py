@@ -12,6 +12,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 
 from cada_jax.checkpoints.torch import convert
+from cada_jax.config import load_config
 from cada_jax.distributed import batch as batch_lib
 from cada_jax.distributed import mesh
 from cada_jax.models.cada import from_config, init_params
@@ -25,7 +26,6 @@ from cada_jax.training import train_step
 from cada_jax.training.setup import make_setup
 from tools.bench import flops, work
 from tools.bench.side import forget_peak_memory, peak_memory, stopwatch
-from tools.config_file import load_config
 
 
 class Ours:

@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from cada_jax.checkpoints.torch.config_file import default_config
 from cada_jax.checkpoints.torch.convert import from_torch
 from cada_jax.checkpoints.torch.sizes import infer_sizes
 from cada_jax.checkpoints.torch.to_torch import to_torch
 from cada_jax.common.errors import MissingFileError, UsageError
+from cada_jax.config import default_config
 from cada_jax.distributed.mesh import make_mesh
 from cada_jax.models.cada import from_config, init_params
 from cada_jax.models.position_embedding import patch_grid

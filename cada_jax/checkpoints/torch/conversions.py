@@ -13,7 +13,6 @@ from ml_collections import ConfigDict
 from cada_jax import config as config_lib
 from cada_jax.checkpoints import export
 from cada_jax.checkpoints.torch import files
-from cada_jax.checkpoints.torch.config_file import default_config, load_config
 from cada_jax.checkpoints.torch.convert import Leaves, from_torch
 from cada_jax.checkpoints.torch.gate_cost import gate_cost
 from cada_jax.checkpoints.torch.names import missing_for_retrieval
@@ -22,6 +21,7 @@ from cada_jax.checkpoints.torch.sizes import OUR_KEY, infer_sizes, our_config, s
 from cada_jax.checkpoints.torch.targets import check_file_target, check_folder_target
 from cada_jax.checkpoints.torch.to_torch import to_torch
 from cada_jax.common.errors import UsageError
+from cada_jax.config import default_config, load_config
 from cada_jax.models.cada import from_config, init_params
 from cada_jax.models.position_embedding import patch_grid
 from cada_jax.text.tokenizer import Tokenizer, load_tokenizer
