@@ -117,19 +117,3 @@ def test_ctrl_c_is_one_line(tool, source, tmp_path, monkeypatch, capsys):
     assert tool.main(flags(source, f"--data_dir={tmp_path / 'out'}")) == 130
     assert capsys.readouterr().err.startswith("Stopped; nothing half-written is left.")
     assert not [p for p in tmp_path.rglob("*") if "tfrecord" in p.name]
-
-
-def test_the_benchmark_measures_each_stage(capsys):
-    bench = load_tool("bench_data")
-    sizes = ["--size=32x16", "--input_size=16x16", "--batch=2", "--batches=2"]
-    assert bench.main(["--images=4", *sizes]) == 0
-    printed = capsys.readouterr().out
-    for part in (
-        "plain reading",
-        "captions",
-        "preparation, 0 worker",
-        "ratio",
-        "pipeline at 16x16",
-    ):
-        assert part in printed
-    assert re.search(r"1,000 pairs/s need [\d.]+ such cores", printed)
