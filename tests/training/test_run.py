@@ -206,8 +206,14 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_state(
     assert not (tmp_path / "checkpoints" / "5").exists()
 
 
+def claim(folder, config):
+    """What a run leaves that saved its first step."""
+    workdir_lib.claim(workdir_lib.prepare(folder, config), config)
+    (folder / "checkpoints" / "1").mkdir(parents=True)
+
+
 def test_a_workdir_of_another_configuration_is_refused(config, cheap, tmp_path):
-    workdir_lib.prepare(tmp_path, config)
+    claim(tmp_path, config)
     with config.unlocked():
         config.optimizer.learning_rate = 0.5
         config.train.log_every = 7
@@ -220,13 +226,13 @@ def test_a_workdir_of_another_configuration_is_refused(config, cheap, tmp_path):
 
 
 def test_max_steps_may_change_unless_the_schedule_is_stretched_to_it(config, tmp_path):
-    workdir_lib.prepare(tmp_path / "epoch", config)
+    claim(tmp_path / "epoch", config)
     with config.unlocked():
         config.train.max_steps = 9
     workdir_lib.prepare(tmp_path / "epoch", config)
     with config.unlocked():
         config.optimizer.schedule = "step"
-    workdir_lib.prepare(tmp_path / "step", config)
+    claim(tmp_path / "step", config)
     with config.unlocked():
         config.train.max_steps = 10
     with pytest.raises(UsageError, match="config.train.max_steps: 9 there, 10 now"):
