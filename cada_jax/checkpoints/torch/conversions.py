@@ -51,7 +51,8 @@ def from_pytorch(flags: argparse.Namespace) -> None:
         _set_tokens(config, tokenizer, flags.vocab or tokenizer.path)
         leaves, report = _convert(flags, checkpoint, config)
         try:
-            export.save_model(target, unflatten_dict(leaves, sep="/"), config, tokenizer.path)
+            params = unflatten_dict(leaves, sep="/")
+            export.save_model(target, params, config, tokenizer.path, overwrite=flags.overwrite)
         except OSError as err:
             if isinstance(err, UsageError):
                 raise
