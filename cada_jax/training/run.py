@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import numpy as np
 from absl import logging
 from clu import metric_writers, parameter_overview
 from ml_collections import ConfigDict
@@ -18,6 +19,7 @@ from cada_jax.checkpoints.manager import Checkpoints
 from cada_jax.checkpoints.weights import load_initial
 from cada_jax.common.compilation_cache import enable_compilation_cache
 from cada_jax.common.console import Timers, say
+from cada_jax.common.errors import UsageError
 from cada_jax.config import validate
 from cada_jax.data.batches import steps_per_epoch
 from cada_jax.data.prepared_data import PREPARED, PreparedData
@@ -88,6 +90,7 @@ def _train(
         select, test = _selecting_splits(config, data)
         final = select if select and select.name == config.eval.split else None
         final = final or data.split(config, config.eval.split)
+    _check_persons(split)
     check_model_tokens(config, split.vocab_path)
     setup = make_setup(config, steps_per_epoch(split, config), devices)
     writer = metric_writers.create_default_writer(root, just_logging=jax.process_index() > 0)
@@ -116,6 +119,16 @@ def _train(
         writer.close()
     say(timers.summary())
     return results
+
+
+def _check_persons(split: Split) -> None:
+    """Raises UsageError if nobody in a training split is a negative of anybody else."""
+    if len(np.unique(split.image_pids)) < 2:
+        raise UsageError(
+            f"{split.dataset} {split.name} shows one person only (pid {split.image_pids[0]}), so "
+            "no pair has a negative: expected two persons or more. Check the ids of the annotation "
+            "file, and prepare the data again."
+        )
 
 
 def _selecting_splits(config: ConfigDict, data: PreparedData) -> tuple[Split | None, Split | None]:

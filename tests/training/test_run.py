@@ -267,6 +267,23 @@ def test_a_configuration_that_cannot_be_names_the_field(
         train(config, tmp_path, **cheap)
 
 
+def test_a_training_split_of_one_person_is_refused_before_anything_is_written(
+    config, data, cheap, tmp_path
+):
+    data.splits["train"].image_pids[:] = 7
+    with pytest.raises(UsageError, match=r"train shows one person only \(pid 7\)"):
+        train(config, tmp_path / "run", **cheap)
+    assert not (tmp_path / "run" / "config.json").exists()
+
+
+def test_a_missing_test_split_is_found_before_the_first_step(config, data, cheap, tmp_path):
+    del data.splits["test"]
+    steps = []
+    with pytest.raises(UsageError, match="no split 'test'"):
+        train(config, tmp_path / "run", **cheap | {"make_step": steps.append})
+    assert not steps and not (tmp_path / "run" / "config.json").exists()
+
+
 def test_batches_come_in_order_and_are_put_on_the_devices_ahead():
     mesh = jax.make_mesh((1, 1), ("data", "fsdp"), devices=jax.devices()[:1])
     read = []
