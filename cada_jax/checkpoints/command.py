@@ -16,11 +16,17 @@ import argparse
 import os
 import sys
 
-from cada_jax.common.errors import UsageError
+from cada_jax.common.command_line import DONE, run_command
+
+DAMAGED = 1
 
 
 def main(argv: list[str] | None = None) -> int:
     """Parses the flags and prints; returns the exit status."""
+    return run_command(lambda: _inspect(_parse(argv)))
+
+
+def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m cada_jax inspect",
         description=__doc__,
@@ -30,7 +36,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--verify", action="store_true", help="compare every array with its stored checksum"
     )
-    flags = parser.parse_args(argv)
+    return parser.parse_args(argv)
+
+
+def _inspect(flags: argparse.Namespace) -> int:
     # Whoever looks at a run must not take the accelerator that it runs on.
     os.environ["JAX_PLATFORMS"] = "cpu"
     from absl import logging
@@ -38,17 +47,13 @@ def main(argv: list[str] | None = None) -> int:
     from cada_jax.checkpoints import inspect, verify
 
     logging.set_verbosity(logging.ERROR)
-    try:
-        if not flags.verify:
-            print(inspect.describe(inspect.read(flags.path)))
-            return 0
-        findings = verify.verify(flags.path)
-    except UsageError as err:
-        print(f"error: {err}", file=sys.stderr)
-        return 2
+    if not flags.verify:
+        print(inspect.describe(inspect.read(flags.path)))
+        return DONE
+    findings = verify.verify(flags.path)
     for finding in findings:
         print(finding)
-    return 1 if any(finding.damage for finding in findings) else 0
+    return DAMAGED if any(finding.damage for finding in findings) else DONE
 
 
 if __name__ == "__main__":

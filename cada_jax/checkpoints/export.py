@@ -23,7 +23,7 @@ from cada_jax import config as config_lib
 from cada_jax.checkpoints import digests, stored
 from cada_jax.checkpoints.local_path import LocalPath, check_name
 from cada_jax.common import files, log_file
-from cada_jax.common.errors import MissingFileError, UsageError
+from cada_jax.common.errors import MissingFileError, NoRoomError, UsageError
 from cada_jax.common.pytrees import flat_arrays, to_host
 from cada_jax.text.vocabulary import VOCABULARY_FILE
 
@@ -141,10 +141,24 @@ def save_model(
     with target if writer else contextlib.nullcontext(files.partial_folder(path)) as partial:
         if writer:
             _write_texts(partial, host_params, config, vocab_path, card)
+        _write_arrays(partial / "params", path, host_params)
+    return path
+
+
+def _write_arrays(folder: pathlib.Path, path: pathlib.Path, host_params: Any) -> None:
+    try:
         with log_file.quiet_libraries(None):
             with ocp.StandardCheckpointer() as checkpointer:  # synchronises the processes itself
-                checkpointer.save(LocalPath(partial / "params"), host_params)
-    return path
+                checkpointer.save(LocalPath(folder), host_params)
+    except Exception as e:
+        reason = stored.no_room(e)
+        if reason is None:
+            raise
+        log = log_file.record(None, e)
+        raise NoRoomError(
+            f"{path} could not be written: {reason}. Nothing half-written is left. What the "
+            f"library said is in {log}. Make room there, then give the same command again."
+        ) from e
 
 
 def _write_texts(

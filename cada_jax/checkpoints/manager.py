@@ -26,14 +26,6 @@ from cada_jax.common import log_file
 from cada_jax.common.errors import NoRoomError, UsageError
 from cada_jax.distributed import processes
 
-# As the operating system words it, whatever library passes it on.
-NO_ROOM = (
-    "No space left on device",
-    "Disk quota exceeded",
-    "File too large",
-    "Read-only file system",
-)
-
 
 def _manager(folder: pathlib.Path, item: str, keep: int | None, read_only: bool):
     if not read_only:
@@ -103,7 +95,8 @@ class Checkpoints:
             self._quiet.close()
             if isinstance(e, UsageError) or not isinstance(e, Exception):
                 raise
-            raise stored.unreadable(f"{root}/checkpoints or {root}/best", e, root) from e
+            folder = root / ("checkpoints" if self._states is None else "best")
+            raise stored.unreadable(stored.unreadable_step(folder), e, root) from e
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -193,18 +186,18 @@ class Checkpoints:
         except UsageError:
             raise
         except Exception as e:
-            reason = next((words for words in NO_ROOM if words in str(e)), None)
+            reason = stored.no_room(e)
             if reason is None:
                 raise
             # By what is there: the manager also counts the one that was not finished.
             steps = [int(p.name) for p in self._root.glob("checkpoints/*") if p.name.isdigit()]
             kept = f"step {max(steps)}" if steps else "none"
             log = log_file.record(self._root, e)
-            said = f"\nWhat the library said: {log}" if log else ""
+            said = f" What the library said is in {log}." if log else ""
             raise NoRoomError(
                 f"{self._root}: a checkpoint could not be written: {reason}. Checkpoints saved "
-                f"before are kept (the newest: {kept}). Make room there, then the same command "
-                f"continues.{said}"
+                f"before are kept (the newest: {kept}).{said} Make room there, then the same "
+                "command continues."
             ) from e
 
     def close(self) -> None:

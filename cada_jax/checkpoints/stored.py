@@ -1,5 +1,6 @@
 """Reading what was saved: whole, of the right shapes, and with the values that were written."""
 
+import json
 import os
 import pathlib
 from typing import Any
@@ -16,6 +17,13 @@ REMEDY = (
     "again."
 )
 NAMED = 3  # damaged arrays that a message names
+# As the operating system words it, whatever library passes it on.
+NO_ROOM = (
+    "No space left on device",
+    "Disk quota exceeded",
+    "File too large",
+    "Read-only file system",
+)
 LONGEST = 200  # characters of a library's reason
 
 
@@ -25,7 +33,7 @@ def unreadable(
     log: pathlib.Path | None = None,
     remedy: str = REMEDY,
 ) -> UsageError:
-    """The error of what cannot be read, in three lines at most.
+    """The error of what cannot be read, in two lines.
 
     Args:
       location: the folder.
@@ -36,9 +44,9 @@ def unreadable(
     account = ""
     if isinstance(reason, BaseException):
         file = log_file.record(log, reason)
-        account = f"\nWhat the library said: {file}" if file else ""
+        account = f" What the library said is in {file}." if file else ""
         reason = shorten(reason)
-    return UsageError(f"{location} cannot be read: {reason}\nIt may be damaged. {remedy}{account}")
+    return UsageError(f"{location} cannot be read: {reason}\nIt may be damaged.{account} {remedy}")
 
 
 def shorten(error: BaseException) -> str:
@@ -48,6 +56,24 @@ def shorten(error: BaseException) -> str:
     if isinstance(error, KeyError | AttributeError | TypeError | IndexError):
         text = f"its metadata is not what was written ({type(error).__name__}: {text})"
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
+
+
+def no_room(error: BaseException) -> str | None:
+    """What the operating system says of a place without room, None if `error` is not that."""
+    seen = " ".join(str(e) for e in (error, error.__cause__, error.__context__))
+    return next((words for words in NO_ROOM if words in seen), None)
+
+
+def unreadable_step(folder: pathlib.Path) -> pathlib.Path:
+    """The first step below `folder` whose own metadata cannot be read, `folder` without one."""
+    for step in sorted(folder.glob("*")):
+        metadata = step / "_CHECKPOINT_METADATA"
+        try:
+            if metadata.exists() and not isinstance(json.loads(metadata.read_bytes()), dict):
+                return step
+        except (OSError, ValueError):
+            return step
+    return folder
 
 
 def changed(names: list[str]) -> str:
@@ -79,7 +105,8 @@ def _stored_tree(manager: ocp.CheckpointManager, step: int, item: str) -> Any:
     if not (folder / item).is_dir():
         raise unreadable(folder, f"the folder {item} in it is missing")
     try:
-        tree = manager.item_metadata(step)[item].tree
+        metadata = manager.item_metadata(step)[item]
+        tree = metadata.tree if metadata is not None else None
     except Exception as e:
         raise unreadable(folder, e, folder.parents[1]) from e
     # None stands for the empty nodes of an optimizer state, and for a tree that is not there.

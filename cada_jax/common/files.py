@@ -141,9 +141,9 @@ def whole_folder(
       UsageError: `path` may not be written.
     """
     path = pathlib.Path(path).expanduser().absolute()
-    if path.is_symlink():
-        path = path.resolve()  # what the link names is written; the link stays
     try:
+        if path.is_symlink() and path.is_dir():
+            path = path.resolve()  # what the link names is written; the link stays
         settle(path, is_ours)
         check_target(path, overwrite, is_ours, what)
         partial, old = partial_folder(path), _moved_aside(path)

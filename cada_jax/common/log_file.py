@@ -23,12 +23,26 @@ LOG_FILE = "log.txt"
 def record(folder: str | os.PathLike | None, error: BaseException) -> pathlib.Path | None:
     """Adds the traceback of `error` to FOLDER/log.txt.
 
+    What the library's threads and tasks still have to say of it, up to the end of the process, goes
+    there too: Python prints that when it clears up.
+
     Returns:
       The file: one of the system's temporary folder where there is no FOLDER or it cannot be
       written, None where that cannot be written either.
     """
-    text = "".join(traceback.format_exception(error))
-    return _append(folder and pathlib.Path(folder), text)
+    folder = folder and pathlib.Path(folder)
+    sys.unraisablehook = _into_file(folder)
+    tasks = logging.getLogger("asyncio")
+    tasks.handlers, tasks.propagate = [_ToFile(folder)], False
+    return _append(folder, "".join(traceback.format_exception(error)))
+
+
+def _into_file(folder: pathlib.Path | None):
+    def hook(args) -> None:
+        if args.exc_value is not None:
+            _append(folder, "".join(traceback.format_exception(args.exc_value)))
+
+    return hook
 
 
 def _append(folder: pathlib.Path | None, text: str) -> pathlib.Path | None:
@@ -47,6 +61,7 @@ class _ToFile(logging.Handler):
 
     def __init__(self, folder: pathlib.Path | None):
         super().__init__(logging.WARNING)
+        self.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
         self._folder = folder
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -62,7 +77,7 @@ class _Diversion:
         self._open = 0
         self._console: list[logging.Handler] = []
         self._handler: logging.Handler | None = None
-        self._hooks = None
+        self._hook = None
 
     def open(self, folder: pathlib.Path | None) -> None:
         with self._lock:
@@ -79,22 +94,15 @@ class _Diversion:
 
     def _start(self, folder: pathlib.Path | None) -> None:
         root, self._handler = logging.getLogger(), _ToFile(folder)
-        self._handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
         self._console = [handler for handler in root.handlers if _speaks(handler)]
         for handler in self._console:
             root.removeHandler(handler)
         root.addHandler(self._handler)
-        self._hooks = threading.excepthook, sys.unraisablehook
-
-        def into_file(args) -> None:
-            if args.exc_value is not None:
-                _append(folder, "".join(traceback.format_exception(args.exc_value)))
-
-        threading.excepthook = sys.unraisablehook = into_file
+        self._hook, threading.excepthook = threading.excepthook, _into_file(folder)
 
     def _stop(self) -> None:
         root = logging.getLogger()
-        threading.excepthook, sys.unraisablehook = self._hooks
+        threading.excepthook = self._hook
         root.removeHandler(self._handler)
         for handler in self._console:
             root.addHandler(handler)
