@@ -136,7 +136,7 @@ def find_trained(network: Network, root: pathlib.Path, vocab_path: pathlib.Path)
             "trained in (--mode=train), or --config.init_from naming an exported model."
         )
     params, report = load_initial(config, network.params, vocab_path)
-    if report.new:
+    if report.new and not report.new_is_neutral:
         raise UsageError(
             f"{config.init_from} is not the whole model, so it is not scored:\n{report}"
         )

@@ -11,6 +11,7 @@ import pytest
 from cada_jax.checkpoints import export, manager
 from cada_jax.common.errors import DivergedError, MissingFileError, StoppedError, UsageError
 from cada_jax.evaluation.run import evaluate
+from cada_jax.models import cada
 from cada_jax.retrieval.network import abstract_network
 from cada_jax.training import loop, train_step
 from cada_jax.training import workdir as workdir_lib
@@ -173,6 +174,27 @@ def test_scoring_alone_gives_what_the_end_of_training_gave(config, parts, tmp_pa
         config.init_from = str(tmp_path / "copy" / "model")
     named = evaluated(config, tmp_path / "new", parts)
     assert named["reranked"] == figures["reranked"] and named["selected_on"] == "init_from"
+
+
+def test_a_model_without_a_gate_is_scored_as_it_is(config, data, cheap, tmp_path):
+    plain = config.copy_and_resolve_references().unlock()
+    plain.atp.gate = "off"
+    model = cada.from_config(plain)
+    params = jax.jit(lambda key: cada.init_params(model, plain, key))(jax.random.key(0))
+    export.save_model(tmp_path / "plain", params, plain, data.vocab_path)
+    with config.unlocked():
+        config.init_from = str(tmp_path / "plain")
+    scored = []
+
+    def keep(network, split, **_):
+        scored.append(network.params)
+        return cheap_run.scripted(split, {"R1": 1.0})
+
+    evaluated(config, tmp_path / "new", cheap | {"score": keep})
+    gate = scored[0]["text_encoder"]["layers"]["gate"]
+    assert not np.any(gate["kernel"]) and not np.any(gate["bias"])  # the gate is exactly 1
+    del scored[0]["text_encoder"]["layers"]["gate"]
+    assert_same(jax.device_get(scored[0]), jax.device_get(params))
 
 
 def test_scoring_an_empty_workdir_says_what_is_missing(config, parts, tmp_path):
