@@ -17,6 +17,7 @@ from PIL import Image
 from cada_jax.checkpoints import export, inspect
 from cada_jax.common.console import Progress
 from cada_jax.common.errors import UsageError
+from cada_jax.config import upgraded
 from cada_jax.distributed.mesh import batch_divisor
 from cada_jax.retrieval import encode, ranking, search
 from cada_jax.retrieval import rerank as rerank_lib
@@ -220,7 +221,7 @@ def load_model(name: str | os.PathLike, devices: list | None = None) -> Retrieve
       UsageError: it cannot be read.
     """
     params, config, vocab_path = export.load_model(name)
-    config = config.copy_and_resolve_references()
+    config = upgraded(config).copy_and_resolve_references()
     # The devices that trained it are not these.
     config.mesh.update(data=-1, fsdp=1, tensor=1)
     network = abstract_network(config, devices).with_params(params)

@@ -14,7 +14,7 @@ import optax
 from ml_collections import ConfigDict
 from PIL import Image
 
-from cada_jax.common.console import Progress
+from cada_jax.common.console import StepProgress
 from cada_jax.data.batches import epoch_order
 from cada_jax.data.datasets.synthetic import people
 from cada_jax.data.datasets.synthetic.camera import visible
@@ -195,7 +195,7 @@ def train_task(task: Task, train: Split, labels: tuple[np.ndarray, np.ndarray], 
     params = task.init(keys)
     state = optimizer.init(params)
     step_fn = make_step(task, optimizer, keys[3])
-    progress, recent = Progress(0, steps, steps_per_epoch, batch), []
+    progress, recent = StepProgress(0, steps, steps_per_epoch, batch), []
     for step in range(steps):
         epoch, position = divmod(step, steps_per_epoch)
         chosen = epoch_order(train.num_captions, seed, epoch)[position * batch :][:batch]

@@ -12,7 +12,6 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from cada_jax.common.errors import UsageError
 from tools import arguments, config_file
 
 
@@ -85,28 +84,12 @@ def describe_step(config: ConfigDict) -> Step:
     Raises:
       UsageError: the mesh does not fit the batch, or the configuration cannot be.
     """
-    import jax
+    from cada_jax.training import train_step
+    from cada_jax.training.setup import make_setup
 
-    from cada_jax.common.pytrees import abstract_arrays
-    from cada_jax.distributed import mesh as mesh_lib
-    from cada_jax.models import cada
-    from cada_jax.training import optimizer, train_step
-
-    try:
-        mesh = mesh_lib.make_mesh(config.mesh)
-        for part in ("image", "text"):
-            heads = config.model[part].heads
-            mesh_lib.check_heads(mesh, heads, f"config.model.{part}.heads")
-        mesh_lib.check_batch(mesh, config.train.batch_size, "config.train.batch_size")
-        mesh_lib.check_accumulation(mesh, config.train.batch_size, config.train.accumulation)
-        model = cada.from_config(config)
-        tx = optimizer.make_optimizer(config, steps_per_epoch=100)
-    except ValueError as e:
-        raise UsageError(str(e)) from e
-    shapes = jax.eval_shape(lambda: train_step.init_state(model, tx, config, mesh))
-    state = abstract_arrays(shapes, train_step.state_shardings(mesh, shapes))
-    function = train_step.make_train_step(model, tx, config, mesh)
-    return Step(config, mesh, state, function)
+    setup = make_setup(config, steps_per_epoch=100)
+    state = train_step.abstract_state(setup)
+    return Step(config, setup.network.mesh, state, train_step.make_train_step(setup))
 
 
 def compile_step(step: Step) -> Step:

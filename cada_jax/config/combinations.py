@@ -18,7 +18,7 @@ def _refuse(values: dict[str, Any], name: str, allowed: str, step: str) -> NoRet
 
 
 def check_network(values: dict[str, Any]) -> None:
-    """Sizes that must divide each other, and the numbers of the special tokens."""
+    """Sizes that must divide or contain each other."""
     for side in ("image", "text"):
         width, heads = values[f"model.{side}.width"], values[f"model.{side}.heads"]
         if width % heads:
@@ -44,7 +44,6 @@ def check_network(values: dict[str, Any]) -> None:
             f"at least config.data.max_length, which is {length}",
             "Every token needs a position embedding",
         )
-    _check_tokens(values)
 
 
 def _check_patches(values: dict[str, Any]) -> None:
@@ -83,7 +82,8 @@ def _check_patches(values: dict[str, Any]) -> None:
         )
 
 
-def _check_tokens(values: dict[str, Any]) -> None:
+def check_tokens(values: dict[str, Any]) -> None:
+    """The ids of the special tokens: all different, all in the vocabulary."""
     size, seen = values["model.text.vocab_size"], {}
     for token in TOKENS:
         name = f"model.tokens.{token}"

@@ -15,7 +15,8 @@ from ml_collections import ConfigDict
 from cada_jax.common.errors import UsageError
 from cada_jax.config.fields import FIELDS
 from cada_jax.config.fields.field import CONTINUED, SCORED
-from cada_jax.config.json_file import CONFIG_FILE, read_config
+from cada_jax.config.json_file import CONFIG_FILE, flat, read_config
+from cada_jax.config.legacy import upgraded
 
 
 def _free(*changes: str) -> tuple[str, ...]:
@@ -41,6 +42,8 @@ def check_same_config(
 ) -> None:
     """Compares a configuration with the one that is written in a workdir.
 
+    A field that is newer than the workdir has its default there.
+
     Raises:
       MissingFileError: WORKDIR/config.json is not there.
       UsageError: it differs from `config` in a key that is not free; all of them are listed.
@@ -49,7 +52,7 @@ def check_same_config(
     if config.optimizer.schedule == "epoch":
         # Nothing else depends on where the run ends; the schedule "step" is stretched to it.
         free = (*free, "train.max_steps")
-    different = differing_keys(config, read_config(path), free)
+    different = differing_keys(config, upgraded(read_config(path)), free)
     if different:
         lines = "\n".join(
             f"  config.{key}: {json.dumps(theirs)} there, {json.dumps(ours)} now"
@@ -60,21 +63,6 @@ def check_same_config(
             "Continue with the values written there, or give this run a --workdir of its own. "
             f"These may change: {', '.join(f + '*' if f.endswith('.') else f for f in free)}."
         )
-
-
-def flat_values(config: ConfigDict) -> dict[str, Any]:
-    """The leaves of a configuration: dotted key -> value."""
-    return _flat(config.to_dict())
-
-
-def _flat(values: dict, prefix: str = "") -> dict[str, Any]:
-    flat = {}
-    for key, value in values.items():
-        if isinstance(value, dict):
-            flat.update(_flat(value, f"{prefix}{key}."))
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
 
 
 def differing_keys(
@@ -92,7 +80,7 @@ def differing_values(
     ours: str, theirs: str, free: tuple[str, ...] = ()
 ) -> dict[str, tuple[Any, Any]]:
     """As `differing_keys`, for two configurations given as JSON."""
-    ours, theirs = (_flat(json.loads(text)) for text in (ours, theirs))
+    ours, theirs = (flat(json.loads(text)) for text in (ours, theirs))
     different = {}
     for key in sorted({*ours, *theirs}):
         pair = ours.get(key, "absent"), theirs.get(key, "absent")

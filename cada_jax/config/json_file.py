@@ -43,3 +43,19 @@ def read_config(path: str | os.PathLike) -> ConfigDict:
     if not isinstance(values, dict):
         raise UsageError(f"{path}: expected a JSON object, got {type(values).__name__}.")
     return ConfigDict(with_tuples(values)).lock()
+
+
+def flat_values(config: ConfigDict) -> dict[str, Any]:
+    """The leaves of a configuration: dotted key -> value."""
+    return flat(config.to_dict())
+
+
+def flat(values: dict, prefix: str = "") -> dict[str, Any]:
+    """The leaves of nested dictionaries: dotted key -> value."""
+    leaves = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            leaves.update(flat(value, f"{prefix}{key}."))
+        else:
+            leaves[f"{prefix}{key}"] = value
+    return leaves

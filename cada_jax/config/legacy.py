@@ -4,8 +4,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from cada_jax.config.comparison import flat_values
 from cada_jax.config.fields import BY_NAME
+from cada_jax.config.json_file import flat_values
 from cada_jax.config.overrides import apply_overrides
 from cada_jax.config.schema import default_config
 

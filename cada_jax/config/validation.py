@@ -32,6 +32,7 @@ def validate(config: ConfigDict, *, training: bool = True) -> None:
     for field in FIELDS:
         _check(field, values[field.name])
     combinations.check_network(values)
+    combinations.check_tokens(values)
     combinations.check_data(values)
     if training:
         combinations.check_training(values)

@@ -94,14 +94,19 @@ def train_batches(
     decoded = _decoded(split, indices, config.data.image_size, share_size)
     for step, (chosen, image) in enumerate(decoded, start_step):
         everybody = batches_of(step // steps)[step % steps]
-        own = {
-            "image": image,
-            "token_ids": split.token_ids[chosen],
-            "phrase_ids": split.phrase_ids[chosen],
-            "attribute_mask": split.attribute_mask[chosen],
-            "pid": split.caption_pids[chosen],
-        }
-        yield padding.cut_batch(own, padding.batch_length(split.token_ids[everybody], config))
+        length = padding.batch_length(split.token_ids[everybody], config)
+        yield padding.cut_batch(_rows(split, chosen, image), length)
+
+
+def _rows(split: Split, chosen: np.ndarray, image: np.ndarray) -> dict[str, np.ndarray]:
+    """The rows of a training batch, of which `image` are decoded already."""
+    return {
+        "image": image,
+        "token_ids": split.token_ids[chosen],
+        "phrase_ids": split.phrase_ids[chosen],
+        "attribute_mask": split.attribute_mask[chosen],
+        "pid": split.caption_pids[chosen],
+    }
 
 
 def gallery_batches(
@@ -187,12 +192,14 @@ def _decoded(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yields (index [batch], uint8 images [batch,H,W,3]) for a dataset of (index, image number)."""
     hide_accelerators()
-    files = tf.constant(list(split.images))
     height, width = size
-    decoded = indices.map(
-        lambda index, image: (index, decode_image(tf.gather(files, image), height, width)),
-        num_parallel_calls=tf.data.AUTOTUNE,
-    )
+
+    def decode(index: tf.Tensor, image: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        # A file is handed over when it is wanted: a tensor of them would hold all a second time.
+        file = tf.numpy_function(lambda i: split.images[i], [image], tf.string, stateful=False)
+        return index, decode_image(tf.ensure_shape(file, ()), height, width)
+
+    decoded = indices.map(decode, num_parallel_calls=tf.data.AUTOTUNE)
     batches = decoded.batch(batch, drop_remainder=True).prefetch(PREFETCH)
     # A local name: a generator left open is closed when modules may be gone already.
     cannot_decode = tf.errors.InvalidArgumentError

@@ -66,7 +66,7 @@ def evaluate(
       UsageError: nothing is trained there, or what is there does not fit the configuration.
     """
     timers = Timers()
-    validate(config)
+    validate(config, training=False)
     root = pathlib.Path(workdir).expanduser().absolute()
     if (root / CONFIG_FILE).exists():
         check_same_config(root, config, FREE_KEYS_OF_EVAL)

@@ -53,9 +53,16 @@ def changed_file(tmp_path, **values):
 
 
 @pytest.mark.parametrize(
-    "old", [{"model__remat": False}, {"eval__save_queries": None}, {"mesh": None}]
+    "old",
+    [
+        {"model__remat": False},
+        {"eval__save_queries": None},
+        {"mesh": None},
+        {"atp__gate": None},  # newer than the run: it has its default there
+        {"atp__former": 1},
+    ],
 )
-def test_an_older_run_that_differs_in_free_keys_is_continued(tmp_path, old):
+def test_an_older_run_that_differs_in_free_or_new_fields_is_continued(tmp_path, old):
     config_lib.check_same_config(changed_file(tmp_path, **old), config_lib.default_config())
 
 
@@ -63,8 +70,7 @@ def test_an_older_run_that_differs_in_free_keys_is_continued(tmp_path, old):
     ("old", "line"),
     [
         ({"train__epochs": 3}, "config.train.epochs: 3 there, 30 now"),
-        ({"atp__gate": None}, 'config.atp.gate: "absent" there, "token" now'),
-        ({"atp__former": 1}, 'config.atp.former: 1 there, "absent" now'),
+        ({"atp__gate": "off"}, 'config.atp.gate: "off" there, "token" now'),
     ],
 )
 def test_another_configuration_is_refused_key_by_key(tmp_path, old, line):

@@ -19,8 +19,10 @@ from cada_jax.models.preprocess import normalize_pixels
 from cada_jax.retrieval import encode as encode_lib
 from cada_jax.retrieval import rerank as rerank_lib
 from cada_jax.retrieval import search
+from cada_jax.retrieval.network import Network
 from cada_jax.text import padding
-from cada_jax.training import optimizer, train_step
+from cada_jax.training import train_step
+from cada_jax.training.setup import make_setup
 from tools.bench import flops, work
 from tools.bench.side import forget_peak_memory, peak_memory, stopwatch
 from tools.config_file import load_config
@@ -69,6 +71,10 @@ class Ours:
             self._params = jax.block_until_ready(jax.jit(init)(jax.random.key(0)))
         return self._params
 
+    def network(self) -> Network:
+        """The network with these parameters on its device."""
+        return Network(self.config, self.mesh, self.model, self.params())
+
     def save_torch(self, path: str) -> None:
         """Writes the parameters under Hugging Face's names, for the other side to load."""
         leaves = {k: np.asarray(v) for k, v in flatten_dict(self.params(), sep="/").items()}
@@ -115,17 +121,17 @@ class Ours:
             if part == "vit":
                 first = normalize_pixels(first)
             method = {"vit": "encode_image", "text": "encode_text", "decoder": "decode"}[part]
-            return self.model.apply({"params": params}, first, *rest, method=method)
+            with mesh.traced_on(self.mesh):  # as the programs that are measured
+                return self.model.apply({"params": params}, first, *rest, method=method)
 
         return jax.jit(forward_pass), (params, *inputs)
 
     def _train_step(self) -> tuple[Any, tuple]:
         self._params = None
-        tx = optimizer.make_optimizer(self.config, 1000)
-        state = train_step.init_state(self.model, tx, self.config, self.mesh)
-        program = train_step.make_train_step(self.model, tx, self.config, self.mesh)
-        batch = self.train_batch()
-        return program, (state, batch_lib.to_global(self.mesh, batch), jax.random.key(0))
+        setup = make_setup(self.config, 1000, jax.devices()[:1])
+        state = train_step.init_state(setup)
+        batch = batch_lib.to_global(self.mesh, self.train_batch())
+        return train_step.make_train_step(setup), (state, batch, jax.random.key(0))
 
     def train_batch(self) -> dict:
         """The batch of the training step, cut to the length it needs."""
@@ -158,9 +164,9 @@ class Ours:
 
         config = load_config(name)
         split = split_lib.load_split(config, "train")
-        model, tx = from_config(config), optimizer.make_optimizer(config, 1000)
-        holder = [train_step.init_state(model, tx, config, self.mesh)]
-        step = train_step.make_train_step(model, tx, config, self.mesh)
+        setup = make_setup(config, 1000, jax.devices()[:1])
+        holder = [train_step.init_state(setup)]
+        step = train_step.make_train_step(setup)
 
         def batches():
             read = batches_lib.train_batches(split, config, 0)
@@ -193,11 +199,11 @@ class Ours:
 
         def embed(encode, name, rows):
             start = self.now()
-            made = encode(self.model, self.params(), batches(name, rows), len(rows), self.mesh)
+            made = encode(self.network(), batches(name, rows), len(rows))
             return made, self.now() - start
 
-        self.gallery, of_images = embed(encode_lib.embed_gallery, "image", images)
-        self.queries, of_texts = embed(encode_lib.embed_queries, "token_ids", self.token_ids)
+        self.gallery, of_images = embed(encode_lib.encode_gallery, "image", images)
+        self.queries, of_texts = embed(encode_lib.encode_queries, "token_ids", self.token_ids)
         return {"image": of_images, "token_ids": of_texts}
 
     def topk(self, k: int) -> float:
@@ -209,29 +215,18 @@ class Ours:
     def rerank(self, indices: np.ndarray, batch: int) -> tuple[float, np.ndarray]:
         """(seconds, match logits [Q,k]) of stage two over given images."""
         start = self.now()
-        logits = rerank_lib.rerank(
-            self.model,
-            self.params(),
-            self.token_ids,
-            self.gallery.tokens,
-            indices,
-            self.mesh,
-            batch,
-        )
+        logits = rerank_lib.match_pairs(self.network(), self._pairs(indices), batch)
+        logits = logits.reshape(indices.shape)
         return self.now() - start, logits
+
+    def _pairs(self, indices: np.ndarray) -> rerank_lib.Pairs:
+        """Every text with its own images."""
+        text = np.repeat(np.arange(len(indices)), indices.shape[1])
+        return rerank_lib.Pairs(self.token_ids, self.gallery.tokens, text, indices.reshape(-1))
 
     def rerank_flops(self, indices: np.ndarray, batch: int) -> int:
         """Operations of `rerank` as it is batched, rows that only fill a batch up included."""
-        text = np.repeat(np.arange(len(indices)), indices.shape[1])
-        planned = rerank_lib.plan_batches(
-            self.model,
-            padding.rounded_lengths(self.token_ids, self.config.model.tokens.pad, 1),
-            self.gallery.tokens,
-            text,
-            indices.reshape(-1),
-            self.mesh,
-            batch,
-        )
+        planned = rerank_lib.plan_batches(self.network(), self._pairs(indices), batch)
         return sum(
             flops.decode_packed(
                 self.config,

@@ -14,9 +14,11 @@ from cada_jax.checkpoints.torch.convert import from_torch
 from cada_jax.checkpoints.torch.sizes import infer_sizes
 from cada_jax.checkpoints.torch.to_torch import to_torch
 from cada_jax.common.errors import MissingFileError, UsageError
+from cada_jax.distributed.mesh import make_mesh
 from cada_jax.models.cada import from_config, init_params
 from cada_jax.models.position_embedding import patch_grid
 from cada_jax.models.preprocess import MEAN, STD
+from cada_jax.retrieval.network import Network
 
 FORMAT = "expected weights_tiny.npz and weights_tiny.json, and a_forward.npz ... f_world2.npz"
 
@@ -81,6 +83,11 @@ class Golden:
             ) from err
         self.model = build_model(self.config)
         self.params = self.convert(self.weights)
+
+    def network(self, config, devices: int = 1) -> Network:
+        """The weights in the network of a config, on the first `devices` devices."""
+        mesh = make_mesh(config.mesh, jax.devices()[:devices])
+        return Network(config, mesh, self.model, None).with_params(self.params)
 
     def has(self, case: str) -> bool:
         """Whether the folder has the numbers of `case`."""

@@ -77,6 +77,55 @@ def build_torch_network(kind: str, config, tensors):
     return network
 
 
+class _Outputs(dict):
+    """What was computed: (part, name) -> array."""
+
+    def listen(self, part: str, layers) -> list:
+        """Keeps what the layers of a part give from now on; returns hooks that end it."""
+
+        def keep(i):
+            def hook(module, inputs, output):
+                hidden = output[0] if isinstance(output, tuple) else output
+                self[part, f"layer {i}"] = hidden.numpy()
+
+            return hook
+
+        return [layer.register_forward_hook(keep(i)) for i, layer in enumerate(layers)]
+
+    def encode_images(self, network, pixels):
+        """Runs a network's image encoder and returns its tokens [B,S,Dv]."""
+        self.listen("image encoder", network.vision_model.encoder.layers)
+        tokens = network.vision_model(pixel_values=pixels).last_hidden_state
+        self["image encoder", "tokens"] = tokens.numpy()
+        return tokens
+
+
+def _matching(out: _Outputs, config, tensors, pixels, ids, mask):
+    """Both encoders and the association decoder; returns the image tokens."""
+    import torch
+
+    network = build_torch_network("BlipForImageTextRetrieval", config, tensors)
+    image_tokens = out.encode_images(network, pixels)
+    out["image encoder", "embedding"] = network.vision_proj(image_tokens[:, 0]).numpy()
+    hooks = out.listen("text encoder", network.text_encoder.encoder.layer)
+    text = network.text_encoder(input_ids=ids, attention_mask=mask)
+    out["text encoder", "embedding"] = network.text_proj(text.last_hidden_state[:, 0]).numpy()
+    for hook in hooks:
+        hook.remove()
+    out.listen("decoder", network.text_encoder.encoder.layer)
+    ids_enc = ids.clone()
+    ids_enc[:, 0] = config.model.tokens.enc
+    decoded = network.text_encoder(
+        input_ids=ids_enc,
+        attention_mask=mask,
+        encoder_hidden_states=image_tokens,
+        encoder_attention_mask=torch.ones(image_tokens.shape[:2], dtype=torch.long),
+    )
+    logits = network.itm_head(decoded.last_hidden_state[:, 0])
+    out["decoder", "match logits"] = logits.numpy()
+    return image_tokens
+
+
 def their_outputs(config, tensors, images, token_ids) -> dict[tuple[str, str], np.ndarray]:
     """Every output of the parts that a checkpoint has: (part, name) -> array.
 
@@ -88,58 +137,23 @@ def their_outputs(config, tensors, images, token_ids) -> dict[tuple[str, str], n
     """
     import torch
 
-    out: dict[tuple[str, str], np.ndarray] = {}
-
-    def listen(part, layers):
-        def keep(i):
-            def hook(module, inputs, output):
-                hidden = output[0] if isinstance(output, tuple) else output
-                out[part, f"layer {i}"] = hidden.numpy()
-
-            return hook
-
-        return [layer.register_forward_hook(keep(i)) for i, layer in enumerate(layers)]
-
+    out = _Outputs()
     dialect = dialect_of(tensors)
     parts = {(translate(n, dialect, "hf") or "").split(".")[0] for n in tensors}
     pixels = torch.from_numpy(np.ascontiguousarray(np.moveaxis(images, -1, 1)))
     ids = torch.from_numpy(token_ids.astype(np.int64))
     mask = (ids != config.model.tokens.pad).long()
+    image_tokens = None
     with torch.no_grad():
         if "text_encoder" in parts:
-            network = build_torch_network("BlipForImageTextRetrieval", config, tensors)
-            listen("image encoder", network.vision_model.encoder.layers)
-            image_tokens = network.vision_model(pixel_values=pixels).last_hidden_state
-            out["image encoder", "tokens"] = image_tokens.numpy()
-            out["image encoder", "embedding"] = network.vision_proj(image_tokens[:, 0]).numpy()
-            hooks = listen("text encoder", network.text_encoder.encoder.layer)
-            text = network.text_encoder(input_ids=ids, attention_mask=mask)
-            embedding = network.text_proj(text.last_hidden_state[:, 0])
-            out["text encoder", "embedding"] = embedding.numpy()
-            for hook in hooks:
-                hook.remove()
-            listen("decoder", network.text_encoder.encoder.layer)
-            ids_enc = ids.clone()
-            ids_enc[:, 0] = config.model.tokens.enc
-            everywhere = torch.ones(image_tokens.shape[:2], dtype=torch.long)
-            decoded = network.text_encoder(
-                input_ids=ids_enc,
-                attention_mask=mask,
-                encoder_hidden_states=image_tokens,
-                encoder_attention_mask=everywhere,
-            )
-            logits = network.itm_head(decoded.last_hidden_state[:, 0])
-            out["decoder", "match logits"] = logits.numpy()
-            del network
+            image_tokens = _matching(out, config, tensors, pixels, ids, mask)
         if "text_decoder" in parts:
             network = build_torch_network("BlipForConditionalGeneration", config, tensors)
-            if ("image encoder", "tokens") not in out:
-                listen("image encoder", network.vision_model.encoder.layers)
-                image_tokens = network.vision_model(pixel_values=pixels).last_hidden_state
-                out["image encoder", "tokens"] = image_tokens.numpy()
-            listen("attribute decoder", network.text_decoder.bert.encoder.layer)
+            if image_tokens is None:
+                image_tokens = out.encode_images(network, pixels)
+            out.listen("attribute decoder", network.text_decoder.bert.encoder.layer)
             logits = network.text_decoder(
                 input_ids=ids, attention_mask=mask, encoder_hidden_states=image_tokens
             ).logits
             out["attribute decoder", "logits"] = (logits * mask[..., None]).numpy()
-    return out
+    return dict(out)

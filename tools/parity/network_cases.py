@@ -8,12 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from cada_jax.distributed.batch import to_global
-from cada_jax.distributed.mesh import make_mesh
 from cada_jax.models.cada import from_config
 from cada_jax.models.position_embedding import resize_positions
-from cada_jax.objective import losses
-from cada_jax.objective.objective import association_losses, loss_terms
-from cada_jax.training.optimizer import make_optimizer, make_schedule
+from cada_jax.objective import losses, objective
+from cada_jax.objective.objective import loss_terms
+from cada_jax.training.setup import make_setup
 from cada_jax.training.train_step import TrainState, make_train_step
 from tools.parity.golden import Golden, before_normalising, channels_last
 from tools.parity.table import TOLERANCES, Table
@@ -188,13 +187,15 @@ def hard_negatives(golden: Golden, table: Table):
     case, arrays = "b_hardneg", golden.arrays("b_hardneg")
     batch = golden.batch(arrays, np.zeros(arrays["input_ids"].shape, bool))
     image_tokens = jnp.asarray(arrays["image_embeds"])
+    config = golden.config.copy_and_resolve_references()
+    config.loss.ara_weight = 0.0
 
     @jax.jit
     def associate(params, batch, image_tokens, features):
-        config, key = golden.config, jax.random.key(0)
-        return association_losses(
-            golden.model, params, config, batch, image_tokens, features, key, None
-        )
+        keys = objective.split_key(jax.random.key(0))
+        given = config, batch, image_tokens, features, keys
+        inputs = objective.row_inputs(*given, gather=False)
+        return objective.row_terms(golden.model, config, params, inputs, keys)
 
     for kind in sorted({name.split("/")[0] for name in arrays if "/" in name}):
         features = [jnp.asarray(arrays[f"{kind}/{side}_feat"]) for side in ("image", "text")]
@@ -234,12 +235,12 @@ def training(golden: Golden, table: Table):
     config.optimizer.min_learning_rate = recipe["min_lr"]
     config.optimizer.weight_decay = recipe["weight_decay"]
     config.train.epochs = recipe["max_epoch"]
-    tx = make_optimizer(config, steps_per_epoch)
-    mesh = make_mesh(config.mesh, jax.devices()[:1])
-    step = make_train_step(golden.model, tx, config, mesh)
+    setup = make_setup(config, steps_per_epoch, jax.devices()[:1])
+    tx, mesh = setup.tx, setup.network.mesh
+    step = make_train_step(setup)
     params = jax.tree.map(jnp.array, golden.params)
     state = TrainState(jnp.zeros((), jnp.int32), params, tx.init(params))
-    schedule, choose = make_schedule(config, steps_per_epoch), _negatives(golden)
+    schedule, choose = setup.schedule, _negatives(golden)
     for i in range(len(arrays["losses"])):
         step_arrays = {name: arrays[name][i] for name in ("images", "input_ids", "pids")}
         mask = golden.effective(arrays["mask_raw"][i], step_arrays["input_ids"])

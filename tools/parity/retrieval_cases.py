@@ -6,12 +6,12 @@ import jax
 import numpy as np
 
 from cada_jax.common.errors import MissingFileError
-from cada_jax.distributed.mesh import make_mesh
 from cada_jax.distributed.partitioning import data_sharding, replicated
 from cada_jax.objective.objective import loss_terms
-from cada_jax.retrieval.encode import embed_gallery, embed_queries
+from cada_jax.retrieval.encode import encode_gallery, encode_queries
 from cada_jax.retrieval.metrics import rank_metrics
-from cada_jax.retrieval.rerank import rerank
+from cada_jax.retrieval.network import Network
+from cada_jax.retrieval.rerank import Pairs, match_pairs
 from cada_jax.retrieval.search import Retrieved, global_topk
 from cada_jax.text.attribute_phrases import annotate
 from cada_jax.text.tokenizer import Tokenizer, clean_caption
@@ -25,7 +25,7 @@ TIES = "ties: the released sort is unstable; ours, and the reference shown, rank
 OFFSET = "the released -100 + similarity rounds nearby similarities together"
 
 
-def _embed(golden, arrays, mesh):
+def _embed(network: Network, arrays):
     """Gallery and queries through the public functions, in batches that do not divide evenly."""
 
     def batches(count, **columns):
@@ -37,39 +37,42 @@ def _embed(golden, arrays, mesh):
 
     images = before_normalising(channels_last(arrays["images"]))
     token_ids = arrays["input_ids"].astype(np.int32)
-    model, params = golden.model, golden.params
     gallery = batches(len(images), image=images, pid=arrays["img2pid"])
     queries = batches(len(token_ids), token_ids=token_ids, pid=arrays["txt2pid"])
     return (
-        embed_gallery(model, params, gallery, len(images), mesh),
-        embed_queries(model, params, queries, len(token_ids), mesh),
+        encode_gallery(network, gallery, len(images)),
+        encode_queries(network, queries, len(token_ids)),
     )
 
 
-def _retrieve(golden, queries, gallery, k, mesh):
-    indices, similarity = global_topk(queries.embeddings, gallery.embeddings, k, mesh)
-    model, params = golden.model, golden.params
-    logits = rerank(model, params, queries.token_ids, gallery.tokens, indices, mesh, batch=8)
-    return Retrieved(indices, similarity, logits)
+def _match_logits(network: Network, queries, gallery, indices):
+    """Match logits [Q,k] of every text with its own k images."""
+    texts = np.repeat(np.arange(len(indices)), indices.shape[1])
+    pairs = Pairs(queries.token_ids, gallery.tokens, texts, indices.reshape(-1))
+    return match_pairs(network, pairs, batch=8).reshape(indices.shape)
+
+
+def _retrieve(network: Network, queries, gallery, k):
+    found = global_topk(queries.embeddings, gallery.embeddings, k, network.mesh)
+    return Retrieved(*found, _match_logits(network, queries, gallery, found[0]))
 
 
 def evaluation(golden: Golden, table: Table):
     """Both retrieval stages: embeddings, the chosen images, re-rank scores, order and metrics."""
     case, arrays, extra = "d_eval", golden.arrays("d_eval"), golden.extra("d_eval")
-    mesh = make_mesh(golden.config.mesh, jax.devices()[:1])
-    gallery, queries = _embed(golden, arrays, mesh)
+    network = golden.network(golden.config)
+    gallery, queries = _embed(network, arrays)
     table.compare(case, "image_embeds", gallery.embeddings, arrays["image_embeds"])
     table.compare(case, "text_embeds", queries.embeddings, arrays["text_embeds"])
     table.compare(case, "image_feats", gallery.tokens, arrays["image_feats"])
     similarity = queries.embeddings @ gallery.embeddings.T
     table.compare(case, "sims", similarity, arrays["sims"])
     k = arrays["topk_idx"].shape[1]
-    found = _retrieve(golden, queries, gallery, k, mesh)
+    found = _retrieve(network, queries, gallery, k)
     table.compare(case, "topk_idx", found.indices, arrays["topk_idx"], "order")
     table.compare(case, "topk_sim", found.similarity, arrays["topk_sim"])
     # Scores of the reference's own top k, so that one swapped neighbour does not shift a row.
-    args = queries.token_ids, gallery.tokens, arrays["topk_idx"], mesh
-    logits = rerank(golden.model, golden.params, *args, batch=8)
+    logits = _match_logits(network, queries, gallery, arrays["topk_idx"])
     table.compare(case, "rerank_score", logits, arrays["rerank_score"])
     right = arrays["txt2pid"][:, None] == arrays["img2pid"][None]
     scores = {"itm": (found.indices, found.score), "glb": (None, None)}
@@ -189,7 +192,8 @@ def two_processes(golden: Golden, table: Table):
         return
     config = golden.config.copy_and_resolve_references()
     config.mesh.data, config.mesh.fsdp, config.mesh.tensor = 2, 1, 1
-    mesh = make_mesh(config.mesh, jax.devices()[:2])
+    network = golden.network(config, 2)
+    mesh = network.mesh
     mask = golden.effective(arrays["mask_raw"], arrays["input_ids"])
     batch = jax.device_put(golden.batch(arrays, mask), data_sharding(mesh))
     params = jax.device_put(golden.params, replicated(mesh))
@@ -220,7 +224,7 @@ def two_processes(golden: Golden, table: Table):
     note = f"the ARA difference in the total gradient: relative norm {relative:.1e}"
     table.differs(case, "gradient, all parameters", *flat, note)
     if "score_itm_w2" in arrays and golden.has("d_eval"):
-        _two_process_scores(golden, table, arrays, mesh)
+        _two_process_scores(golden, network, table, arrays)
 
 
 def _value_and_grad(golden, config, **weights):
@@ -238,12 +242,12 @@ def _grads(arrays):
     return {n.removeprefix("grad/"): x for n, x in arrays.items() if n.startswith("grad/")}
 
 
-def _two_process_scores(golden, table, arrays, mesh):
+def _two_process_scores(golden, network, table, arrays):
     """Evaluation on two devices: the order of the top k, and its scores without the offset."""
     reference = golden.arrays("d_eval")
     k = reference["topk_idx"].shape[1]
-    gallery, queries = _embed(golden, reference, mesh)
-    found = _retrieve(golden, queries, gallery, k, mesh)
+    gallery, queries = _embed(network, reference)
+    found = _retrieve(network, queries, gallery, k)
     wanted = arrays["score_itm_w2"]
     order = np.argsort(-found.score, axis=1, kind="stable")
     theirs = np.argsort(-wanted, axis=1, kind="stable")[:, :k]
