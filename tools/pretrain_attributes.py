@@ -14,9 +14,9 @@ import sys
 from collections.abc import Sequence
 
 from cada_jax.common.command_line import run_command
+from cada_jax.config import load_config
 from cada_jax.data.datasets.synthetic.people import VARIANTS
 from tools.arguments import Parser, folder_to_make, integer
-from tools.config_file import load_config
 
 
 def run(argv: Sequence[str] | None) -> int:

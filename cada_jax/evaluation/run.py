@@ -10,7 +10,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from cada_jax.checkpoints import inspect
+from cada_jax.checkpoints import inspect, run_folder
 from cada_jax.checkpoints.manager import Checkpoints
 from cada_jax.checkpoints.weights import load_initial
 from cada_jax.common.compilation_cache import enable_compilation_cache
@@ -68,6 +68,7 @@ def evaluate(
     timers = Timers()
     validate(config, training=False)
     root = pathlib.Path(workdir).expanduser().absolute()
+    run_folder.check_ours(root)
     if (root / CONFIG_FILE).exists():
         check_same_config(root, config, FREE_KEYS_OF_EVAL)
     processes.check_same_program(config)
@@ -84,10 +85,11 @@ def evaluate(
         selected = find_trained(abstract_network(config, devices), root, vocab_path)
     say(f"Scoring step {selected.step}, selected on {selected.selected_on}.")
     score = functools.partial(final_score, timers=timers, score=score)
-    if several:
-        found = _score_sets(config, sets, root, selected, score)
-    else:
-        found = score(selected, split, root)
+    with run_folder.writing_results(root):
+        if several:
+            found = _score_sets(config, sets, root, selected, score)
+        else:
+            found = score(selected, split, root)
     say(timers.summary())
     return found
 

@@ -7,13 +7,12 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from flax.traverse_util import flatten_dict, unflatten_dict
+from flax.traverse_util import unflatten_dict
 from ml_collections import ConfigDict
 
 from cada_jax import config as config_lib
 from cada_jax.checkpoints import export
 from cada_jax.checkpoints.torch import files
-from cada_jax.checkpoints.torch.config_file import default_config, load_config
 from cada_jax.checkpoints.torch.convert import Leaves, from_torch
 from cada_jax.checkpoints.torch.gate_cost import gate_cost
 from cada_jax.checkpoints.torch.names import missing_for_retrieval
@@ -22,6 +21,8 @@ from cada_jax.checkpoints.torch.sizes import OUR_KEY, infer_sizes, our_config, s
 from cada_jax.checkpoints.torch.targets import check_file_target, check_folder_target
 from cada_jax.checkpoints.torch.to_torch import to_torch
 from cada_jax.common.errors import UsageError
+from cada_jax.common.pytrees import flat_arrays
+from cada_jax.config import default_config, load_config
 from cada_jax.models.cada import from_config, init_params
 from cada_jax.models.position_embedding import patch_grid
 from cada_jax.text.tokenizer import Tokenizer, load_tokenizer
@@ -158,7 +159,7 @@ def _convert(
         raise UsageError(str(err)) from err
     key = jax.random.key(config.seed)
     shapes = jax.eval_shape(lambda key: init_params(model, config, key), key)
-    shapes = {path: leaf.shape for path, leaf in flatten_dict(shapes, sep="/").items()}
+    shapes = {path: leaf.shape for path, leaf in flat_arrays(shapes).items()}
     leaves, report = from_torch(
         checkpoint.tensors,
         shapes,
@@ -175,7 +176,7 @@ def _convert(
             "what is there, name the checkpoint itself in config.init_from"
         )
     if len(leaves) < len(shapes):
-        fresh = flatten_dict(jax.jit(lambda k: init_params(model, config, k))(key), sep="/")
+        fresh = flat_arrays(jax.jit(lambda k: init_params(model, config, k))(key))
         leaves |= {path: np.asarray(fresh[path]) for path in shapes if path not in leaves}
     return leaves, report
 
@@ -189,7 +190,7 @@ def to_pytorch(flags: argparse.Namespace) -> None:
     """
     target = check_file_target(flags.target, flags.source, flags.overwrite)
     params, config, vocab = export.load_model(flags.source)
-    leaves = flatten_dict(params, sep="/")
+    leaves = flat_arrays(params)
     extras = "drop_gate" if flags.drop_gate else "keep" if flags.keep_extras else "refuse"
     tensors = to_torch(leaves, extras)
     ours = {

@@ -9,7 +9,6 @@ import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from cada_jax.checkpoints import export
-from cada_jax.checkpoints.torch.config_file import load_config
 from tests.checkpoints.torch.support import WORDS, assert_equal, cut_vocabulary, gated_leaves, save
 
 
@@ -131,13 +130,13 @@ def test_a_captioning_model_alone_is_refused_and_serves_as_attribute_decoder(
 
 
 CONFIG_FILES = {
-    "gone": "no file gone.py",
-    "folder/gone.py": "there is no file folder/gone.py",
-    "broken.py": "gave no config .SyntaxError",
-    "empty.py": "gave no config .AttributeError",
-    "raises.py": "gave no config .ZeroDivisionError",
-    "number.py": "returned a int, expected a ConfigDict",
-    "./notes.txt": "is no Python file",
+    "gone": "there is no such file, here or in configs/",
+    "folder/gone.py": "folder/gone.py: there is no such file",
+    "broken.py": "broken.py, line 1: SyntaxError",
+    "empty.py": "has no function get_config",
+    "raises.py": "raises.py, line 2: ZeroDivisionError",
+    "number.py": "returned 3; expected an ml_collections.ConfigDict",
+    "./notes.txt": "has no function get_config",
 }
 
 
@@ -158,19 +157,6 @@ def test_a_config_file_that_gives_none_is_named(
     monkeypatch.chdir(tmp_path)
     assert convert(flags_of(path, tmp_path, name, vocab)) == 2
     assert re.search(CONFIG_FILES[name], capsys.readouterr().err)
-
-
-def test_a_config_is_found_by_name_in_the_working_folder(monkeypatch, tmp_path):
-    (tmp_path / "configs").mkdir()
-    (tmp_path / "configs" / "mine.py").write_text(
-        "from ml_collections import ConfigDict\n\n"
-        "def get_config(variant='plain'):\n    return ConfigDict({'variant': variant})\n"
-    )
-    monkeypatch.chdir(tmp_path)
-    assert load_config("mine").variant == "plain"
-    assert load_config("mine:big").variant == "big"
-    assert load_config("configs/mine.py:big").variant == "big"
-    assert load_config("rstp:large").model.image.width == 1024  # beside the package
 
 
 STORED = {
