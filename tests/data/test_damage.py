@@ -204,9 +204,7 @@ def test_a_split_that_is_needed_hours_later_is_checked_without_loading_it(folder
         split_lib.check_split(config_of(folder), name)
     flip(shard(folder, "val"), 0.5)
     split_lib.check_split(config_of(folder), "test")
-    with pytest.raises(
-        UsageError, match=r"cuhk-val\.tfrecord.*Remove that .*cada_jax prepare"
-    ):
+    with pytest.raises(UsageError, match=r"cuhk-val\.tfrecord.*Remove that .*cada_jax prepare"):
         split_lib.check_split(config_of(folder), "val")
     with pytest.raises(UsageError, match="no split 'dev'"):
         split_lib.check_split(config_of(folder), "dev")

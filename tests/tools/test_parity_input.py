@@ -194,7 +194,7 @@ def test_unreadable_pictures_are_named(tmp_path):
     whole = (tmp_path / "a.png").read_bytes()
     for content in (b"", b"words", whole[:30], whole[:-30], whole[:20] + b"\xff" * 40):
         (tmp_path / "b.png").write_bytes(content)
-        with pytest.raises(UsageError, match="b.png is no readable image"):
+        with pytest.raises(UsageError, match="b.png cannot be decoded"):
             hub_inputs.read_images(tmp_path, (8, 8))
     with pytest.raises(MissingFileError, match="is no folder"):
         hub_inputs.read_images(tmp_path / "a.png", (8, 8))
