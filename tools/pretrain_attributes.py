@@ -34,6 +34,7 @@ def run(argv: Sequence[str] | None) -> int:
 
     config = load_config("synthetic:scratch")
     config.data.variant = flags.variant
+    export.check_model_target(flags.out)  # before minutes of training
     enable_compilation_cache()
     params, scores, vocab_path = pretrain(config, flags.variant, flags.steps)
     card = {"what": "encoders that name attributes; decoders are random", "accuracy_on_val": scores}

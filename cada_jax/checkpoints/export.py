@@ -31,7 +31,7 @@ PRETRAINED = pathlib.Path(__file__).parent / "pretrained"
 CARD_FILE = "card.json"
 MARK_FILE = "cada_jax.json"
 NEEDED = (config_lib.CONFIG_FILE, VOCABULARY_FILE, "params")
-WHAT = "an exported model"
+WHAT = "a model folder"
 # What Orbax writes into params/, by this and by older releases.
 ORBAX_FILES = {
     "_CHECKPOINT_METADATA",
@@ -55,7 +55,6 @@ def is_exported(path: pathlib.Path) -> bool:
     if not path.is_dir() or not (path / "params").is_dir():
         return False
     names = {p.name for p in path.iterdir()}
-    # The last two are there while `files.whole_folder` renames it, and of a file manager.
     known = {*NEEDED, CARD_FILE, MARK_FILE, files.BEING_WRITTEN}
     inside = {p.name for p in (path / "params").iterdir()}
     foreign = {n for n in inside - ORBAX_FILES if not n.startswith("ocdbt.process_")}
@@ -97,7 +96,7 @@ def resolve_model(name: str | os.PathLike) -> pathlib.Path:
     try:
         lacking = [file for file in NEEDED if not (path / file).exists()]
     except OSError as e:
-        raise MissingFileError(f"{name}: expected {WHAT}, but {e.strerror}.") from e
+        raise MissingFileError(f"{name}: expected an exported model, but {e.strerror}.") from e
     if lacking:
         raise MissingFileError(
             f"{name}: expected the folder of an exported model with {', '.join(NEEDED)}, but "

@@ -56,7 +56,7 @@ def check_target(
       path: the file or folder to write.
       overwrite: whether what this program wrote there before may be replaced.
       is_ours: tells whether this program wrote everything that lies at a path.
-      what: what is to be written, for the message: "an exported model".
+      what: what is to be written, for the message: "a model folder".
     """
     path = pathlib.Path(path).expanduser()
     try:
@@ -66,20 +66,23 @@ def check_target(
             if not any(path.iterdir()):
                 return
             found = f"a folder with {contents(path)}"
+        elif path.is_file():
+            found = f"a file of {path.stat().st_size} bytes"
         else:
-            found = "a file" if path.is_file() else "something that is neither file nor folder"
+            found = "a link to nothing" if path.is_symlink() else "no ordinary file"
         ours = is_ours(path)
     except OSError as e:
-        raise UsageError(f"{path}: expected a place for {what}, but {e.strerror}: {path}.") from e
+        raise UsageError(f"{path}: expected a place for {what}, but {e.strerror}.") from e
     if not ours:
         raise UsageError(
-            f"{path}: expected a new or empty place for {what}, but there is {found}, and not all "
-            "of it was written by this program. It is left as it is; choose another path."
+            f"{path} exists and is not {what} that this program wrote, with nothing else in it: "
+            f"{found}. Nothing was touched, and --overwrite would not replace it: choose another "
+            "path."
         )
     if not overwrite:
         raise UsageError(
-            f"{path}: expected a new or empty place for {what}, but one is there already. It is "
-            "left as it is; choose another path, or add --overwrite to replace it."
+            f"{path} exists ({what}). Nothing was touched: choose another path; --overwrite "
+            "replaces it."
         )
 
 

@@ -80,7 +80,7 @@ DAMAGE = {  # what is done to the folder -> the file, or what else the message n
     "a JSON list": (lambda d: (d / f"{WEIGHTS}.json").write_text("[]"), "holds a list"),
     "JSON truncated": (lambda d: truncate(d / f"{WEIGHTS}.json"), "no readable JSON"),
     "no heads": (edit_json(lambda c: c["extra"]["tiny"].pop("heads")), "extra/.../heads"),
-    "7 heads": (edit_json(lambda c: c["extra"]["tiny"].update(heads=7)), "heads = 7"),
+    "7 heads": (edit_json(lambda c: c["extra"]["tiny"].update(heads=7)), "heads is 7"),
     "0 heads": (edit_json(lambda c: c["extra"]["tiny"].update(heads=0)), "describe no model"),
     "extra is a list": (edit_json(lambda c: c.update(extra=[1])), "no JSON object"),
 }
