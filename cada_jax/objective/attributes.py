@@ -4,23 +4,32 @@ Source: CADA (IEEE TMM 2024), section on ARA.
 """
 
 import functools
+from typing import Any
 
-import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
+from cada_jax.common.shapes import AnyArray, Array, Bool, Float, Float32, Int, PRNGKeyArray
+from cada_jax.models.cada import CADA
 from cada_jax.objective import losses
 from cada_jax.objective.phrase_masking import draw_mask
 
 
-def mask_of(config: ConfigDict, batch: dict, key: jax.Array) -> jax.Array:
+def mask_of(config: ConfigDict, batch: dict, key: PRNGKeyArray) -> Bool[Array, "B T"]:
     """The tokens that ARA masks in this step, bool [B,T]."""
     c = config.ara
     phrases = batch["phrase_ids"], batch["attribute_mask"]
     return draw_mask(key, c.masking, *phrases, c.phrase_rate, c.token_rate)
 
 
-def attribute_terms(model, params, token_ids, masked, image_tokens, rngs) -> dict:
+def attribute_terms(
+    model: CADA,
+    params: Any,
+    token_ids: Int[AnyArray, "B T"],
+    masked: Bool[AnyArray, "B T"],
+    image_tokens: Float[AnyArray, "B S Dv"],
+    rngs: dict[str, PRNGKeyArray] | None,
+) -> dict[str, Float32[Array, ""]]:
     """Predicts the masked attribute phrases of captions from their images.
 
     Args:
