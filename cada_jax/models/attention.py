@@ -1,6 +1,7 @@
 """Multi-head attention: the plain form, and the fused kernel where there is one."""
 
 import math
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -33,7 +34,7 @@ def can_fuse(
     dtype: DTypeLike,
     dropping: bool,
     sowing: bool,
-    bias: Float[Array, "#M #N #T #S"] | None,
+    bias: Float[AnyArray, "#M #N #T #S"] | None,
     tokens: int,
 ) -> bool:
     """Whether cuDNN's fused (flash) attention computes what `Attention` was asked for.
@@ -165,7 +166,7 @@ class Attention(nn.Module):
     def _fused(self, q, k, v, bias):
         """The kernel of cuDNN, which keeps neither products nor weights: [M, T, D]."""
         batch, tokens, seen = q.shape[0], q.shape[1], k.shape[1]
-        lengths = {}
+        lengths: dict[str, Any] = {}
         if bias is not None:
             bias = jnp.broadcast_to(bias, (batch, 1, tokens, seen)).astype(self.dtype)
         elif tokens % 2 or seen % 2:
@@ -195,7 +196,7 @@ class Attention(nn.Module):
             scores = scores + bias
         if dropping or sowing:
             weights = nn.softmax(scores, axis=-1)
-            if sowing:
+            if sowing and self.sow_as:
                 self.sow("intermediates", self.sow_as, weights)
             drop = nn.Dropout(self.dropout, deterministic=not dropping)
             mixed = jnp.matmul(drop(weights.astype(self.dtype)), v)

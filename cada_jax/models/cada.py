@@ -80,7 +80,8 @@ class CADA(nn.Module):
         self, images: Float32[AnyArray, "B H W 3"], *, deterministic: bool = True
     ) -> Float[Array, "B S Dv"]:
         """Normalised images float32 [B,H,W,3] -> image tokens [B,S,Dv], [CLS] first."""
-        return self.image_encoder(images.astype(jnp.dtype(self.config.dtype)), deterministic)
+        pixels = jnp.asarray(images, jnp.dtype(self.config.dtype))
+        return self.image_encoder(pixels, deterministic)
 
     def encode_text(
         self, token_ids: Int[AnyArray, "M T"], *, deterministic: bool = True
@@ -214,9 +215,23 @@ class CADA(nn.Module):
         return self.attribute_decoder.predict(decoded)
 
 
+def apply(model: CADA, params: Any, method: str, *inputs, **options) -> Any:
+    """`model.METHOD(*inputs)` with these parameters.
+
+    Args:
+      model: the CADA module.
+      params: its parameters.
+      method: name of one of the module's methods.
+      *inputs: of the method.
+      **options: `deterministic` where the method takes it; of Flax's `Module.apply`: `rngs`,
+        `mutable`.
+    """
+    return model.apply({"params": params}, *inputs, method=method, **options)
+
+
 def init_params(model: CADA, config: ConfigDict, key: PRNGKeyArray) -> dict[str, Any]:
     """Random float32 parameters; pure, so `jax.eval_shape` gives their shapes alone."""
     height, width = config.model.image.size
     images = jnp.zeros((1, height, width, 3), jnp.float32)
     token_ids = jnp.ones((1, config.data.max_length), jnp.int32)
-    return model.init(key, images, token_ids)["params"]
+    return dict(model.init(key, images, token_ids)["params"])

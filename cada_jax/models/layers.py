@@ -77,7 +77,7 @@ def gelu(x: Float[Array, "*axes"]) -> Float[Array, "*axes"]:
 
 def l2_normalize(x: Float[AnyArray, "*rows E"]) -> Float32[Array, "*rows E"]:
     """Scales float [..., E] to length 1 along E, in float32; a zero row stays zero."""
-    x = x.astype(jnp.float32)
+    x = jnp.asarray(x, jnp.float32)
     squares = jnp.sum(jnp.square(x), axis=-1, keepdims=True)
     # The bound goes inside the root, whose gradient at 0 would be infinite and give NaN.
     return x / jnp.sqrt(jnp.maximum(squares, 1e-24))
@@ -147,7 +147,7 @@ class DropPath(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[AnyArray, "B T D"], rate: Float[AnyArray, ""] | float
+        self, x: Float[AnyArray, "B T D"], rate: Float[Array, ""]
     ) -> Float[Array, "B T D"]:
         """Drops rows of x [B, T, D] with probability `rate`, scales the others by 1 / (1 - rate).
 

@@ -17,7 +17,7 @@ STD = np.array([0.26862954, 0.26130258, 0.27577711], np.float32)
 ERASE_TRIES = 10  # rectangles drawn before giving up, as torchvision's RandomErasing
 
 
-def normalize_pixels(images: UInt8[AnyArray, "B H W 3"]) -> Float32[Array, "B H W 3"]:
+def normalize_pixels(images: UInt8[AnyArray, "B H W 3"]) -> Float32[AnyArray, "B H W 3"]:
     """Maps uint8 [B,H,W,3] in [0,255] to float32 with the statistics above."""
     scaled = images.astype(jnp.float32) / 255.0
     return (scaled - MEAN[None, None, None]) / STD[None, None, None]

@@ -11,7 +11,7 @@ import numpy as np
 from einops import rearrange
 from jax.typing import DTypeLike
 
-from cada_jax.common.shapes import AnyArray, Array, Float, Float32
+from cada_jax.common.shapes import Array, Float, Float32
 from cada_jax.models.attention import Attention
 from cada_jax.models.layers import MLP, DropPath, flat_dot_general, gelu, layer_norm, rematerialized
 
@@ -55,7 +55,7 @@ class PatchEmbed(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, images: Float[AnyArray, "B H W C"]) -> Float[Array, "B N D"]:
+    def __call__(self, images: Float[Array, "B H W C"]) -> Float[Array, "B N D"]:
         """Maps float [B,H,W,C] to float [B,(H/ph)*(W/pw),D]."""
         ph, pw = self.patch
         kernel = self.param(
@@ -83,7 +83,7 @@ class ConvStem(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, images: Float[AnyArray, "B H W 3"]) -> Float[Array, "B H//4 W//4 C"]:
+    def __call__(self, images: Float[Array, "B H W 3"]) -> Float[Array, "B H//4 W//4 C"]:
         """Maps float [B,H,W,3] to float [B,H/4,W/4,features[-1]]."""
         x = images
         for i, features in enumerate(self.features):
@@ -100,7 +100,7 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[AnyArray, "B T D"], drop_rate: Float32[AnyArray, ""], deterministic: bool
+        self, x: Float[Array, "B T D"], drop_rate: Float32[Array, ""], deterministic: bool
     ) -> tuple[Float[Array, "B T D"], None]:
         """Returns (float [B,T,D], None), the pair `nn.scan` expects; drop_rate: scalar."""
 
@@ -134,7 +134,7 @@ class ImageEncoder(nn.Module):
 
     @nn.compact
     def __call__(
-        self, images: Float[AnyArray, "B H W 3"], deterministic: bool = True
+        self, images: Float[Array, "B H W 3"], deterministic: bool = True
     ) -> Float[Array, "B S D"]:
         """Encodes float [B,H,W,3] to float [B,1+N,D], N patches in row-major order.
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from cada_jax.common.shapes import AnyArray, Array, Float, Float32, Int, Int32, PRNGKeyArray
-from cada_jax.models.cada import CADA
+from cada_jax.models.cada import CADA, apply
 from cada_jax.objective import losses
 
 
@@ -70,7 +70,7 @@ def match_terms(
     texts: Int[AnyArray, "M T"],
     weights: Float32[AnyArray, "M"],
     images: Float[AnyArray, "_ S Dv"],
-    image_index: Int[AnyArray, "M"] | Int[AnyArray, "B 3"],
+    image_index: Int[AnyArray, "M"] | Int[AnyArray, "B 3"] | None,
     rngs: dict[str, PRNGKeyArray] | None,
 ) -> dict[str, Float32[Array, ""]]:
     """Match and group losses of decoded pairs; the first of every three is a match.
@@ -87,14 +87,11 @@ def match_terms(
     Returns:
       dict of float32 scalars: match, group, match_accuracy.
     """
-    variables = {"params": params}
     inputs = texts, images, image_index
-    decoded = model.apply(
-        variables, *inputs, deterministic=rngs is None, rngs=rngs, method="decode"
-    )
+    decoded = apply(model, params, "decode", *inputs, deterministic=rngs is None, rngs=rngs)
     is_match = (jnp.arange(len(texts)) % 3 == 0).astype(jnp.int32)
-    logits = model.apply(variables, decoded, method="match")
-    group_logits, group_weight = model.apply(variables, decoded, texts, method="match_groups")
+    logits = apply(model, params, "match", decoded)
+    group_logits, group_weight = apply(model, params, "match_groups", decoded, texts)
     correct = (jnp.argmax(logits, axis=-1) == is_match).astype(jnp.float32)
     return {
         "match": losses.match_loss(logits, is_match, weights),
@@ -113,6 +110,5 @@ def match_denominators(
     Which groups count depends on the texts alone.
     """
     undecoded = jnp.zeros((*texts.shape, model.config.text.width), jnp.float32)
-    variables = {"params": jax.lax.stop_gradient(params)}
-    _, of_group = model.apply(variables, undecoded, texts, method="match_groups")
+    _, of_group = apply(model, jax.lax.stop_gradient(params), "match_groups", undecoded, texts)
     return {"match": jnp.sum(weights), "group": jnp.sum(of_group * weights[:, None])}

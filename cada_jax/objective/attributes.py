@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from cada_jax.common.shapes import AnyArray, Array, Bool, Float, Float32, Int, PRNGKeyArray
-from cada_jax.models.cada import CADA
+from cada_jax.models.cada import CADA, apply
 from cada_jax.objective import losses
 from cada_jax.objective.phrase_masking import draw_mask
 
@@ -45,14 +45,8 @@ def attribute_terms(
     """
     tokens = model.config.tokens
     inputs = jnp.where(masked, tokens.mask, token_ids), token_ids != tokens.pad, image_tokens
-    decoded = model.apply(
-        {"params": params},
-        *inputs,
-        deterministic=rngs is None,
-        rngs=rngs,
-        method="decode_masked",
-    )
-    predict = functools.partial(model.apply, {"params": params}, method="masked_logits")
+    decoded = apply(model, params, "decode_masked", *inputs, deterministic=rngs is None, rngs=rngs)
+    predict = functools.partial(apply, model, params, "masked_logits")
     loss, accuracy = losses.masked_word_loss(predict, decoded, token_ids, masked)
     return {
         "ara": loss,

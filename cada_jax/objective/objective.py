@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 from cada_jax.common.shapes import AnyArray, Array, Bool, Float, Float32, Int, Int32, PRNGKeyArray
 from cada_jax.distributed.batch import constrain_rows, gather_rows
 from cada_jax.distributed.mesh import is_sharded
-from cada_jax.models.cada import CADA
+from cada_jax.models.cada import CADA, apply
 from cada_jax.objective import association, attributes, losses
 
 # Field of config.loss -> the terms that it weighs. A term that is absent counts nothing.
@@ -71,18 +71,16 @@ def encode_pairs(
 ) -> tuple[Float[Array, "B S Dv"], Float32[Array, "B E"], Float32[Array, "B E"]]:
     """Image tokens [B,S,Dv], and un-normalised image and text embeddings float32 [B,E]."""
 
-    def apply(method, inputs, key):
+    def encode(method, inputs, key):
         rngs = dropout_rngs(config, key)
-        return model.apply(
-            {"params": params}, inputs, deterministic=rngs is None, rngs=rngs, method=method
-        )
+        return apply(model, params, method, inputs, deterministic=rngs is None, rngs=rngs)
 
-    image_tokens = apply("encode_image", images, keys.image)
-    text_tokens = apply("encode_text", token_ids, keys.text)
+    image_tokens = encode("encode_image", images, keys.image)
+    text_tokens = encode("encode_text", token_ids, keys.text)
     return (
         image_tokens,
-        model.apply({"params": params}, image_tokens, method="project_image"),
-        model.apply({"params": params}, text_tokens, method="project_text"),
+        apply(model, params, "project_image", image_tokens),
+        apply(model, params, "project_text", text_tokens),
     )
 
 
@@ -168,7 +166,7 @@ def row_terms(
     `row_denominators`.
     """
     terms = {}
-    if inputs.texts is not None:
+    if inputs.texts is not None and inputs.text_weights is not None:
         images = inputs.image_tokens, inputs.image_index
         if inputs.negative_tokens is not None:
             images = association.images_to_match(inputs.image_tokens, inputs.negative_tokens)
@@ -176,7 +174,7 @@ def row_terms(
         terms |= association.match_terms(
             model, params, inputs.texts, inputs.text_weights, *images, rngs
         )
-    if inputs.masked is not None:
+    if inputs.masked is not None and inputs.token_ids is not None:
         rngs = dropout_rngs(config, keys.predict)
         given = inputs.token_ids, inputs.masked, inputs.image_tokens
         terms |= attributes.attribute_terms(model, params, *given, rngs)
@@ -189,7 +187,7 @@ def row_denominators(model: CADA, params: Any, inputs: RowInputs) -> dict[str, F
     The mean of a term over the whole batch is the mean over its parts, weighed by these.
     """
     counts = {}
-    if inputs.texts is not None:
+    if inputs.texts is not None and inputs.text_weights is not None:
         counts |= association.match_denominators(model, params, inputs.texts, inputs.text_weights)
         counts["match_accuracy"] = counts["match"]
     if inputs.masked is not None:

@@ -59,11 +59,12 @@ def associations(
       token_ids: int32 [B,L], row i describes image i.
     """
     state = network.run(_intermediates, images, token_ids)
-    kept = {"cross_attention": None, "gate": None}
+    kept = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(state):
         names = [getattr(key, "key", None) for key in path]
-        kept.update({name: np.asarray(leaf) for name in kept if name == _sown_name(names)})
-    gates = kept["gate"]
+        if (name := _sown_name(names)) in ("cross_attention", "gate"):
+            kept[name] = np.asarray(leaf)
+    gates = kept.get("gate")
     return Associations(kept["cross_attention"], None if gates is None else gates[..., 0])
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from cada_jax.common.shapes import AnyArray, Array, Float, Float32, Int, Int32, UInt8
 from cada_jax.distributed.batch import put_process_rows, rows_to_host
-from cada_jax.models.cada import CADA
+from cada_jax.models.cada import CADA, apply
 from cada_jax.models.layers import l2_normalize
 from cada_jax.models.preprocess import normalize_pixels
 from cada_jax.retrieval.gallery import Gallery
@@ -52,7 +52,8 @@ def encode_gallery(network: Network, batches: Iterable[dict], size: int) -> Gall
         rows = put_process_rows(batch, network.mesh)
         return *network.run(_encode_images, rows["image"]), rows["pid"], rows["valid"]
 
-    return Gallery(*_collect(_valid_rows(batches, launch), size, "gallery"))
+    embeddings, tokens, pids = _collect(_valid_rows(batches, launch), size, "gallery")
+    return Gallery(embeddings, tokens, pids)
 
 
 def encode_queries(network: Network, batches: Iterable[dict], size: int) -> Queries:
@@ -76,19 +77,18 @@ def encode_queries(network: Network, batches: Iterable[dict], size: int) -> Quer
 
 @functools.partial(jax.jit, static_argnames="model")
 def _encode_images(
-    model: CADA, params: Any, images: UInt8[AnyArray, "b H W 3"]
+    model: CADA, params: Any, images: UInt8[Array, "b H W 3"]
 ) -> tuple[Float32[Array, "b E"], Float[Array, "b S Dv"]]:
-    apply = functools.partial(model.apply, {"params": params})
-    tokens = apply(normalize_pixels(images), method="encode_image")
-    return l2_normalize(apply(tokens, method="project_image")), tokens
+    tokens = apply(model, params, "encode_image", normalize_pixels(images))
+    return l2_normalize(apply(model, params, "project_image", tokens)), tokens
 
 
 @functools.partial(jax.jit, static_argnames="model")
 def _encode_texts(
-    model: CADA, params: Any, token_ids: Int[AnyArray, "b L"]
+    model: CADA, params: Any, token_ids: Int[Array, "b L"]
 ) -> tuple[Float32[Array, "b E"]]:
-    apply = functools.partial(model.apply, {"params": params})
-    return (l2_normalize(apply(apply(token_ids, method="encode_text"), method="project_text")),)
+    tokens = apply(model, params, "encode_text", token_ids)
+    return (l2_normalize(apply(model, params, "project_text", tokens)),)
 
 
 def pipelined(items: Iterable, launch: Callable) -> Iterator[tuple[Any, tuple]]:

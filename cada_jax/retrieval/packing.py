@@ -150,7 +150,7 @@ class _Choice:
 
     def __call__(self, tokens: int, longest: int) -> int:
         row = bisect.bisect_left(self.lengths, longest)
-        return self.best[row, min(tokens, self.best.shape[1] - 1)]
+        return int(self.best[row, min(tokens, self.best.shape[1] - 1)])
 
 
 def _parts(tokens: list[int], most: int) -> list[range]:

@@ -18,7 +18,7 @@ from cada_jax.common.shapes import AnyArray, Array, Float, Float32, Int, Int32
 from cada_jax.distributed.batch import put_rows
 from cada_jax.distributed.mesh import batch_divisor
 from cada_jax.models.bert import STEM_REACH, Packed
-from cada_jax.models.cada import CADA
+from cada_jax.models.cada import CADA, apply
 from cada_jax.retrieval import packing
 from cada_jax.retrieval.encode import pipelined
 from cada_jax.retrieval.network import Network
@@ -147,13 +147,12 @@ def _blocks_at_once(blocks: int, most: int, devices: int) -> int:
 def _match_logits(
     model: CADA,
     params: Any,
-    token_ids: Int[AnyArray, "M T"],
-    segments: Int[AnyArray, "M T"],
-    positions: Int[AnyArray, "M T"],
-    output_positions: Int[AnyArray, "M t"],
-    image_tokens: Float[AnyArray, "B S Dv"],
+    token_ids: Int[Array, "M T"],
+    segments: Int[Array, "M T"],
+    positions: Int[Array, "M T"],
+    output_positions: Int[Array, "M t"],
+    image_tokens: Float[Array, "B S Dv"],
 ) -> Float32[Array, "M t"]:
     """Rows [M,T], outputs [M,t], image_tokens [B,S,Dv] -> match logits [M,t]; B divides M."""
     packed = Packed(segments, positions, output_positions)
-    logits = model.apply({"params": params}, token_ids, packed, image_tokens, method="match_packed")
-    return logits[..., 1]
+    return apply(model, params, "match_packed", token_ids, packed, image_tokens)[..., 1]

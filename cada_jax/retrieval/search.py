@@ -90,14 +90,14 @@ def _compare(
 ) -> Iterator[tuple[slice, Float32[Array, "_ G"]]]:
     """Yields (rows, similarity [>= rows,G] on the device, padded) per block of queries."""
     block = max(1, min(block, len(queries)))
-    gallery = jax.make_array_from_callback(
+    searched = jax.make_array_from_callback(
         gallery.shape, replicated(mesh), lambda index: gallery[index]
     )
     for begin in range(0, len(queries), block):
         part = queries[begin : begin + block]
         rows = slice(begin, begin + len(part))
         padding = np.zeros((block - len(part), part.shape[1]), part.dtype)
-        yield rows, _similarity(put_rows(np.concatenate([part, padding]), mesh), gallery)
+        yield rows, _similarity(put_rows(np.concatenate([part, padding]), mesh), searched)
 
 
 @jax.jit

@@ -1,5 +1,6 @@
 """A run from its configuration to its results."""
 
+import dataclasses
 import functools
 import os
 import pathlib
@@ -128,7 +129,7 @@ def _start_state(
     if config.init_from:
         params, report = load_initial(config, state.params, vocab_path)
         say(f"Weights from {config.init_from}:\n{report}")
-        state = state.replace(params=params)
+        state = dataclasses.replace(state, params=params)
     return state
 
 
