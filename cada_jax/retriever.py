@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import os
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
 import numpy as np
 from PIL import Image
@@ -87,8 +87,8 @@ class Retriever(Network):
         names = [name_of(image) for image in images] if names is None else list(names)
         if not len(images) == len(persons) == len(names):
             raise UsageError(
-                f"{len(images)} images came with {len(names)} names and {len(persons)} pids: expected "
-                "one of each for every image"
+                f"{len(images)} images came with {len(names)} names and {len(persons)} pids: "
+                "expected one of each for every image"
             )
         size = tuple(self.config.data.image_size)
 
@@ -137,6 +137,14 @@ class Retriever(Network):
         text, image = (index.reshape(-1) for index in np.indices(shape))
         pairs = rerank_lib.Pairs(queries.token_ids, gallery.tokens, text, image)
         return rerank_lib.match_pairs(self, pairs).reshape(shape)
+
+    @overload
+    def search(self, texts: str, gallery: Gallery, k: int = 10, rerank: int = 32) -> list[Hit]: ...
+
+    @overload
+    def search(
+        self, texts: Sequence[str], gallery: Gallery, k: int = 10, rerank: int = 32
+    ) -> list[list[Hit]]: ...
 
     def search(
         self, texts: str | Sequence[str], gallery: Gallery, k: int = 10, rerank: int = 32

@@ -110,6 +110,14 @@ def tiny_config_of_runs():
 
 
 @pytest.fixture
+def unchecked_shapes():
+    """No annotation is checked: for tests of what a function itself says of wrong arrays."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture
 def load_config():
     """A function: `load_config("rstp", "released")` returns the ConfigDict of that file."""
     return _load_config

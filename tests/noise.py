@@ -7,6 +7,7 @@ import pathlib
 import numpy as np
 from PIL import Image
 
+from cada_jax.common.errors import UsageError
 from cada_jax.data.prepared_data import PreparedData
 from cada_jax.data.split import Split
 
@@ -72,6 +73,8 @@ class NoiseData(PreparedData):
         return self.splits["train"]
 
     def split(self, config, name: str) -> Split:
+        if name not in self.splits:
+            raise UsageError(f"noise has no split {name!r}, it has {sorted(self.splits)}")
         return self.splits[name]
 
     def split_names(self, config) -> list[str]:

@@ -154,8 +154,9 @@ def test_the_program_itself_ends_with_code_2_and_touches_nothing(tmp_path):
 
 def test_the_listing_of_fields_needs_nothing_heavy():
     code = (
-        "import runpy, sys; runpy.run_module('cada_jax.config', run_name='__main__');"
-        "print(sorted({'jax', 'tensorflow', 'numpy'} & {*sys.modules}))"
+        "import atexit, runpy, sys;"
+        "atexit.register(lambda: print(sorted({'jax', 'tensorflow', 'numpy'} & {*sys.modules})));"
+        "runpy.run_module('cada_jax.config', run_name='__main__')"
     )
     ran = subprocess.run(
         (sys.executable, "-c", code), cwd=REPOSITORY, capture_output=True, text=True, timeout=60

@@ -5,4 +5,5 @@ import sys
 
 # Python sets this name while it looks for the module that -m names, and no later.
 if sys.argv[:1] == ["-m"] and not all(map(importlib.util.find_spec, ("cada_jax", "jax"))):
-    sys.exit("error: cada_jax is not installed here; in the clone: pip install -e '.[dev]'")
+    print("error: cada_jax is not installed here: pip install -e '.[dev]'", file=sys.stderr)
+    sys.exit(2)

@@ -12,7 +12,7 @@ import argparse
 import os
 import sys
 
-from cada_jax.common.errors import UsageError
+from cada_jax.common.command_line import DONE, run_command
 from tools.parity.table import TOLERANCES, Table
 
 # Two processes are simulated on two devices of one CPU; JAX reads this once, when it starts.
@@ -69,15 +69,13 @@ def check(flags: argparse.Namespace) -> Table:
 def main(argv: list[str] | None = None) -> int:
     """Prints the table of a comparison; returns the exit status."""
     flags = parse_arguments(argv)
-    try:
+
+    def run() -> int:
         table = check(flags)
-    except UsageError as err:
-        if flags.traceback:
-            raise
-        print(f"error: {err}", file=sys.stderr)
-        return 2
-    print(table)
-    return 1 if table.failed else 0
+        print(table)
+        return 1 if table.failed else DONE
+
+    return run() if flags.traceback else run_command(run)
 
 
 if __name__ == "__main__":

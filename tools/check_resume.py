@@ -27,6 +27,7 @@ from typing import Any
 
 from cada_jax.common.command_line import run_command
 from cada_jax.common.errors import StoppedError, UsageError
+from cada_jax.config import load_config
 from tools import config_file
 from tools.arguments import Parser, folder, integer
 
@@ -40,7 +41,7 @@ def train_from_config(argument: str, changes: dict, workdir: str) -> None:
     """The run of a configuration file with changed fields, by dotted name."""
     from cada_jax.training import run as run_lib
 
-    config = config_file.load_config(argument)
+    config = load_config(argument)
     config.update_from_flattened_dict(changes)
     run_lib.train(config.lock(), workdir)
 
@@ -226,7 +227,7 @@ def check(argv: Sequence[str] | None) -> int:
     """Kills and compares as the flags say; returns the exit code."""
     flags = read_flags(argv)
     config_file.read_config(flags.config, flags.set)  # refused before a folder is touched
-    changes = config_file.parse_changes(config_file.load_config(flags.config), flags.set)
+    changes = config_file.parse_changes(flags.set)
     CONTEXT.set_forkserver_preload(["cada_jax.training.run"])  # imported once, not at every start
     run = functools.partial(train_from_config, flags.config, changes)
     found = compare(run, run, flags.workdir, flags.kills, flags.terms, flags.seed)

@@ -21,6 +21,8 @@ action=$1
 shift
 repository=$(cd "$(dirname "$0")/.." && pwd)
 slices=${SLICES:-1}
+[[ "$slices" =~ ^[1-9][0-9]*$ ]] || { echo "error: SLICES=$slices: expected a number from 1" >&2; exit 2; }
+command -v gcloud >/dev/null || { echo "error: gcloud is not installed: cloud.google.com/sdk" >&2; exit 2; }
 place=(--zone "$ZONE" ${PROJECT:+--project "$PROJECT"})
 names=("$TPU")
 if ((slices > 1)); then

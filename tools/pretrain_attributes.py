@@ -14,9 +14,9 @@ import sys
 from collections.abc import Sequence
 
 from cada_jax.common.command_line import run_command
+from cada_jax.config import load_config
 from cada_jax.data.datasets.synthetic.people import VARIANTS
 from tools.arguments import Parser, folder_to_make, integer
-from tools.config_file import load_config
 
 
 def run(argv: Sequence[str] | None) -> int:
@@ -34,6 +34,7 @@ def run(argv: Sequence[str] | None) -> int:
 
     config = load_config("synthetic:scratch")
     config.data.variant = flags.variant
+    export.check_model_target(flags.out)  # before minutes of training
     enable_compilation_cache()
     params, scores, vocab_path = pretrain(config, flags.variant, flags.steps)
     card = {"what": "encoders that name attributes; decoders are random", "accuracy_on_val": scores}

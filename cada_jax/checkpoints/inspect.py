@@ -16,7 +16,11 @@ from clu import parameter_overview
 from ml_collections import ConfigDict
 
 from cada_jax import config as config_lib
+from cada_jax.checkpoints import digests, export
+from cada_jax.checkpoints import stored as stored_lib
+from cada_jax.checkpoints.local_path import LocalPath
 from cada_jax.checkpoints.manager import Checkpoints
+from cada_jax.common import log_file
 from cada_jax.common.errors import MissingFileError, UsageError
 from cada_jax.common.pytrees import compare_trees, flat_arrays
 
@@ -65,6 +69,31 @@ def _locate(path: pathlib.Path) -> tuple[pathlib.Path, str, int | None, pathlib.
     )
 
 
+def read_arrays(folder: pathlib.Path, part: str | None = None) -> dict[str, Any]:
+    """What Orbax stored in a folder, as NumPy, whatever devices wrote it; nothing is compared.
+
+    Args:
+      folder: of one item, as WORKDIR/checkpoints/STEP/state.
+      part: the only branch to read; it stays below this name.
+
+    Raises:
+      UsageError: it cannot be read.
+    """
+    try:
+        with (
+            log_file.quiet_libraries(None),
+            ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer,
+        ):
+            tree = checkpointer.metadata(LocalPath(folder)).item_metadata.tree
+            tree = {part: tree[part]} if part else tree
+            as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
+            shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree)
+            args = ocp.args.PyTreeRestore(shapes, restore_args=as_numpy, partial_restore=True)
+            return checkpointer.restore(LocalPath(folder), args=args)
+    except Exception as e:
+        raise stored_lib.unreadable(folder, e, remedy="Give the path of another one.") from e
+
+
 def read(path: str | os.PathLike) -> Stored:
     """Reads the parameters, and nothing else, of a run's latest checkpoint or of a given one.
 
@@ -76,25 +105,21 @@ def read(path: str | os.PathLike) -> Stored:
       UsageError: it cannot be read.
     """
     folder, item, step, root = _locate(pathlib.Path(path).expanduser().absolute())
-    try:
-        with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
-            tree = checkpointer.metadata(folder).item_metadata.tree
-            tree = {"params": tree["params"]} if item == "state" else tree
-            # As NumPy: the devices that wrote it are not these.
-            as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
-            shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree)
-            args = ocp.args.PyTreeRestore(shapes, restore_args=as_numpy, partial_restore=True)
-            params = checkpointer.restore(folder, args=args)
-    except Exception as e:
-        raise UsageError(
-            f"{folder} cannot be read: {e}\n"
-            "It may be damaged; give the path of an older checkpoint."
-        ) from e
+    content = export.stored_mark(root) if item == "model" else None
+    arrays = read_arrays(folder, "params" if item == "state" else None)
+    if item == "model":
+        export.check_arrays(root, arrays, content)
+    else:
+        kept = stored_lib.stored_digests(folder.parent)
+        damaged = digests.find_damage(arrays, kept.arrays) if kept else []
+        if damaged:
+            raise stored_lib.unreadable(folder, stored_lib.changed(damaged))
+    params = arrays["params"] if item == "state" else arrays
     config = root / config_lib.CONFIG_FILE
     return Stored(
         folder,
         step,
-        params["params"] if item == "state" else params,
+        params,
         config_lib.read_config(config) if config.exists() else None,
     )
 

@@ -20,8 +20,10 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
+from cada_jax.checkpoints import digest_item, digests, stored
+from cada_jax.checkpoints.local_path import LocalPath
+from cada_jax.common import log_file
 from cada_jax.common.errors import NoRoomError, UsageError
-from cada_jax.common.pytrees import compare_trees
 from cada_jax.distributed import processes
 
 # As the operating system words it, whatever library passes it on.
@@ -39,8 +41,12 @@ def _manager(folder: pathlib.Path, item: str, keep: int | None, read_only: bool)
             folder.mkdir(parents=True, exist_ok=True)
         processes.sync(str(folder))
     return ocp.CheckpointManager(
-        folder,
-        item_handlers={item: ocp.StandardCheckpointHandler(), "info": ocp.JsonCheckpointHandler()},
+        LocalPath(folder),
+        item_handlers={
+            item: ocp.StandardCheckpointHandler(),
+            "info": ocp.JsonCheckpointHandler(),
+            digest_item.ITEM: digest_item.DigestHandler(),
+        },
         options=ocp.CheckpointManagerOptions(
             max_to_keep=None if read_only else keep,  # its own read_only warns at every start
             create=False,
@@ -65,21 +71,39 @@ class Checkpoints:
       workdir: the run's folder, absolute.
       keep: how many of the newest training states stay, at least 1.
       read_only: only restore; nothing is created, cleaned up or deleted.
+      provenance: what the arrays are made from, as digests of the data and of the vocabulary; JSON
+        values. It is stored with every checkpoint, and one that was stored with another value of
+        the same name is not restored.
     """
 
-    def __init__(self, workdir: str | os.PathLike, keep: int = 1, read_only: bool = False):
+    def __init__(
+        self,
+        workdir: str | os.PathLike,
+        keep: int = 1,
+        read_only: bool = False,
+        provenance: dict | None = None,
+    ):
         if keep < 1:
             raise UsageError(
                 f"config.train.keep_checkpoints is {keep}; expected 1 or more, or the run could "
                 "not be continued."
             )
         self._root = root = pathlib.Path(workdir)
+        self._provenance = dict(provenance or {})
         self._closed = False
         self._states = self._best = None
-        if not read_only or (root / "checkpoints").is_dir():
-            self._states = _manager(root / "checkpoints", "state", keep, read_only)
-        if not read_only or (root / "best").is_dir():
-            self._best = _manager(root / "best", "params", 1, read_only)
+        self._quiet = contextlib.ExitStack()
+        self._quiet.enter_context(log_file.quiet_libraries(root))
+        try:
+            if not read_only or (root / "checkpoints").is_dir():
+                self._states = _manager(root / "checkpoints", "state", keep, read_only)
+            if not read_only or (root / "best").is_dir():
+                self._best = _manager(root / "best", "params", 1, read_only)
+        except BaseException as e:
+            self._quiet.close()
+            if isinstance(e, UsageError) or not isinstance(e, Exception):
+                raise
+            raise stored.unreadable(f"{root}/checkpoints or {root}/best", e, root) from e
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -105,11 +129,19 @@ class Checkpoints:
         return self._best.latest_step() if self._best else None
 
     def best_info(self) -> dict:
-        """The `info` given to `save_best` with the best parameters; {} if there are none."""
+        """The `info` given to `save_best` with the best parameters; {} if there are none.
+
+        Raises:
+          UsageError: it is damaged.
+        """
         if self.best_step is None:
             return {}
-        args = ocp.args.Composite(info=ocp.args.JsonRestore())
-        return dict(self._best.restore(self.best_step, args=args)["info"])
+        folder = stored.step_folder(self._best, self.best_step)
+        kept = stored.stored_digests(folder, self._root)
+        try:
+            return digest_item.read_info(folder, kept)
+        except ValueError as e:
+            raise stored.unreadable(folder, str(e)) from e
 
     def save(self, step: int, state: Any) -> None:
         """Saves a training state under `step`, unless one is there. Old ones beyond `keep` go."""
@@ -117,14 +149,18 @@ class Checkpoints:
             # So that whoever continues from this step finds every best parameters chosen before it.
             self._best.wait_until_finished()
             if step not in self._states.all_steps():
-                args = ocp.args.Composite(state=ocp.args.StandardSave(state))
+                digest = digest_item.DigestSave(digests.Parts(state), self._provenance)
+                args = ocp.args.Composite(state=ocp.args.StandardSave(state), digests=digest)
                 self._states.save(step, args=args, force=True)
 
     def save_best(self, step: int, params: Any, info: dict) -> None:
         """Saves parameters as the best, with a JSON dictionary; the best so far goes after."""
         if step not in self._best.all_steps():
+            parts, of_info = digests.Parts(params), digest_item.info_digest(info)
             args = ocp.args.Composite(
-                params=ocp.args.StandardSave(params), info=ocp.args.JsonSave(info)
+                params=ocp.args.StandardSave(params),
+                info=ocp.args.JsonSave(info),
+                digests=digest_item.DigestSave(parts, self._provenance, of_info),
             )
             with self._explained():
                 self._best.save(step, args=args, force=True)
@@ -133,13 +169,15 @@ class Checkpoints:
         """The newest training state, on the shardings of `state` (`abstract_arrays`).
 
         Raises:
-          UsageError: it does not fit, naming every array that does not, or cannot be read.
+          UsageError: it does not fit, naming every array that does not; it was saved with another
+            provenance; it, or what is known of the best parameters, is damaged.
         """
-        return _restore(self._states, self.latest_step, "state", state)
+        self.best_info()  # or it would be found damaged when the next best is looked for
+        return stored.restore(self._states, self.latest_step, "state", state, self._provenance)
 
     def restore_best(self, params: Any) -> Any:
         """The best parameters, on the shardings of `params`; raises as `restore` does."""
-        return _restore(self._best, self.best_step, "params", params)
+        return stored.restore(self._best, self.best_step, "params", params, self._provenance)
 
     def wait(self) -> None:
         """Blocks until everything saved is on disk."""
@@ -161,61 +199,21 @@ class Checkpoints:
             # By what is there: the manager also counts the one that was not finished.
             steps = [int(p.name) for p in self._root.glob("checkpoints/*") if p.name.isdigit()]
             kept = f"step {max(steps)}" if steps else "none"
+            log = log_file.record(self._root, e)
+            said = f"\nWhat the library said: {log}" if log else ""
             raise NoRoomError(
                 f"{self._root}: a checkpoint could not be written: {reason}. Checkpoints saved "
                 f"before are kept (the newest: {kept}). Make room there, then the same command "
-                "continues."
+                f"continues.{said}"
             ) from e
 
     def close(self) -> None:
         """`wait`, then releases the threads; a second call does nothing."""
         managers = [] if self._closed else filter(None, (self._states, self._best))
         self._closed = True
-        with self._explained():
-            for manager in managers:
-                manager.close()
-
-
-def _location(manager: ocp.CheckpointManager, step: int | None) -> str:
-    return f"{manager.directory}/{step}"
-
-
-def _stored_tree(manager: ocp.CheckpointManager, step: int, item: str) -> Any:
-    try:
-        tree = manager.item_metadata(step)[item].tree
-    except Exception as e:
-        raise _unreadable(_location(manager, step), e) from e
-    # None stands for the empty nodes of an optimizer state, and for a tree that is not there.
-    if tree is None:
-        raise _unreadable(_location(manager, step), "it holds no arrays")
-    return tree
-
-
-def _check_fit(expected: Any, came: Any, location: str) -> None:
-    difference = compare_trees(expected, came)
-    if difference:
-        raise UsageError(
-            f"{location} was saved for another model or optimizer:\n{difference}\n"
-            "Use the configuration it was trained with, or another --workdir."
-        )
-
-
-def _read(manager: ocp.CheckpointManager, step: int, item: str, target: Any) -> Any:
-    args = ocp.args.Composite(**{item: ocp.args.StandardRestore(target)})
-    try:
-        return manager.restore(step, args=args)[item]
-    except Exception as e:
-        raise _unreadable(_location(manager, step), e) from e
-
-
-def _restore(manager: ocp.CheckpointManager, step: int, item: str, target: Any) -> Any:
-    _check_fit(target, _stored_tree(manager, step, item), _location(manager, step))
-    return _read(manager, step, item, target)
-
-
-def _unreadable(location: str, reason: Any) -> UsageError:
-    return UsageError(
-        f"{location} cannot be read: {reason}\n"
-        "It may be damaged. Delete that folder to continue from an older checkpoint, or use "
-        "another --workdir to start again."
-    )
+        try:
+            with self._explained():
+                for manager in managers:
+                    manager.close()
+        finally:
+            self._quiet.close()

@@ -93,7 +93,7 @@ class StepProgress:
         self._stream = stream or sys.stderr
         self._terminal = self._stream.isatty()
         self._first: tuple[int, float | None] = (step, None)  # (step, time) to measure from
-        self._last = self._first
+        self._last: tuple[int, float | None] = self._first
         self._shown_at = 0.0
         self._losses = ""
         self._rate = 0.0

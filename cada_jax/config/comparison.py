@@ -80,10 +80,10 @@ def differing_values(
     ours: str, theirs: str, free: tuple[str, ...] = ()
 ) -> dict[str, tuple[Any, Any]]:
     """As `differing_keys`, for two configurations given as JSON."""
-    ours, theirs = (flat(json.loads(text)) for text in (ours, theirs))
+    own, other = (flat(json.loads(text)) for text in (ours, theirs))
     different = {}
-    for key in sorted({*ours, *theirs}):
-        pair = ours.get(key, "absent"), theirs.get(key, "absent")
+    for key in sorted({*own, *other}):
+        pair = own.get(key, "absent"), other.get(key, "absent")
         is_free = any(key == f or (f.endswith(".") and key.startswith(f)) for f in free)
         if not is_free and pair[0] != pair[1]:
             different[key] = pair

@@ -128,16 +128,19 @@ def check_same_program(config: ConfigDict) -> None:
         )
 
 
-def check_shared(root: pathlib.Path) -> None:
+def check_shared(root: pathlib.Path, witness: str) -> None:
     """Raises UsageError, on every process, if `root` is not one folder that all of them see.
 
-    Process 0 must have written its configuration there before.
+    Args:
+      root: the run's folder.
+      witness: the file in it that process 0 wrote just now, with words of its own.
     """
     if jax.process_count() == 1:
         return
     sync("workdir")
-    seen = _everyones(str(int((root / config_lib.CONFIG_FILE).exists())))
-    blind = [str(i) for i, there in enumerate(seen) if there != "1"]
+    file = root / witness
+    seen = _everyones(file.read_text(encoding="utf-8") if file.exists() else "nothing")
+    blind = [str(i) for i, text in enumerate(seen) if text != seen[0]]
     if blind:
         raise UsageError(
             f"--workdir={root}: processes {', '.join(blind)} do not see what process 0 wrote "

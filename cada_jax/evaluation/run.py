@@ -10,7 +10,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from cada_jax.checkpoints import inspect
+from cada_jax.checkpoints import inspect, run_folder
 from cada_jax.checkpoints.manager import Checkpoints
 from cada_jax.checkpoints.weights import load_initial
 from cada_jax.common.compilation_cache import enable_compilation_cache
@@ -68,6 +68,7 @@ def evaluate(
     timers = Timers()
     validate(config, training=False)
     root = pathlib.Path(workdir).expanduser().absolute()
+    run_folder.check_ours(root)
     if (root / CONFIG_FILE).exists():
         check_same_config(root, config, FREE_KEYS_OF_EVAL)
     processes.check_same_program(config)
@@ -84,7 +85,8 @@ def evaluate(
     with timers("start"):
         selected = find_trained(abstract_network(config, devices), root, vocab_path)
     say(f"Scoring step {selected.step}, selected on {selected.selected_on}.")
-    found = run(selected, functools.partial(final_score, timers=timers, score=score))
+    with run_folder.writing_results(root):
+        found = run(selected, functools.partial(final_score, timers=timers, score=score))
     say(timers.summary())
     return found
 

@@ -89,7 +89,7 @@ def erase(
 
 def augment(
     images: UInt8[AnyArray, "B H W 3"], key: PRNGKeyArray, settings: ConfigDict
-) -> Float32[Array, "B H W 3"]:
+) -> Float32[AnyArray, "B H W 3"]:
     """Augments and normalises uint8 [B,H,W,3] to float32 [B,H,W,3].
 
     Args:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from cada_jax.common.shapes import AnyArray, Array, Float, Float32, Int, Int32, UInt8
+from cada_jax.common.shapes import Array, Float, Float32, Int, Int32, UInt8
 from cada_jax.distributed.batch import put_process_rows, rows_to_host
 from cada_jax.models.cada import CADA, apply
 from cada_jax.models.layers import l2_normalize

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from cada_jax.common.console import Progress
-from cada_jax.common.shapes import AnyArray, Array, Float, Float32, Int, Int32
+from cada_jax.common.shapes import Array, Float, Float32, Int, Int32
 from cada_jax.distributed.batch import put_rows
 from cada_jax.distributed.mesh import batch_divisor
 from cada_jax.models.bert import STEM_REACH, Packed

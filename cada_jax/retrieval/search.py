@@ -112,4 +112,5 @@ def _similarity(
 def _top_k(
     similarity: Float32[AnyArray, "b G"], k: int
 ) -> tuple[Float32[Array, "b {k}"], Int32[Array, "b {k}"]]:
-    return jax.lax.top_k(similarity, k)
+    values, indices = jax.lax.top_k(similarity, k)
+    return values, indices

@@ -9,15 +9,18 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import numpy as np
 from absl import logging
 from clu import metric_writers, parameter_overview
 from ml_collections import ConfigDict
 
+from cada_jax.checkpoints import run_folder
 from cada_jax.checkpoints.export import save_model
 from cada_jax.checkpoints.manager import Checkpoints
 from cada_jax.checkpoints.weights import load_initial
 from cada_jax.common.compilation_cache import enable_compilation_cache
 from cada_jax.common.console import Timers, say
+from cada_jax.common.errors import UsageError
 from cada_jax.config import validate
 from cada_jax.data.batches import steps_per_epoch
 from cada_jax.data.prepared_data import PREPARED, PreparedData
@@ -31,7 +34,7 @@ from cada_jax.text.vocabulary import check_model_tokens
 from cada_jax.training import train_step
 from cada_jax.training.loop import Trainer, flat_metrics
 from cada_jax.training.setup import TrainSetup, make_setup
-from cada_jax.training.workdir import prepare
+from cada_jax.training.workdir import claim, prepare, release
 
 
 def train(
@@ -62,17 +65,33 @@ def train(
       UsageError: the workdir, the data or the configuration is not usable.
       DivergedError, StoppedError: see `loop.Trainer.run`.
     """
-    timers = Timers()
     validate(config)
     processes.check_same_program(config)
     root = prepare(workdir, config)
-    processes.check_shared(root)
+    try:
+        processes.check_shared(root, run_folder.LOCK_FILE)
+        return _train(config, root, data, make_step, init_state, score, devices)
+    finally:
+        release(root)
+
+
+def _train(
+    config: ConfigDict,
+    root: pathlib.Path,
+    data: PreparedData,
+    make_step: Callable[[TrainSetup], Callable],
+    init_state: Callable[[TrainSetup], train_step.TrainState],
+    score: Callable[..., Evaluation],
+    devices: list | None,
+) -> dict:
+    timers = Timers()
     enable_compilation_cache()
     with timers("data"), processes.first_alone("data"):
         split = data.training(config)
         select, test = _selecting_splits(config, data)
         final = select if select and select.name == config.eval.split else None
         final = final or data.split(config, config.eval.split)
+    _check_persons(split)
     check_model_tokens(config, split.vocab_path)
     setup = make_setup(config, steps_per_epoch(split, config), devices)
     writer = metric_writers.create_default_writer(root, just_logging=jax.process_index() > 0)
@@ -81,6 +100,7 @@ def train(
             with timers("start"):
                 state = _start_state(setup, checkpoints, split.vocab_path, init_state)
             _describe(state.params)
+            claim(root, config)
             selecting = _selecting_score(setup, root, select, test, score)
             trainer = Trainer(setup, root, checkpoints, writer, timers, selecting)
             share = process_batch_slice(setup.network.mesh)
@@ -92,13 +112,25 @@ def train(
             del state  # two thirds of it are the optimizer's
         notes = {"test_selected": selecting.best} if isinstance(selecting, BestOnTest) else {}
         _export(root, selected, split.vocab_path)
-        results = final_score(selected, final, root, timers=timers, score=score, notes=notes)
+        with run_folder.writing_results(root, wait=True):
+            results = final_score(selected, final, root, timers=timers, score=score, notes=notes)
         figures = {f"{final.name}/{k}": v for k, v in flat_metrics(results).items()}
+        assert selected.step is not None, "what was trained has a step"
         writer.write_scalars(selected.step, figures)
     finally:
         writer.close()
     say(timers.summary())
     return results
+
+
+def _check_persons(split: Split) -> None:
+    """Raises UsageError if nobody in a training split is a negative of anybody else."""
+    if len(np.unique(split.image_pids)) < 2:
+        raise UsageError(
+            f"{split.dataset} {split.name} shows one person only (pid {split.image_pids[0]}), so "
+            "no pair has a negative: expected two persons or more. Check the ids of the annotation "
+            "file, and prepare the data again."
+        )
 
 
 def _selecting_splits(config: ConfigDict, data: PreparedData) -> tuple[Split | None, Split | None]:
@@ -181,4 +213,4 @@ def _export(root: pathlib.Path, selected: SelectedParams, vocab_path: pathlib.Pa
     config = selected.network.config
     data = config.train.datasets or config.data.name
     card = {"step": selected.step, "selected_on": selected.selected_on, "data": data}
-    save_model(root / EXPORTED, selected.network.params, config, vocab_path, card)
+    save_model(root / EXPORTED, selected.network.params, config, vocab_path, card, overwrite=True)

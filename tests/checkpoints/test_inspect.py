@@ -25,7 +25,7 @@ def _state(value: float = 0.0):
 
 
 def _save(folder, state, config, steps=(1,)):
-    workdir.prepare(folder, config)
+    workdir.claim(workdir.prepare(folder, config), config)
     with manager.Checkpoints(folder) as saved:
         for step in steps:
             saved.save(step, state)
@@ -94,7 +94,7 @@ def test_what_is_no_checkpoint_is_one_message(tiny_config, tmp_path):
 
 def test_the_tool_ends_with_the_digest(tiny_config, tmp_path):
     _save(tmp_path, _state(), tiny_config)
-    command = [sys.executable, "tools/inspect_checkpoint.py"]
+    command = [sys.executable, "-m", "cada_jax.checkpoints.command"]
     ran = subprocess.run(
         [*command, str(tmp_path)], cwd=REPOSITORY, capture_output=True, text=True, timeout=300
     )

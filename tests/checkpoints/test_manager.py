@@ -211,7 +211,9 @@ def test_an_exported_model_comes_back_bit_by_bit(tmp_path, tiny_config, vocab):
 
 def test_exporting_again_replaces_the_model_and_leaves_nothing_else(tmp_path, tiny_config, vocab):
     for width in (3, 5):
-        export.save_model(tmp_path / "out" / "model", _params(width), tiny_config, vocab)
+        export.save_model(
+            tmp_path / "out" / "model", _params(width), tiny_config, vocab, overwrite=True
+        )
     assert export.load_model(tmp_path / "out" / "model")[0]["head"].shape == (5,)
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["model"]
 
@@ -219,7 +221,9 @@ def test_exporting_again_replaces_the_model_and_leaves_nothing_else(tmp_path, ti
 def test_an_export_that_fails_leaves_the_old_model(tmp_path, tiny_config, vocab):
     export.save_model(tmp_path / "model", _params(3), tiny_config, vocab)
     with pytest.raises(FileNotFoundError):
-        export.save_model(tmp_path / "model", _params(5), tiny_config, tmp_path / "none")
+        export.save_model(
+            tmp_path / "model", _params(5), tiny_config, tmp_path / "none", overwrite=True
+        )
     assert export.load_model(tmp_path / "model")[0]["head"].shape == (3,)
 
 

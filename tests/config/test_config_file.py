@@ -76,3 +76,16 @@ def test_what_is_no_file_is_one_line(tmp_path):
 def test_an_unknown_variant_lists_the_known_ones():
     with pytest.raises(UsageError, match="'tinny'.*scratch, pretrain, tiny"):
         config_lib.load_config("configs/synthetic.py:tinny")
+
+
+def test_a_config_is_found_by_name_in_the_working_folder(monkeypatch, tmp_path):
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "mine.py").write_text(
+        "from ml_collections import ConfigDict\n\n"
+        "def get_config(variant='plain'):\n    return ConfigDict({'variant': variant})\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    assert config_lib.load_config("mine").variant == "plain"
+    assert config_lib.load_config("mine:big").variant == "big"
+    assert config_lib.load_config("configs/mine.py:big").variant == "big"
+    assert config_lib.load_config("rstp:large").model.image.width == 1024  # beside the package

@@ -80,7 +80,7 @@ DAMAGE = {  # what is done to the folder -> the file, or what else the message n
     "a JSON list": (lambda d: (d / f"{WEIGHTS}.json").write_text("[]"), "holds a list"),
     "JSON truncated": (lambda d: truncate(d / f"{WEIGHTS}.json"), "no readable JSON"),
     "no heads": (edit_json(lambda c: c["extra"]["tiny"].pop("heads")), "extra/.../heads"),
-    "7 heads": (edit_json(lambda c: c["extra"]["tiny"].update(heads=7)), "heads = 7"),
+    "7 heads": (edit_json(lambda c: c["extra"]["tiny"].update(heads=7)), "heads is 7"),
     "0 heads": (edit_json(lambda c: c["extra"]["tiny"].update(heads=0)), "describe no model"),
     "extra is a list": (edit_json(lambda c: c.update(extra=[1])), "no JSON object"),
 }
@@ -194,7 +194,7 @@ def test_unreadable_pictures_are_named(tmp_path):
     whole = (tmp_path / "a.png").read_bytes()
     for content in (b"", b"words", whole[:30], whole[:-30], whole[:20] + b"\xff" * 40):
         (tmp_path / "b.png").write_bytes(content)
-        with pytest.raises(UsageError, match="b.png is no readable image"):
+        with pytest.raises(UsageError, match="b.png cannot be decoded"):
             hub_inputs.read_images(tmp_path, (8, 8))
     with pytest.raises(MissingFileError, match="is no folder"):
         hub_inputs.read_images(tmp_path / "a.png", (8, 8))

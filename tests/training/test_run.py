@@ -206,8 +206,14 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_state(
     assert not (tmp_path / "checkpoints" / "5").exists()
 
 
+def claim(folder, config):
+    """What a run leaves that saved its first step."""
+    workdir_lib.claim(workdir_lib.prepare(folder, config), config)
+    (folder / "checkpoints" / "1").mkdir(parents=True)
+
+
 def test_a_workdir_of_another_configuration_is_refused(config, cheap, tmp_path):
-    workdir_lib.prepare(tmp_path, config)
+    claim(tmp_path, config)
     with config.unlocked():
         config.optimizer.learning_rate = 0.5
         config.train.log_every = 7
@@ -220,13 +226,13 @@ def test_a_workdir_of_another_configuration_is_refused(config, cheap, tmp_path):
 
 
 def test_max_steps_may_change_unless_the_schedule_is_stretched_to_it(config, tmp_path):
-    workdir_lib.prepare(tmp_path / "epoch", config)
+    claim(tmp_path / "epoch", config)
     with config.unlocked():
         config.train.max_steps = 9
     workdir_lib.prepare(tmp_path / "epoch", config)
     with config.unlocked():
         config.optimizer.schedule = "step"
-    workdir_lib.prepare(tmp_path / "step", config)
+    claim(tmp_path / "step", config)
     with config.unlocked():
         config.train.max_steps = 10
     with pytest.raises(UsageError, match="config.train.max_steps: 9 there, 10 now"):
@@ -259,6 +265,23 @@ def test_a_configuration_that_cannot_be_names_the_field(
         config.update_from_flattened_dict({field: value})
     with pytest.raises(UsageError, match=part):
         train(config, tmp_path, **cheap)
+
+
+def test_a_training_split_of_one_person_is_refused_before_anything_is_written(
+    config, data, cheap, tmp_path
+):
+    data.splits["train"].image_pids[:] = 7
+    with pytest.raises(UsageError, match=r"train shows one person only \(pid 7\)"):
+        train(config, tmp_path / "run", **cheap)
+    assert not (tmp_path / "run" / "config.json").exists()
+
+
+def test_a_missing_test_split_is_found_before_the_first_step(config, data, cheap, tmp_path):
+    del data.splits["test"]
+    steps = []
+    with pytest.raises(UsageError, match="no split 'test'"):
+        train(config, tmp_path / "run", **cheap | {"make_step": steps.append})
+    assert not steps and not (tmp_path / "run" / "config.json").exists()
 
 
 def test_batches_come_in_order_and_are_put_on_the_devices_ahead():

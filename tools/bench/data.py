@@ -24,12 +24,12 @@ from PIL import Image
 from tqdm import tqdm
 
 from cada_jax.common.command_line import run_command
+from cada_jax.config import load_config
 from cada_jax.data.datasets.synthetic.people import DEMO, generate
 from cada_jax.data.datasets.synthetic.vocabulary import VOCAB_PATH
 from cada_jax.data.preparation.annotations import read_source
 from cada_jax.data.preparation.reader import EncoderSettings, load_encoder, read_all
 from tools.arguments import Parser, image_size, integer, positive_real, writable_folder
-from tools.config_file import load_config
 
 # Worker processes import this file again: what imports TensorFlow is imported in functions.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

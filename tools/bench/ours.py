@@ -9,9 +9,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax.traverse_util import flatten_dict
 
-from cada_jax.checkpoints.torch import convert
+from cada_jax.checkpoints.torch.to_torch import to_torch
+from cada_jax.common.pytrees import flat_arrays
+from cada_jax.config import load_config
 from cada_jax.distributed import batch as batch_lib
 from cada_jax.distributed import mesh
 from cada_jax.models.cada import from_config, init_params
@@ -25,7 +26,6 @@ from cada_jax.training import train_step
 from cada_jax.training.setup import make_setup
 from tools.bench import flops, work
 from tools.bench.side import forget_peak_memory, peak_memory, stopwatch
-from tools.config_file import load_config
 
 
 class Ours:
@@ -77,8 +77,8 @@ class Ours:
 
     def save_torch(self, path: str) -> None:
         """Writes the parameters under Hugging Face's names, for the other side to load."""
-        leaves = {k: np.asarray(v) for k, v in flatten_dict(self.params(), sep="/").items()}
-        np.savez(path, allow_pickle=False, **convert.to_torch(leaves, dialect="hf"))
+        leaves = {k: np.asarray(v) for k, v in flat_arrays(self.params()).items()}
+        np.savez(path, allow_pickle=False, **to_torch(leaves, dialect="hf"))
 
     def prepare(self, part: str) -> dict:
         """Compiles a part twice, the second time from the cache on disk, and runs it once."""

@@ -14,10 +14,10 @@ import sys
 from collections.abc import Sequence
 
 from cada_jax.common.command_line import run_command
+from cada_jax.config import load_config
 from tools.arguments import Parser, integer
 from tools.bench import flops, report, work
 from tools.bench.side import Side
-from tools.config_file import load_config
 
 PARTS = ("vit", "text", "decoder", "train_step")
 REMATS = ("off", "light", "full")  # as in models.layers, which imports JAX

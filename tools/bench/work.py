@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 from ml_collections import ConfigDict
 
-from tools.config_file import load_config
+from cada_jax.config import load_config
 
 SIZES = ("full", "small")
 

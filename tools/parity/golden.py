@@ -7,13 +7,14 @@ import pathlib
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax.traverse_util import flatten_dict, unflatten_dict
+from flax.traverse_util import unflatten_dict
 
-from cada_jax.checkpoints.torch.config_file import default_config
 from cada_jax.checkpoints.torch.convert import from_torch
 from cada_jax.checkpoints.torch.sizes import infer_sizes
 from cada_jax.checkpoints.torch.to_torch import to_torch
 from cada_jax.common.errors import MissingFileError, UsageError
+from cada_jax.common.pytrees import flat_arrays
+from cada_jax.config import default_config
 from cada_jax.distributed.mesh import make_mesh
 from cada_jax.models.cada import from_config, init_params
 from cada_jax.models.position_embedding import patch_grid
@@ -70,8 +71,6 @@ class Golden:
         """
         self.folder = pathlib.Path(os.path.expanduser(folder))
         self.weights = self.arrays("weights_tiny")
-        if self.weights is None:
-            raise MissingFileError(f"--golden={folder} holds no weights_tiny.npz: {FORMAT}")
         try:
             self.config = self._config(dtype)
         except (KeyError, IndexError, TypeError, ValueError) as err:
@@ -93,10 +92,15 @@ class Golden:
         """Whether the folder has the numbers of `case`."""
         return (self.folder / f"{case}.npz").is_file()
 
-    def arrays(self, case: str) -> dict[str, np.ndarray] | None:
-        """Every array of a case by name, None if the folder lacks it."""
+    def arrays(self, case: str) -> dict[str, np.ndarray]:
+        """Every array of a case by name.
+
+        Raises:
+          MissingFileError: the folder lacks it.
+          UsageError: it cannot be read.
+        """
         if not self.has(case):
-            return None
+            raise MissingFileError(f"--golden={self.folder} holds no {case}.npz: {FORMAT}")
         try:
             with np.load(self.folder / f"{case}.npz") as file:
                 return {name: file[name] for name in file.files}
@@ -164,7 +168,7 @@ class Golden:
         """PyTorch tensors -> our nested parameters."""
         key = jax.random.key(0)
         shapes = jax.eval_shape(lambda k: init_params(self.model, self.config, k), key)
-        shapes = {path: leaf.shape for path, leaf in flatten_dict(shapes, sep="/").items()}
+        shapes = {path: leaf.shape for path, leaf in flat_arrays(shapes).items()}
         grid = patch_grid(self.config.model.image)
         leaves, _ = from_torch(tensors, shapes, grid, origin=str(self.folder))
         return unflatten_dict(leaves, sep="/")
@@ -172,7 +176,7 @@ class Golden:
     @staticmethod
     def back(tree: dict) -> dict[str, np.ndarray]:
         """Nested parameters, or gradients shaped like them, -> PyTorch names."""
-        return to_torch(flatten_dict(jax.device_get(tree), sep="/"))
+        return to_torch(flat_arrays(jax.device_get(tree)))
 
     @staticmethod
     def batch(arrays: dict[str, np.ndarray], mask: np.ndarray) -> dict[str, jax.Array]:

@@ -8,10 +8,9 @@ import importlib.util
 
 import jax
 import numpy as np
-from flax.traverse_util import flatten_dict, unflatten_dict
+from flax.traverse_util import unflatten_dict
 
 from cada_jax.checkpoints.torch import files
-from cada_jax.checkpoints.torch.config_file import default_config, load_config
 from cada_jax.checkpoints.torch.convert import from_torch
 from cada_jax.checkpoints.torch.sizes import (
     PATCHES,
@@ -21,6 +20,8 @@ from cada_jax.checkpoints.torch.sizes import (
     stored_grid,
 )
 from cada_jax.common.errors import MissingFileError, UsageError
+from cada_jax.common.pytrees import flat_arrays
+from cada_jax.config import default_config, load_config
 from cada_jax.models.cada import init_params
 from cada_jax.models.position_embedding import find_grid, patch_grid
 from tools.parity.golden import as_released, build_model
@@ -42,7 +43,7 @@ def check_checkpoint(path, config_name, dtype, images_dir=None, captions=None, v
 
     Args:
       path: a checkpoint that `torch.files.read_checkpoint` reads.
-      config_name: see `torch.config_file.load_config`; "default" takes the sizes that the
+      config_name: see `config.load_config`; "default" takes the sizes that the
         checkpoint shows.
       dtype: of our activations.
       images_dir: folder of photographs, or None for random images.
@@ -138,7 +139,7 @@ def our_outputs(config, tensors, images, token_ids) -> dict[tuple[str, str], np.
     model = build_model(config)
     key = jax.random.key(0)
     shapes = jax.eval_shape(lambda key: init_params(model, config, key), key)
-    flat = {path: leaf.shape for path, leaf in flatten_dict(shapes, sep="/").items()}
+    flat = {path: leaf.shape for path, leaf in flat_arrays(shapes).items()}
     grid = patch_grid(config.model.image)
     leaves, _ = from_torch(tensors, flat, grid, grid)
     parts = {path.split("/")[0] for path in leaves}

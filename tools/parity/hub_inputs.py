@@ -4,6 +4,7 @@ import codecs
 import os
 import pathlib
 
+import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
@@ -56,7 +57,7 @@ def read_images(folder, size: tuple[int, int]) -> np.ndarray | None:
     paths = sorted(p for p in root.glob("*") if p.suffix.lower() in PICTURES)
     if not paths:
         raise MissingFileError(f"--images={folder}: no {', '.join(PICTURES)} file in there")
-    return np.asarray(normalize_pixels(np.stack([_read_image(path, size) for path in paths])))
+    return np.asarray(normalize_pixels(jnp.stack([_read_image(path, size) for path in paths])))
 
 
 def _read_image(path: pathlib.Path, size: tuple[int, int]) -> np.ndarray:

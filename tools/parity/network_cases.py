@@ -198,9 +198,9 @@ def hard_negatives(golden: Golden, table: Table):
         return objective.row_terms(golden.model, config, params, inputs, keys)
 
     for kind in sorted({name.split("/")[0] for name in arrays if "/" in name}):
-        features = [jnp.asarray(arrays[f"{kind}/{side}_feat"]) for side in ("image", "text")]
-        terms = associate(golden.params, batch, image_tokens, features)
-        chosen = losses.choose_negatives(*features, batch["pid"])
+        image, text = (jnp.asarray(arrays[f"{kind}/{side}_feat"]) for side in ("image", "text"))
+        terms = associate(golden.params, batch, image_tokens, (image, text))
+        chosen = losses.choose_negatives(image, text, batch["pid"])
         _compare_association(table, case, kind, arrays, chosen, terms, arrays["pids"])
 
 
@@ -285,7 +285,7 @@ def positions(golden: Golden, table: Table):
     for name in (name for name in arrays if name.endswith("/in")):
         wanted = arrays[name.removesuffix("in") + "out"]
         # "14to24", or "7x4to14x14" for grids that are not square.
-        grids = [tuple(map(int, g.split("x"))) for g in name.removesuffix("/in").split("to")]
-        grids = [grid if len(grid) == 2 else (*grid, *grid) for grid in grids]
-        got = resize_positions(arrays[name], *grids)
+        source, target = (g.split("x") for g in name.removesuffix("/in").split("to"))
+        grids = [(int(g[0]), int(g[-1])) for g in (source, target)]
+        got = resize_positions(arrays[name], grids[0], grids[1])
         table.compare("a_posembed", name.removesuffix("/in"), got, wanted)

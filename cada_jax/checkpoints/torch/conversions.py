@@ -7,13 +7,12 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from flax.traverse_util import flatten_dict, unflatten_dict
+from flax.traverse_util import unflatten_dict
 from ml_collections import ConfigDict
 
 from cada_jax import config as config_lib
 from cada_jax.checkpoints import export
 from cada_jax.checkpoints.torch import files
-from cada_jax.checkpoints.torch.config_file import default_config, load_config
 from cada_jax.checkpoints.torch.convert import Leaves, from_torch
 from cada_jax.checkpoints.torch.gate_cost import gate_cost
 from cada_jax.checkpoints.torch.names import missing_for_retrieval
@@ -22,6 +21,7 @@ from cada_jax.checkpoints.torch.sizes import OUR_KEY, infer_sizes, our_config, s
 from cada_jax.checkpoints.torch.targets import check_file_target, check_folder_target
 from cada_jax.checkpoints.torch.to_torch import to_torch
 from cada_jax.common.errors import UsageError
+from cada_jax.common.pytrees import flat_arrays
 from cada_jax.models.cada import from_config, init_params
 from cada_jax.models.position_embedding import patch_grid
 from cada_jax.text.tokenizer import Tokenizer, load_tokenizer
@@ -51,7 +51,8 @@ def from_pytorch(flags: argparse.Namespace) -> None:
         _set_tokens(config, tokenizer, flags.vocab or tokenizer.path)
         leaves, report = _convert(flags, checkpoint, config)
         try:
-            export.save_model(target, unflatten_dict(leaves, sep="/"), config, tokenizer.path)
+            params = unflatten_dict(leaves, sep="/")
+            export.save_model(target, params, config, tokenizer.path, overwrite=flags.overwrite)
         except OSError as err:
             if isinstance(err, UsageError):
                 raise
@@ -64,55 +65,28 @@ def _config(flags: argparse.Namespace, checkpoint: files.Checkpoint) -> ConfigDi
     stored = our_config(checkpoint)
     if stored is not None and not flags.config:
         return _stored_config(stored, checkpoint.path)
-    config = load_config(flags.config) if flags.config else default_config()
+    config = config_lib.load_config(flags.config) if flags.config else config_lib.default_config()
     if not flags.config:
         infer_sizes(checkpoint.tensors, config)
     return config
 
 
 def _stored_config(values: dict, origin: Path) -> ConfigDict:
-    """The config that this project wrote into `origin`, if it has what a model is made from."""
+    """The config that this project, perhaps an earlier version, wrote into `origin`."""
+    if not isinstance(values.get("model"), dict):
+        raise UsageError(
+            f"{origin}: the config stored in it describes no model. Give one by --config"
+        )
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / config_lib.CONFIG_FILE
         path.write_text(json.dumps(values), encoding="utf-8")
-        config = config_lib.read_config(path).unlock()
-    for field, expected in _needed(default_config()):
-        value = config
-        for key in field.split("."):
-            value = value.get(key) if isinstance(value, ConfigDict) else None
-        _check_like(expected, value, f"config.{field}", origin)
+        config = config_lib.read_config(path)
+    try:
+        config = config_lib.upgraded(config).copy_and_resolve_references().unlock()
+        config_lib.check_network(config)
+    except (ValueError, TypeError) as err:  # a value of a type that its field cannot hold
+        raise UsageError(f"{origin}: the config stored in it is of no use: {err}") from err
     return config
-
-
-def _needed(config: ConfigDict) -> list[tuple[str, object]]:
-    """The fields that a model is made from: (dotted name, default)."""
-    return [
-        ("seed", config.seed),
-        ("model", config.model),
-        ("data.image_size", config.data.image_size),
-        ("data.max_length", config.data.max_length),
-        ("atp.gate", config.atp.gate),
-        ("atp.groups", config.atp.groups),
-        ("atp.group_pool", config.atp.group_pool),
-        ("ara.causal", config.ara.causal),
-    ]
-
-
-def _check_like(expected, value, field: str, origin: Path) -> None:
-    """Raises UsageError unless `value` is of the kind of `expected`, field by field."""
-    if isinstance(expected, ConfigDict):
-        if isinstance(value, ConfigDict):
-            for key in expected:
-                _check_like(expected[key], value.get(key), f"{field}.{key}", origin)
-            return
-    elif expected is None or isinstance(value, type(expected)):
-        return
-    elif isinstance(expected, float) and isinstance(value, int):
-        return
-    raise UsageError(
-        f"{origin}: the config stored in it has {field} = {value!r}, expected something like "
-        f"{expected!r}. Give the config yourself, --config=FILE.py"
-    )
 
 
 def _tokenizer(flags: argparse.Namespace, checkpoint: files.Checkpoint, folder: Path) -> Tokenizer:
@@ -152,13 +126,11 @@ def _convert(
     flags: argparse.Namespace, checkpoint: files.Checkpoint, config: ConfigDict
 ) -> tuple[Leaves, list[Row]]:
     """Returns (all leaves, new ones initialised by config.seed; report)."""
-    try:
-        model = from_config(config)
-    except ValueError as err:
-        raise UsageError(str(err)) from err
+    config_lib.check_network(config)
+    model = from_config(config)
     key = jax.random.key(config.seed)
     shapes = jax.eval_shape(lambda key: init_params(model, config, key), key)
-    shapes = {path: leaf.shape for path, leaf in flatten_dict(shapes, sep="/").items()}
+    shapes = {path: leaf.shape for path, leaf in flat_arrays(shapes).items()}
     leaves, report = from_torch(
         checkpoint.tensors,
         shapes,
@@ -175,7 +147,7 @@ def _convert(
             "what is there, name the checkpoint itself in config.init_from"
         )
     if len(leaves) < len(shapes):
-        fresh = flatten_dict(jax.jit(lambda k: init_params(model, config, k))(key), sep="/")
+        fresh = flat_arrays(jax.jit(lambda k: init_params(model, config, k))(key))
         leaves |= {path: np.asarray(fresh[path]) for path in shapes if path not in leaves}
     return leaves, report
 
@@ -189,7 +161,7 @@ def to_pytorch(flags: argparse.Namespace) -> None:
     """
     target = check_file_target(flags.target, flags.source, flags.overwrite)
     params, config, vocab = export.load_model(flags.source)
-    leaves = flatten_dict(params, sep="/")
+    leaves = flat_arrays(params)
     extras = "drop_gate" if flags.drop_gate else "keep" if flags.keep_extras else "refuse"
     tensors = to_torch(leaves, extras)
     ours = {

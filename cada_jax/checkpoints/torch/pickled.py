@@ -169,11 +169,12 @@ def _pickles(path: Path) -> Iterator[list[tuple[str, Any]]]:
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             name = next(n for n in archive.namelist() if n.endswith("data.pkl"))
-            streams = [io.BytesIO(archive.read(name))]
+            stream, before = io.BytesIO(archive.read(name)), 0
     else:
-        streams = [open(path, "rb")]  # noqa: SIM115
-        for _ in range(3):  # magic number, version, system: before 1.6 pickles of their own
-            for _ in pickletools.genops(streams[0]):
+        # Before 1.6 magic number, version and system are pickles of their own.
+        stream, before = open(path, "rb"), 3  # noqa: SIM115
+    with stream:
+        for _ in range(before):
+            for _ in pickletools.genops(stream):
                 pass
-    with streams[0] as stream:
         yield [(code.name, argument) for code, argument, _ in pickletools.genops(stream)]

@@ -3,14 +3,11 @@
 import os
 from pathlib import Path
 
+from cada_jax.checkpoints.export import check_model_target
 from cada_jax.checkpoints.torch.files import expand, has_torch_suffix, read_checkpoint
 from cada_jax.checkpoints.torch.sizes import OUR_KEY
 from cada_jax.common import files
 from cada_jax.common.errors import UsageError
-
-# A model folder has these, and may have what else `export.save_model` writes.
-NEEDED = {"config.json", "vocab.txt", "params"}
-OPTIONAL = {"card.json"}
 
 
 def check_folder_target(target: str, source: Path, overwrite: bool) -> Path:
@@ -32,7 +29,7 @@ def check_folder_target(target: str, source: Path, overwrite: bool) -> Path:
             f"DST={target} is called like a PyTorch file, but a PyTorch checkpoint becomes a "
             "model folder: name a folder"
         )
-    files.check_target(path, overwrite, holds_model_alone, "a model folder")
+    check_model_target(path, overwrite)
     _check_parents(path)
     return path
 
@@ -55,14 +52,6 @@ def check_file_target(target: str, source: str, overwrite: bool) -> Path:
     files.check_target(path, overwrite, carries_our_marker, "a .pth")
     _check_parents(path)
     return path
-
-
-def holds_model_alone(path: Path) -> bool:
-    """Whether `path` is a model folder with nothing of the user's in it."""
-    if not path.is_dir() or path.is_symlink():
-        return False
-    names = {entry.name for entry in path.iterdir()}
-    return names >= NEEDED and names <= NEEDED | OPTIONAL
 
 
 def carries_our_marker(path: Path) -> bool:

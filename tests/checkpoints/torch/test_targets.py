@@ -50,7 +50,7 @@ def test_what_is_not_ours_stays_and_is_named(convert, source, case, flags, monke
     for folder, file in (("other", "notes.md"), ("mixed", "notes.md"), ("mixed", "card.json")):
         (home / folder).mkdir(exist_ok=True)
         (home / folder / file).write_text("mine")
-    for file in targets.NEEDED:
+    for file in export.NEEDED:
         (home / "mixed" / file).write_text("a model's")
     (home / "file").write_text("words")
     (home / "link").symlink_to(home / "other")

@@ -36,6 +36,7 @@ class Synthetic(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "Initial release."}
     BUILDER_CONFIGS = [
+        # pyrefly: ignore[unexpected-keyword]  (the fields of TFDS's own dataclass)
         SyntheticConfig(name=s.name, description=s.description, settings=s)
         for s in VARIANTS.values()
     ]

@@ -1,10 +1,11 @@
 """One person in one pose: paint and the points where limbs bend."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from cada_jax.data.datasets.synthetic.camera import FRONT, SIDE, Shot
 from cada_jax.data.datasets.synthetic.identity import NONE, Identity
-from cada_jax.data.datasets.synthetic.painter import Color, Painter, Point
+from cada_jax.data.datasets.synthetic.painter import Painter, Point
 
 _RAISED = ("bottle", "book", "ball")  # held up in front of or beside the body
 
@@ -16,7 +17,7 @@ class Figure:
     who: Identity
     shot: Shot
     painter: Painter
-    paint: dict[str, Color | None]  # by garment, "hair" and "skin"; None where absent
+    paint: dict[str, Any]  # Color by garment, "hair" and "skin"; None where absent
 
     @property
     def head_painter(self) -> Painter:

@@ -15,8 +15,10 @@ Point = tuple[float, float]
 def shade(color: Color, factor: float) -> Color:
     """Returns the colour darkened (factor < 1) or moved towards white (factor > 1)."""
     if factor <= 1:
-        return tuple(int(c * factor) for c in color)
-    return tuple(min(255, int(c + (255 - c) * (factor - 1))) for c in color)
+        red, green, blue = (int(c * factor) for c in color)
+    else:
+        red, green, blue = (min(255, int(c + (255 - c) * (factor - 1))) for c in color)
+    return red, green, blue
 
 
 def contrast(color: Color) -> Color:
