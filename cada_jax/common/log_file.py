@@ -13,7 +13,7 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from absl import logging as absl_logging
 
@@ -28,7 +28,7 @@ def record(folder: str | os.PathLike | None, error: BaseException) -> pathlib.Pa
       written, None where that cannot be written either.
     """
     text = "".join(traceback.format_exception(error))
-    return _append(folder and pathlib.Path(folder), text)
+    return _append(pathlib.Path(folder) if folder else None, text)
 
 
 def _append(folder: pathlib.Path | None, text: str) -> pathlib.Path | None:
@@ -62,7 +62,7 @@ class _Diversion:
         self._open = 0
         self._console: list[logging.Handler] = []
         self._handler: logging.Handler | None = None
-        self._hooks = None
+        self._hooks: tuple[Callable, Callable] | None = None
 
     def open(self, folder: pathlib.Path | None) -> None:
         with self._lock:
@@ -75,7 +75,7 @@ class _Diversion:
         with self._lock:
             self._open -= 1
             if self._open == 0 and self._handler:
-                self._stop()
+                self._stop(self._handler)
 
     def _start(self, folder: pathlib.Path | None) -> None:
         root, self._handler = logging.getLogger(), _ToFile(folder)
@@ -92,12 +92,13 @@ class _Diversion:
 
         threading.excepthook = sys.unraisablehook = into_file
 
-    def _stop(self) -> None:
+    def _stop(self, handler: logging.Handler) -> None:
         root = logging.getLogger()
-        threading.excepthook, sys.unraisablehook = self._hooks
-        root.removeHandler(self._handler)
-        for handler in self._console:
-            root.addHandler(handler)
+        if self._hooks:
+            threading.excepthook, sys.unraisablehook = self._hooks
+        root.removeHandler(handler)
+        for spoken in self._console:
+            root.addHandler(spoken)
         self._handler = None
 
 
@@ -111,7 +112,7 @@ def quiet_libraries(folder: str | os.PathLike | None) -> Iterator[None]:
     So do the tracebacks of threads that die. With `--verbosity=0` or more the console keeps them.
     Blocks may overlap: the first names the folder; None is for the temporary folder.
     """
-    _DIVERSION.open(folder and pathlib.Path(folder))
+    _DIVERSION.open(pathlib.Path(folder) if folder else None)
     try:
         yield
     finally:

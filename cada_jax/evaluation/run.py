@@ -73,25 +73,26 @@ def evaluate(
         check_same_config(root, config, FREE_KEYS_OF_EVAL)
     processes.check_same_program(config)
     enable_compilation_cache()
-    several = bool(config.eval.datasets)
     with timers("data"), processes.first_alone("data"):
-        if several:
+        if config.eval.datasets:
             sets, vocab_path = cross_domain.find_sets(config)
+            run = functools.partial(_score_sets, config, sets, root)
         else:
             split = data.split(config, config.eval.split)
             vocab_path = split.vocab_path
+            run = functools.partial(_score_split, split, root)
     check_model_tokens(config, vocab_path)
     with timers("start"):
         selected = find_trained(abstract_network(config, devices), root, vocab_path)
     say(f"Scoring step {selected.step}, selected on {selected.selected_on}.")
-    score = functools.partial(final_score, timers=timers, score=score)
     with run_folder.writing_results(root):
-        if several:
-            found = _score_sets(config, sets, root, selected, score)
-        else:
-            found = score(selected, split, root)
+        found = run(selected, functools.partial(final_score, timers=timers, score=score))
     say(timers.summary())
     return found
+
+
+def _score_split(split: Split, root: pathlib.Path, selected: SelectedParams, score) -> dict:
+    return score(selected, split, root)
 
 
 def _score_sets(config, sets, root: pathlib.Path, selected: SelectedParams, score) -> dict:

@@ -1,5 +1,6 @@
 """A run from its configuration to its results."""
 
+import dataclasses
 import functools
 import os
 import pathlib
@@ -114,6 +115,7 @@ def _train(
         with run_folder.writing_results(root, wait=True):
             results = final_score(selected, final, root, timers=timers, score=score, notes=notes)
         figures = {f"{final.name}/{k}": v for k, v in flat_metrics(results).items()}
+        assert selected.step is not None, "what was trained has a step"
         writer.write_scalars(selected.step, figures)
     finally:
         writer.close()
@@ -159,7 +161,7 @@ def _start_state(
     if config.init_from:
         params, report = load_initial(config, state.params, vocab_path)
         say(f"Weights from {config.init_from}:\n{report}")
-        state = state.replace(params=params)
+        state = dataclasses.replace(state, params=params)
     return state
 
 
