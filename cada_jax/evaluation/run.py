@@ -23,7 +23,7 @@ from cada_jax.distributed import processes
 from cada_jax.evaluation import cross_domain, results
 from cada_jax.evaluation.evaluate import Evaluation, evaluate_split
 from cada_jax.retrieval.network import Network, abstract_network
-from cada_jax.text.vocabulary import check_model_tokens
+from cada_jax.text.vocabulary import check_model_tokens, vocabulary_digest
 
 EXPORTED = "model"  # the exported model's folder in a workdir
 
@@ -106,6 +106,11 @@ def _score_sets(config, sets, root: pathlib.Path, selected: SelectedParams, scor
     return found
 
 
+def provenance_of(vocab_path: pathlib.Path) -> dict[str, str]:
+    """What parameters are read with: another vocabulary gives their tokens other meanings."""
+    return {"vocabulary": vocabulary_digest(vocab_path)}
+
+
 def find_trained(network: Network, root: pathlib.Path, vocab_path: pathlib.Path) -> SelectedParams:
     """The parameters that `evaluate` scores, and no optimizer state.
 
@@ -118,14 +123,16 @@ def find_trained(network: Network, root: pathlib.Path, vocab_path: pathlib.Path)
       MissingFileError: nothing is trained there and `config.init_from` is not set.
       UsageError: what is there does not fit the network, or is not all of it.
     """
-    with Checkpoints(root, read_only=True) as checkpoints:
+    provenance = provenance_of(vocab_path)
+    with Checkpoints(root, read_only=True, provenance=provenance) as checkpoints:
         if checkpoints.best_step is not None:
             on = checkpoints.best_info()["split"]
             best = checkpoints.restore_best(network.params)
             return SelectedParams(network.with_params(best), checkpoints.best_step, on)
         latest = checkpoints.latest_step
     if latest is not None:
-        params = inspect.read_params(root / "checkpoints" / str(latest), network.params)
+        folder = root / "checkpoints" / str(latest)
+        params = inspect.read_params(folder, network.params, provenance)
         return SelectedParams(network.with_params(params), latest, "last")
     exported = (root / EXPORTED).exists()
     config = network.config.copy_and_resolve_references()

@@ -28,7 +28,7 @@ from cada_jax.data.split import Split
 from cada_jax.distributed import processes
 from cada_jax.distributed.mesh import process_batch_slice
 from cada_jax.evaluation.evaluate import Evaluation, evaluate_split
-from cada_jax.evaluation.run import EXPORTED, SelectedParams, final_score
+from cada_jax.evaluation.run import EXPORTED, SelectedParams, final_score, provenance_of
 from cada_jax.evaluation.test_selection import BestOnTest
 from cada_jax.text.vocabulary import check_model_tokens
 from cada_jax.training import train_step
@@ -96,7 +96,8 @@ def _train(
     setup = make_setup(config, steps_per_epoch(split, config), devices)
     writer = metric_writers.create_default_writer(root, just_logging=jax.process_index() > 0)
     try:
-        with Checkpoints(root, config.train.keep_checkpoints) as checkpoints:
+        kept = config.train.keep_checkpoints
+        with Checkpoints(root, kept, provenance=_provenance(split)) as checkpoints:
             with timers("start"):
                 state = _start_state(setup, checkpoints, split.vocab_path, init_state)
             _describe(state.params)
@@ -131,6 +132,11 @@ def _check_persons(split: Split) -> None:
             "no pair has a negative: expected two persons or more. Check the ids of the annotation "
             "file, and prepare the data again."
         )
+
+
+def _provenance(split: Split) -> dict[str, str]:
+    """What is stored with every checkpoint: a run is not continued on other data."""
+    return {"training data": split.data_digest, **provenance_of(split.vocab_path)}
 
 
 def _selecting_splits(config: ConfigDict, data: PreparedData) -> tuple[Split | None, Split | None]:

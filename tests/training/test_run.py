@@ -1,5 +1,6 @@
 """A run is a function of its configuration, however often it was stopped."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -296,6 +297,27 @@ def test_a_training_split_of_one_person_is_refused_before_anything_is_written(
     with pytest.raises(UsageError, match=r"train shows one person only \(pid 7\)"):
         train(config, tmp_path / "run", **cheap)
     assert not (tmp_path / "run" / "config.json").exists()
+
+
+def test_a_run_is_not_continued_on_other_data_or_another_vocabulary(config, data, cheap, tmp_path):
+    with config.unlocked():
+        config.train.max_steps = 2
+    train(config, tmp_path, **cheap)
+    with config.unlocked():
+        config.train.max_steps = 4
+    split = data.splits["train"]
+    data.splits["train"] = dataclasses.replace(split, token_ids=split.token_ids[::-1])
+    with pytest.raises(UsageError, match="on other data or another vocabulary:\n  training data:"):
+        train(config, tmp_path, **cheap)
+    data.splits["train"] = split
+    words = data.vocab_path.read_text()
+    data.vocab_path.write_text(words.replace("word1\n", "wort1\n"))
+    fresh = dataclasses.replace(data.splits["test"])
+    data.splits["test"] = fresh
+    with pytest.raises(UsageError, match="vocabulary: "):
+        evaluated(config, tmp_path, cheap)
+    data.vocab_path.write_text(words)
+    train(config, tmp_path, **cheap)  # goes on where it was
 
 
 def test_a_missing_test_split_is_found_before_the_first_step(config, data, cheap, tmp_path):
