@@ -63,6 +63,13 @@ def _stop(error: Exception, code: int) -> NoReturn:
     sys.exit(code)
 
 
+def _given(flag: flags.FlagHolder[str | None]) -> str:
+    """The value of a flag that must be there."""
+    if not flag.value:
+        raise UsageError(f"--{flag.name} is missing.\n{EXAMPLE}")
+    return flag.value
+
+
 def parse_command(argv: list[str]) -> ConfigDict:
     """Parses the flags and returns the configuration that they give, checked and locked.
 
@@ -82,13 +89,11 @@ def parse_command(argv: list[str]) -> ConfigDict:
         rest = flags.FLAGS(arguments)
         if len(rest) > 1:
             raise UsageError(f"{rest[1]!r} is not a flag.\n{EXAMPLE}")
-        for flag in (CONFIG, WORKDIR):
-            if not flag.value:
-                raise UsageError(f"--{flag.name} is missing.\n{EXAMPLE}")
-        problem = config_lib.path_problem(WORKDIR.value)
+        file, workdir = _given(CONFIG), _given(WORKDIR)
+        problem = config_lib.path_problem(workdir)
         if problem:
-            raise UsageError(f"--workdir={WORKDIR.value[:200]!r}: not a folder, since {problem}.")
-        config = config_lib.load_config(CONFIG.value)
+            raise UsageError(f"--workdir={workdir[:200]!r}: not a folder, since {problem}.")
+        config = config_lib.load_config(file)
         config_lib.apply_overrides(config, overrides)
         config_lib.validate(config, training=MODE.value == "train")
     except UsageError as e:
@@ -147,7 +152,7 @@ def main(config: ConfigDict, argv: list[str]) -> None:
     try:
         with processes.explained():
             run = train if MODE.value == "train" else evaluate
-            run(config, WORKDIR.value)
+            run(config, _given(WORKDIR))
     except NoRoomError as e:
         print(e, file=sys.stderr, flush=True)
         processes.leave(2)  # at a normal exit the writers left over print hundreds of tracebacks

@@ -83,19 +83,19 @@ class Retriever(Network):
         """
         if not len(images):
             raise UsageError("images is empty: expected at least one image to encode")
-        pids = np.full(len(images), -1) if pids is None else np.asarray(pids)
+        persons = np.full(len(images), -1) if pids is None else np.asarray(pids)
         names = [name_of(image) for image in images] if names is None else list(names)
-        if not len(images) == len(pids) == len(names):
+        if not len(images) == len(persons) == len(names):
             raise UsageError(
-                f"{len(images)} images came with {len(names)} names and {len(pids)} pids: expected "
-                "one of each for every image"
+                f"{len(images)} images came with {len(names)} names and {len(persons)} pids: "
+                "expected one of each for every image"
             )
         size = tuple(self.config.data.image_size)
 
         def load(rows: range) -> dict[str, np.ndarray]:
             return {"image": np.stack([pixels_of(images[i], size) for i in rows])}
 
-        batches = self._batches(load, pids, progress, "encode images")
+        batches = self._batches(load, persons, progress, "encode images")
         gallery = encode.encode_gallery(self, batches, len(images))
         return dataclasses.replace(gallery, names=tuple(names), model=self.digest)
 
@@ -116,12 +116,12 @@ class Retriever(Network):
             raise UsageError(f"a text cannot be searched for: {problem}")
         length = self.config.data.max_length
         ids = np.stack([self.tokenizer.encode(clean_caption(text), length)[0] for text in texts])
-        pids = np.full(len(texts), -1) if pids is None else np.asarray(pids)
+        persons = np.full(len(texts), -1) if pids is None else np.asarray(pids)
 
         def load(rows: range) -> dict[str, np.ndarray]:
             return {"token_ids": ids[list(rows)]}
 
-        return encode.encode_queries(self, self._batches(load, pids, None, ""), len(texts))
+        return encode.encode_queries(self, self._batches(load, persons, None, ""), len(texts))
 
     def match(self, texts: str | Sequence[str], images: Gallery | Sequence[ImageLike]):
         """Match logits of every text with every image: float32 [texts, images], larger is better.

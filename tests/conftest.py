@@ -29,8 +29,21 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 
+import hypothesis  # noqa: E402
 import jax  # noqa: E402
+import jaxtyping  # noqa: E402
 import pytest  # noqa: E402
+
+# The arrays that these packages' functions take and return are checked against their annotations,
+# dtype and axes, at every call. The hook finds only what is imported after it.
+CHECKED = ("cada_jax.models", "cada_jax.objective", "cada_jax.retrieval")
+if os.environ.get("CADA_CHECK_SHAPES", "1") != "0":
+    jaxtyping.install_import_hook(CHECKED, "beartype.beartype")
+
+# The same examples at every run in CI; many more, and others every time, by night.
+hypothesis.settings.register_profile("ci", max_examples=25, deadline=None, derandomize=True)
+hypothesis.settings.register_profile("nightly", max_examples=1000, deadline=None)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 # [B] + [B,C] broadcasts silently in NumPy and is a bug more often than a wish.
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -94,6 +107,14 @@ def tiny_config_of_runs():
     c.eval.batch_size = c.eval.rerank_batch = 8
     c.eval.rerank_top_k = 2
     return c.lock()
+
+
+@pytest.fixture
+def unchecked_shapes():
+    """No annotation is checked: for tests of what a function itself says of wrong arrays."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture

@@ -157,7 +157,7 @@ def make_step(task: Task, optimizer: optax.GradientTransformation, key: jax.Arra
     """
 
     def loss_fn(params, key, pixels, token_ids, labels):
-        pixels = augment(pixels, key, task.config.augment)
+        pixels = jnp.asarray(augment(pixels, key, task.config.augment))
         of_image, of_text = task.logits(params, pixels, token_ids)
         parts = {
             "image": classification_loss(of_image, labels[0]),
@@ -218,7 +218,7 @@ def score(task: Task, params: dict, val: Split, labels: tuple[np.ndarray, np.nda
 
     @jax.jit
     def predict(params, pixels, token_ids):
-        logits = task.logits(params, normalize_pixels(pixels), token_ids)
+        logits = task.logits(params, jnp.asarray(normalize_pixels(pixels)), token_ids)
         return [jnp.stack([x.argmax(1) for x in of], 1) for of in logits]
 
     pixels, token_ids = decode_all(val)[val.caption_image], val.token_ids

@@ -42,6 +42,7 @@ def info_digest(info: Any) -> str:
 class DigestHandler(ocp.AsyncCheckpointHandler):
     """Writes the item; the checksums are computed while Orbax writes the arrays."""
 
+    # pyrefly: ignore[bad-override]  (Orbax passes the item as args)
     async def async_save(self, directory, args: "DigestSave"):
         """Returns the future that writes this process's file."""
         write = self._write(directory, args)

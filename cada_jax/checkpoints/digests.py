@@ -56,7 +56,7 @@ def _blocks(ranges: Ranges, itemsize: int) -> Iterator[Ranges]:
 
 def _checksum(array: np.ndarray) -> str:
     little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
-    return f"{zlib.crc32(little.reshape(-1).view(np.uint8)):08x}"
+    return f"{zlib.crc32(little.reshape(-1).view(np.uint8).data):08x}"
 
 
 def _within(ranges: Ranges, whole: Ranges) -> bool:

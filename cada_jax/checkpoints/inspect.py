@@ -29,13 +29,15 @@ class Stored(NamedTuple):
     """Parameters as they are stored.
 
     folder: where; step: of training, None for an exported model; params: nested dict of NumPy
-    arrays; config: the run's or the model's, None where it is not written.
+    arrays; config: the run's or the model's, None where it is not written; provenance: see
+    `manager.Checkpoints`, {} where it is not written.
     """
 
     folder: pathlib.Path
     step: int | None
     params: dict[str, Any]
     config: ConfigDict | None
+    provenance: dict[str, Any] = {}
 
 
 def digest(params: Any) -> str:
@@ -106,11 +108,13 @@ def read(path: str | os.PathLike) -> Stored:
     """
     folder, item, step, root = _locate(pathlib.Path(path).expanduser().absolute())
     content = export.stored_mark(root) if item == "model" else None
+    provenance = {}
     arrays = read_arrays(folder, "params" if item == "state" else None)
     if item == "model":
         export.check_arrays(root, arrays, content)
     else:
         kept = stored_lib.stored_digests(folder.parent)
+        provenance = kept.provenance if kept else {}
         damaged = digests.find_damage(arrays, kept.arrays) if kept else []
         if damaged:
             raise stored_lib.unreadable(folder, stored_lib.changed(damaged))
@@ -121,20 +125,26 @@ def read(path: str | os.PathLike) -> Stored:
         step,
         params,
         config_lib.read_config(config) if config.exists() else None,
+        provenance,
     )
 
 
-def read_params(path: str | os.PathLike, expected: Any) -> dict[str, Any]:
+def read_params(
+    path: str | os.PathLike, expected: Any, provenance: dict | None = None
+) -> dict[str, Any]:
     """The parameters of a checkpoint, without the optimizer's moments, as NumPy.
 
     Args:
       path: as in `read`.
       expected: pytree of arrays or shapes that they have to fit.
+      provenance: what they have to be made from, see `manager.Checkpoints`.
 
     Raises:
-      UsageError: they do not fit, naming every array that does not; or as `read`.
+      UsageError: they do not fit, naming every array that does not; they are of another
+        provenance; or as `read`.
     """
     stored = read(path)
+    stored_lib.check_provenance(stored.folder, stored.provenance, provenance or {})
     difference = compare_trees(expected, stored.params)
     if difference:
         raise UsageError(

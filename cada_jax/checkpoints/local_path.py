@@ -10,7 +10,7 @@ from cada_jax.common.errors import UsageError
 
 
 @epath.register_path_cls
-class LocalPath(type(epath.Path("/"))):
+class LocalPath(type(epath.Path("/"))):  # pyrefly: ignore[invalid-inheritance]
     """A local `epath.Path` whose own name is never read as a pattern.
 
     Orbax lists its folders with `path.glob`, and etils pastes path and pattern together: of

@@ -53,6 +53,12 @@ def _manager(folder: pathlib.Path, item: str, keep: int | None, read_only: bool)
     )
 
 
+def _open(manager: ocp.CheckpointManager | None) -> ocp.CheckpointManager:
+    if manager is None:
+        raise ValueError("these checkpoints are read only, and nothing is saved there")
+    return manager
+
+
 class Checkpoints:
     """The newest training states of a run, and its best parameters.
 
@@ -129,7 +135,7 @@ class Checkpoints:
         """
         if self.best_step is None:
             return {}
-        folder = stored.step_folder(self._best, self.best_step)
+        folder = stored.step_folder(_open(self._best), self.best_step)
         kept = stored.stored_digests(folder, self._root)
         try:
             return digest_item.read_info(folder, kept)
@@ -140,15 +146,17 @@ class Checkpoints:
         """Saves a training state under `step`, unless one is there. Old ones beyond `keep` go."""
         with self._explained():
             # So that whoever continues from this step finds every best parameters chosen before it.
-            self._best.wait_until_finished()
-            if step not in self._states.all_steps():
+            _open(self._best).wait_until_finished()
+            states = _open(self._states)
+            if step not in states.all_steps():
                 digest = digest_item.DigestSave(digests.Parts(state), self._provenance)
                 args = ocp.args.Composite(state=ocp.args.StandardSave(state), digests=digest)
-                self._states.save(step, args=args, force=True)
+                states.save(step, args=args, force=True)
 
     def save_best(self, step: int, params: Any, info: dict) -> None:
         """Saves parameters as the best, with a JSON dictionary; the best so far goes after."""
-        if step not in self._best.all_steps():
+        best = _open(self._best)
+        if step not in best.all_steps():
             parts, of_info = digests.Parts(params), digest_item.info_digest(info)
             args = ocp.args.Composite(
                 params=ocp.args.StandardSave(params),
@@ -156,7 +164,7 @@ class Checkpoints:
                 digests=digest_item.DigestSave(parts, self._provenance, of_info),
             )
             with self._explained():
-                self._best.save(step, args=args, force=True)
+                best.save(step, args=args, force=True)
 
     def restore(self, state: Any) -> Any:
         """The newest training state, on the shardings of `state` (`abstract_arrays`).
@@ -166,11 +174,15 @@ class Checkpoints:
             provenance; it, or what is known of the best parameters, is damaged.
         """
         self.best_info()  # or it would be found damaged when the next best is looked for
-        return stored.restore(self._states, self.latest_step, "state", state, self._provenance)
+        return stored.restore(
+            _open(self._states), self.latest_step or 0, "state", state, self._provenance
+        )
 
     def restore_best(self, params: Any) -> Any:
         """The best parameters, on the shardings of `params`; raises as `restore` does."""
-        return stored.restore(self._best, self.best_step, "params", params, self._provenance)
+        return stored.restore(
+            _open(self._best), self.best_step or 0, "params", params, self._provenance
+        )
 
     def wait(self) -> None:
         """Blocks until everything saved is on disk."""

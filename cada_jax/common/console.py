@@ -92,7 +92,8 @@ class StepProgress:
         self._batch_size = batch_size
         self._stream = stream or sys.stderr
         self._terminal = self._stream.isatty()
-        self._first = self._last = (step, None)  # (step, time) to measure from
+        self._first: tuple[int, float | None] = (step, None)  # (step, time) to measure from
+        self._last: tuple[int, float | None] = self._first
         self._shown_at = 0.0
         self._losses = ""
         self._rate = 0.0

@@ -13,7 +13,8 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from absl import logging as absl_logging
 
@@ -30,15 +31,15 @@ def record(folder: str | os.PathLike | None, error: BaseException) -> pathlib.Pa
       The file: one of the system's temporary folder where there is no FOLDER or it cannot be
       written, None where that cannot be written either.
     """
-    folder = folder and pathlib.Path(folder)
-    sys.unraisablehook = _into_file(folder)
+    place = pathlib.Path(folder) if folder else None
+    sys.unraisablehook = _into_file(place)
     tasks = logging.getLogger("asyncio")
-    tasks.handlers, tasks.propagate = [_ToFile(folder)], False
-    return _append(folder, "".join(traceback.format_exception(error)))
+    tasks.handlers, tasks.propagate = [_ToFile(place)], False
+    return _append(place, "".join(traceback.format_exception(error)))
 
 
-def _into_file(folder: pathlib.Path | None):
-    def hook(args) -> None:
+def _into_file(folder: pathlib.Path | None) -> Callable[[Any], None]:
+    def hook(args: Any) -> None:
         if args.exc_value is not None:
             _append(folder, "".join(traceback.format_exception(args.exc_value)))
 
@@ -77,7 +78,7 @@ class _Diversion:
         self._open = 0
         self._console: list[logging.Handler] = []
         self._handler: logging.Handler | None = None
-        self._hook = None
+        self._hook: Callable[[Any], None] = threading.excepthook
 
     def open(self, folder: pathlib.Path | None) -> None:
         with self._lock:
@@ -90,7 +91,7 @@ class _Diversion:
         with self._lock:
             self._open -= 1
             if self._open == 0 and self._handler:
-                self._stop()
+                self._stop(self._handler)
 
     def _start(self, folder: pathlib.Path | None) -> None:
         root, self._handler = logging.getLogger(), _ToFile(folder)
@@ -100,12 +101,12 @@ class _Diversion:
         root.addHandler(self._handler)
         self._hook, threading.excepthook = threading.excepthook, _into_file(folder)
 
-    def _stop(self) -> None:
+    def _stop(self, handler: logging.Handler) -> None:
         root = logging.getLogger()
         threading.excepthook = self._hook
-        root.removeHandler(self._handler)
-        for handler in self._console:
-            root.addHandler(handler)
+        root.removeHandler(handler)
+        for spoken in self._console:
+            root.addHandler(spoken)
         self._handler = None
 
 
@@ -119,7 +120,7 @@ def quiet_libraries(folder: str | os.PathLike | None) -> Iterator[None]:
     So do the tracebacks of threads that die. With `--verbosity=0` or more the console keeps them.
     Blocks may overlap: the first names the folder; None is for the temporary folder.
     """
-    _DIVERSION.open(folder and pathlib.Path(folder))
+    _DIVERSION.open(pathlib.Path(folder) if folder else None)
     try:
         yield
     finally:

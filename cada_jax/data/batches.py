@@ -64,14 +64,13 @@ def train_batches(
       process_count: number of hosts P, by default JAX's answer.
 
     Yields:
-      image uint8 [B/P,H,W,3], token_ids, phrase_ids int32 [B/P,l], attribute_mask bool [B/P,l],
+      image uint8 [B/P,H,W,3]; token_ids, phrase_ids int32 and attribute_mask bool [B/P,l];
       pid int32 [B/P].
 
     Raises:
       UsageError: B does not fit the split or the hosts; an image cannot be decoded.
     """
-    steps = steps_per_epoch(split, config)
-    batch = config.train.batch_size
+    steps, batch = steps_per_epoch(split, config), config.train.batch_size
     rows = _host_rows(batch, "config.train.batch_size", process_index, process_count)
     seed, pairs = config.seed, split.num_captions
 

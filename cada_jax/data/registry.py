@@ -62,7 +62,10 @@ def make_builder(config: ConfigDict) -> tfds.core.GeneratorBasedBuilder:
     else:
         kind = PUBLISHED[data.name]
         if data.variant is not None:
-            settings = CaptionConfig(name=data.variant, max_length=data.max_length)
+            settings = CaptionConfig(
+                name=data.variant,  # pyrefly: ignore[unexpected-keyword]
+                max_length=data.max_length,
+            )
         else:
             settings = caption_config(data.vocab, data.max_length, data.tagger, data.tag_unit)
     # TFDS reads what is there as soon as a builder is made, and fails in its own ways.

@@ -25,7 +25,7 @@ def constrain_rows(x: jax.Array) -> jax.Array:
     as well split its features, or leave it whole, and the layers that follow do as it does. Without
     a mesh, or where the rows do not divide evenly, x stays as it is.
     """
-    if not is_sharded() or len(x) % batch_divisor(current_mesh()):
+    if not is_sharded() or len(x) % _shards():
         return x
     return jax.lax.with_sharding_constraint(x, PartitionSpec(BATCH_AXES))
 
@@ -43,7 +43,8 @@ def gather_rows(x: jax.Array, index: jax.Array) -> jax.Array:
 
 
 def _shards() -> int:
-    return batch_divisor(current_mesh()) if is_sharded() else 1
+    mesh = current_mesh()
+    return 1 if mesh is None else batch_divisor(mesh)
 
 
 def split_rows(x: jax.Array, chunks: int) -> jax.Array:

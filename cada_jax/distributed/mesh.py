@@ -98,6 +98,7 @@ def process_batch_slice(mesh: Mesh) -> tuple[int, int]:
         for row, devices in enumerate(mesh.devices.reshape(batch_divisor(mesh), -1))
         if any(device.process_index == jax.process_index() for device in devices)
     }
+    assert blocks is not None, "make_mesh refuses a mesh whose hosts hold no blocks"
     return blocks.index(tuple(sorted(own))), len(blocks)
 
 
@@ -158,7 +159,7 @@ def current_device() -> jax.sharding.AbstractDevice | None:
     None where nobody has set a mesh; a network then computes what every platform can.
     """
     mesh = current_mesh()
-    return mesh and mesh.abstract_device
+    return None if mesh is None else mesh.abstract_device
 
 
 def is_sharded() -> bool:

@@ -51,7 +51,12 @@ def connect(coordinator: str | None, processes: int | None, index: int | None) -
             f"{' and '.join(lacking)} missing: to join processes give all of {', '.join(given)}, "
             "or only --distributed where the cluster's environment tells them."
         )
-    if not lacking and (":" not in coordinator or not 0 <= index < processes):
+    if (
+        coordinator is not None
+        and processes is not None
+        and index is not None
+        and (":" not in coordinator or not 0 <= index < processes)
+    ):
         raise UsageError(
             f"--coordinator={coordinator} --num_processes={processes} --process_id={index}: "
             "expected HOST:PORT of process 0, and a process_id from 0 to num_processes - 1."

@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
@@ -64,7 +65,7 @@ def evaluate_split(
     gallery, queries = _encode(network, split, progress)
     encoded = time.monotonic() - start
     ranking = rank(network, queries, gallery, config.eval.rerank_top_k, progress=progress)
-    results = {
+    results: dict[str, Any] = {
         "dataset": config.data.name,
         "dataset_version": split.dataset,
         "split": split.name,
@@ -102,13 +103,12 @@ def _other_direction(
 def _encode(network: Network, split: Split, progress: Progress | None) -> tuple[Gallery, Queries]:
     """Encodes a split; every host reads its share of each batch, and gets what all encoded."""
     batch, share = network.config.eval.batch_size, process_batch_slice(network.mesh)
-    encoded = []
-    for encode, batches, size, text in (
-        (encode_gallery, gallery_batches, split.num_images, "images"),
-        (encode_queries, query_batches, split.num_captions, "captions"),
-    ):
-        read = batches(split, network.config, batch, *share)
-        if progress is not None:
-            read = progress(read, -(-size // batch), f"encode {text}")
-        encoded.append(encode(network, read, size))
-    return encoded[0], encoded[1]
+
+    def read(batches: Callable[..., Iterable[dict]], size: int, text: str) -> Iterable[dict]:
+        rows = batches(split, network.config, batch, *share)
+        return rows if progress is None else progress(rows, -(-size // batch), f"encode {text}")
+
+    images = read(gallery_batches, split.num_images, "images")
+    gallery = encode_gallery(network, images, split.num_images)
+    captions = read(query_batches, split.num_captions, "captions")
+    return gallery, encode_queries(network, captions, split.num_captions)

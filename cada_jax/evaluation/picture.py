@@ -10,6 +10,7 @@ RIGHT, WRONG, OWN = (30, 150, 70), (205, 45, 45), (50, 90, 170)
 INK, FAINT, LINE = (25, 25, 30), (115, 115, 125), (222, 222, 228)
 MARGIN, GAP, FRAME = 24, 10, 5
 TILE_HEIGHT = 176
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 CAPTION_WIDTH = 330
 
 
@@ -170,11 +171,11 @@ def _paste(picture: Image.Image, image: Image.Image, corner, size: tuple[int, in
     picture.paste(box, corner)
 
 
-def _font(size: int) -> ImageFont.FreeTypeFont:
+def _font(size: int) -> Font:
     return ImageFont.load_default(size)  # comes with Pillow: no font file of the machine
 
 
-def _wrap(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
+def _wrap(text: str, font: Font, width: int) -> list[str]:
     """Breaks text at blanks into lines of at most `width` pixels, long words anywhere."""
     lines = [""]
     for word in text.split():

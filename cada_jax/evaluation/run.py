@@ -23,7 +23,7 @@ from cada_jax.distributed import processes
 from cada_jax.evaluation import cross_domain, results
 from cada_jax.evaluation.evaluate import Evaluation, evaluate_split
 from cada_jax.retrieval.network import Network, abstract_network
-from cada_jax.text.vocabulary import check_model_tokens
+from cada_jax.text.vocabulary import check_model_tokens, vocabulary_digest
 
 EXPORTED = "model"  # the exported model's folder in a workdir
 
@@ -73,25 +73,26 @@ def evaluate(
         check_same_config(root, config, FREE_KEYS_OF_EVAL)
     processes.check_same_program(config)
     enable_compilation_cache()
-    several = bool(config.eval.datasets)
     with timers("data"), processes.first_alone("data"):
-        if several:
+        if config.eval.datasets:
             sets, vocab_path = cross_domain.find_sets(config)
+            run = functools.partial(_score_sets, config, sets, root)
         else:
             split = data.split(config, config.eval.split)
             vocab_path = split.vocab_path
+            run = functools.partial(_score_split, split, root)
     check_model_tokens(config, vocab_path)
     with timers("start"):
         selected = find_trained(abstract_network(config, devices), root, vocab_path)
     say(f"Scoring step {selected.step}, selected on {selected.selected_on}.")
-    score = functools.partial(final_score, timers=timers, score=score)
     with run_folder.writing_results(root):
-        if several:
-            found = _score_sets(config, sets, root, selected, score)
-        else:
-            found = score(selected, split, root)
+        found = run(selected, functools.partial(final_score, timers=timers, score=score))
     say(timers.summary())
     return found
+
+
+def _score_split(split: Split, root: pathlib.Path, selected: SelectedParams, score) -> dict:
+    return score(selected, split, root)
 
 
 def _score_sets(config, sets, root: pathlib.Path, selected: SelectedParams, score) -> dict:
@@ -103,6 +104,11 @@ def _score_sets(config, sets, root: pathlib.Path, selected: SelectedParams, scor
     found = cross_domain.evaluate_sets(config, sets, root, score_one)
     say(f"{cross_domain.table(found)}\nWritten: {root / 'cross_domain.json'}, .md")
     return found
+
+
+def provenance_of(vocab_path: pathlib.Path) -> dict[str, str]:
+    """What parameters are read with: another vocabulary gives their tokens other meanings."""
+    return {"vocabulary": vocabulary_digest(vocab_path)}
 
 
 def find_trained(network: Network, root: pathlib.Path, vocab_path: pathlib.Path) -> SelectedParams:
@@ -117,14 +123,16 @@ def find_trained(network: Network, root: pathlib.Path, vocab_path: pathlib.Path)
       MissingFileError: nothing is trained there and `config.init_from` is not set.
       UsageError: what is there does not fit the network, or is not all of it.
     """
-    with Checkpoints(root, read_only=True) as checkpoints:
+    provenance = provenance_of(vocab_path)
+    with Checkpoints(root, read_only=True, provenance=provenance) as checkpoints:
         if checkpoints.best_step is not None:
             on = checkpoints.best_info()["split"]
             best = checkpoints.restore_best(network.params)
             return SelectedParams(network.with_params(best), checkpoints.best_step, on)
         latest = checkpoints.latest_step
     if latest is not None:
-        params = inspect.read_params(root / "checkpoints" / str(latest), network.params)
+        folder = root / "checkpoints" / str(latest)
+        params = inspect.read_params(folder, network.params, provenance)
         return SelectedParams(network.with_params(params), latest, "last")
     exported = (root / EXPORTED).exists()
     config = network.config.copy_and_resolve_references()
@@ -136,7 +144,7 @@ def find_trained(network: Network, root: pathlib.Path, vocab_path: pathlib.Path)
             "trained in (--mode=train), or --config.init_from naming an exported model."
         )
     params, report = load_initial(config, network.params, vocab_path)
-    if report.new:
+    if report.new and not report.new_is_neutral:
         raise UsageError(
             f"{config.init_from} is not the whole model, so it is not scored:\n{report}"
         )

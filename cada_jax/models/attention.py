@@ -1,12 +1,15 @@
 """Multi-head attention: the plain form, and the fused kernel where there is one."""
 
 import math
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from einops import rearrange
+from jax.typing import DTypeLike
 
+from cada_jax.common.shapes import AnyArray, Array, Float, Float32, Int
 from cada_jax.distributed.mesh import current_device
 from cada_jax.models.layers import dense
 
@@ -27,7 +30,13 @@ BEFORE_AMPERE = (
 )
 
 
-def can_fuse(dtype, dropping: bool, sowing: bool, bias: jax.Array | None, tokens: int) -> bool:
+def can_fuse(
+    dtype: DTypeLike,
+    dropping: bool,
+    sowing: bool,
+    bias: Float[AnyArray, "#M #N #T #S"] | None,
+    tokens: int,
+) -> bool:
     """Whether cuDNN's fused (flash) attention computes what `Attention` was asked for.
 
     It needs an NVIDIA GPU from Ampere on and a 16-bit type, drops no weights by our keys and never
@@ -48,7 +57,9 @@ def can_fuse(dtype, dropping: bool, sowing: bool, bias: jax.Array | None, tokens
     return bias is None or (tokens % 2 == 0 and bias.shape[-1] == tokens)
 
 
-def _attended(x: jax.Array, index: jax.Array) -> jax.Array:
+def _attended(
+    x: Float[Array, "B S D"], index: Int[AnyArray, "M"] | Int[AnyArray, "G rows"]
+) -> Float[Array, "_ S D"]:
     """Keys or values [B, ...] of each row, [M, ...]; see `kv_index` of `Attention`."""
     if index.ndim == 1:
         return x[index]
@@ -57,7 +68,9 @@ def _attended(x: jax.Array, index: jax.Array) -> jax.Array:
 
 
 @jax.custom_vjp
-def softmax_average(scores: jax.Array, values: jax.Array) -> jax.Array:
+def softmax_average(
+    scores: Float32[AnyArray, "*rows T S"], values: Float[AnyArray, "*rows S d"]
+) -> Float[Array, "*rows T d"]:
     """softmax(scores) @ values, divided by the sum of the weights last.
 
     As flash attention does it: [T, d] numbers are divided in place of [T, S], which takes half the
@@ -105,11 +118,18 @@ class Attention(nn.Module):
 
     heads: int
     dropout: float = 0.0
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
     sow_as: str | None = None
 
     @nn.compact
-    def __call__(self, queries, keys_values, bias=None, kv_index=None, deterministic=True):
+    def __call__(
+        self,
+        queries: Float[AnyArray, "M T D"],
+        keys_values: Float[AnyArray, "B S Dk"],
+        bias: Float[AnyArray, "#M #N #T #S"] | None = None,
+        kv_index: Int[AnyArray, "M"] | Int[AnyArray, "G rows"] | None = None,
+        deterministic: bool = True,
+    ) -> Float[Array, "M T D"]:
         """Attends from queries [M, T, D] to keys_values [B, S, Dk].
 
         Args:
@@ -146,7 +166,7 @@ class Attention(nn.Module):
     def _fused(self, q, k, v, bias):
         """The kernel of cuDNN, which keeps neither products nor weights: [M, T, D]."""
         batch, tokens, seen = q.shape[0], q.shape[1], k.shape[1]
-        lengths = {}
+        lengths: dict[str, Any] = {}
         if bias is not None:
             bias = jnp.broadcast_to(bias, (batch, 1, tokens, seen)).astype(self.dtype)
         elif tokens % 2 or seen % 2:
@@ -176,7 +196,7 @@ class Attention(nn.Module):
             scores = scores + bias
         if dropping or sowing:
             weights = nn.softmax(scores, axis=-1)
-            if sowing:
+            if sowing and self.sow_as:
                 self.sow("intermediates", self.sow_as, weights)
             drop = nn.Dropout(self.dropout, deterministic=not dropping)
             mixed = jnp.matmul(drop(weights.astype(self.dtype)), v)

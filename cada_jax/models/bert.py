@@ -5,12 +5,15 @@ self-attention and MLP as in BLIP (Li et al., 2022); the gate is CADA's ATP gate
 LayerNorm epsilon 1e-12.
 """
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
+from cada_jax.common.shapes import AnyArray, Array, Bool, Float, Float32, Int, Int32
 from cada_jax.distributed.batch import constrain_rows
 from cada_jax.models.attention import MASKED, Attention
 from cada_jax.models.layers import MLP, TokenGate, dense, gelu, layer_norm, rematerialized
@@ -19,7 +22,7 @@ EPSILON = 1e-12
 STEM_REACH = 2  # tokens that the "conv" stem looks back; packed texts must lie as far apart
 
 
-def attention_bias(valid: jax.Array, causal: bool) -> jax.Array:
+def attention_bias(valid: Bool[AnyArray, "M T"], causal: bool) -> Float32[Array, "M 1 #T T"]:
     """Additive self-attention bias [M, 1, T or 1, T] from real-token flags bool [M, T]."""
     allowed = valid[:, None, None, :]
     if causal:
@@ -37,12 +40,12 @@ class Packed(NamedTuple):
     read.
     """
 
-    segments: jax.Array
-    positions: jax.Array
-    output_positions: jax.Array
+    segments: Int32[Array, "M T"]
+    positions: Int32[Array, "M T"]
+    output_positions: Int32[Array, "M t"]
 
 
-def packed_bias(segments: jax.Array) -> jax.Array:
+def packed_bias(segments: Int[AnyArray, "M T"]) -> Float32[Array, "M 1 T T"]:
     """Additive self-attention bias [M, 1, T, T]: a token attends its own text, int32 [M, T]."""
     return jnp.where(segments[:, None, :, None] == segments[:, None, None, :], 0.0, MASKED)
 
@@ -56,10 +59,10 @@ class ConvStem(nn.Module):
     model does not use it.
     """
 
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: Float[AnyArray, "M T D"]) -> Float[Array, "M T D"]:
         """Maps float [M,T,D] to float [M,T,D]."""
         conv = nn.Conv(
             x.shape[-1], (1 + STEM_REACH,), padding="CAUSAL", name="conv", dtype=self.dtype
@@ -74,10 +77,18 @@ class TextLayer(nn.Module):
     mlp_dim: int
     dropout: float
     gated: bool
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x, bias, image_tokens, image_index, deterministic, output_positions=None):
+    def __call__(
+        self,
+        x: Float[AnyArray, "M T D"],
+        bias: Float[AnyArray, "M 1 #T T"],
+        image_tokens: Float[AnyArray, "B S Dv"] | None,
+        image_index: Int[AnyArray, "M"] | Int[AnyArray, "G rows"] | None,
+        deterministic: bool,
+        output_positions: Int[AnyArray, "M t"] | None = None,
+    ) -> tuple[Float[Array, "M _ D"], None]:
         """Returns (float [M,T,D], None), the pair `nn.scan` expects.
 
         Args:
@@ -125,7 +136,7 @@ class Bert(nn.Module):
     dropout: float
     stem: str = "embed"
     gated: bool = False
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
     remat: str = "off"
 
     def setup(self):
@@ -148,14 +159,14 @@ class Bert(nn.Module):
 
     def __call__(
         self,
-        ids,
-        valid,
-        image_tokens=None,
-        image_index=None,
-        causal=False,
-        deterministic=True,
-        packed=None,
-    ):
+        ids: Int[AnyArray, "M T"],
+        valid: Bool[AnyArray, "M T"],
+        image_tokens: Float[AnyArray, "B S Dv"] | None = None,
+        image_index: Int[AnyArray, "M"] | Int[AnyArray, "G rows"] | None = None,
+        causal: bool = False,
+        deterministic: bool = True,
+        packed: Packed | None = None,
+    ) -> Float[Array, "M _ D"]:
         """Encodes token ids, attending `image_tokens` when given.
 
         Args:
@@ -211,21 +222,28 @@ class Bert(nn.Module):
 class AttributeDecoder(nn.Module):
     """A Bert with a masked-word head whose output weight is its own word embedding."""
 
-    bert_kwargs: dict
-    dtype: jnp.dtype = jnp.float32
+    bert_kwargs: Mapping[str, Any]
+    dtype: DTypeLike = jnp.float32
 
     def setup(self):
         """Makes the parts, under the names that checkpoints use."""
         self.bert = Bert(**self.bert_kwargs, dtype=self.dtype)
         self.head = PredictionHead(self.dtype)
 
-    def __call__(self, ids, valid, image_tokens, causal, deterministic=True):
+    def __call__(
+        self,
+        ids: Int[AnyArray, "B T"],
+        valid: Bool[AnyArray, "B T"],
+        image_tokens: Float[AnyArray, "B S Dv"],
+        causal: bool,
+        deterministic: bool = True,
+    ) -> Float[Array, "B T D"]:
         """Decodes ids int32 [B,T], valid bool [B,T] -> float [B,T,D]."""
         x = self.bert(ids, valid, image_tokens, causal=causal, deterministic=deterministic)
         self.sow("intermediates", "decoded", x)
         return x
 
-    def predict(self, x):
+    def predict(self, x: Float[AnyArray, "*rows D"]) -> Float32[Array, "*rows V"]:
         """Decoded tokens float [...,D] -> logits float32 [...,V]."""
         return self.head(x, self.bert.word_embed.embedding)
 
@@ -233,11 +251,13 @@ class AttributeDecoder(nn.Module):
 class PredictionHead(nn.Module):
     """BERT's masked-word head: dense, GELU, LayerNorm, tied output weight, bias."""
 
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x, embedding):
-        """Maps float [B,T,D] and the word embedding [V,D] to logits float32 [B,T,V]."""
+    def __call__(
+        self, x: Float[AnyArray, "*rows D"], embedding: Float[Array, "V D"]
+    ) -> Float32[Array, "*rows V"]:
+        """Maps float [...,D] and the word embedding [V,D] to logits float32 [...,V]."""
         x = gelu(dense(x.shape[-1], "dense", self.dtype)(x))
         x = layer_norm("norm", EPSILON, self.dtype)(x)
         bias = self.param("bias", nn.initializers.zeros_init(), (embedding.shape[0],))

@@ -8,10 +8,10 @@ and details of the released code as METHOD states them. Every method is called a
 from typing import Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict, FrozenConfigDict
 
+from cada_jax.common.shapes import AnyArray, Array, Bool, Float, Float32, Int, PRNGKeyArray
 from cada_jax.config import check_network
 from cada_jax.models.bert import AttributeDecoder, Bert, Packed
 from cada_jax.models.layers import dense
@@ -64,7 +64,7 @@ class CADA(nn.Module):
         self.itm_head = dense(2, "itm_head", jnp.float32)
         self.itm_local_head = dense(2, "itm_local_head", jnp.float32)
 
-    def __call__(self, images, token_ids):
+    def __call__(self, images: Float32[AnyArray, "B H W 3"], token_ids: Int[AnyArray, "B T"]):
         """Runs every part once (images [B,H,W,3], token_ids [B,T]); used to initialise."""
         image_tokens = self.encode_image(images)
         decoded = self.decode(token_ids, image_tokens)
@@ -76,24 +76,36 @@ class CADA(nn.Module):
             self.predict_masked(token_ids, token_ids != self.config.tokens.pad, image_tokens),
         )
 
-    def encode_image(self, images, *, deterministic=True):
+    def encode_image(
+        self, images: Float32[AnyArray, "B H W 3"], *, deterministic: bool = True
+    ) -> Float[Array, "B S Dv"]:
         """Normalised images float32 [B,H,W,3] -> image tokens [B,S,Dv], [CLS] first."""
-        return self.image_encoder(images.astype(jnp.dtype(self.config.dtype)), deterministic)
+        pixels = jnp.asarray(images, jnp.dtype(self.config.dtype))
+        return self.image_encoder(pixels, deterministic)
 
-    def encode_text(self, token_ids, *, deterministic=True):
+    def encode_text(
+        self, token_ids: Int[AnyArray, "M T"], *, deterministic: bool = True
+    ) -> Float[Array, "M T D"]:
         """Token ids int32 [M,T] -> text tokens [M,T,D], without any image."""
         valid = token_ids != self.config.tokens.pad
         return self.text_encoder(token_ids, valid, deterministic=deterministic)
 
-    def project_image(self, image_tokens):
+    def project_image(self, image_tokens: Float[AnyArray, "B S Dv"]) -> Float32[Array, "B E"]:
         """Image tokens [B,S,Dv] -> embedding float32 [B,E] of [CLS], not normalised."""
         return self.vision_proj(image_tokens[:, 0])
 
-    def project_text(self, text_tokens):
+    def project_text(self, text_tokens: Float[AnyArray, "M T D"]) -> Float32[Array, "M E"]:
         """Text tokens [M,T,D] -> embedding float32 [M,E] of [CLS], not normalised."""
         return self.text_proj(text_tokens[:, 0])
 
-    def decode(self, token_ids, image_tokens, image_index=None, *, deterministic=True):
+    def decode(
+        self,
+        token_ids: Int[AnyArray, "M T"],
+        image_tokens: Float[AnyArray, "B S Dv"],
+        image_index: Int[AnyArray, "M"] | Int[AnyArray, "G rows"] | None = None,
+        *,
+        deterministic: bool = True,
+    ) -> Float[Array, "M T D"]:
         """Lets text tokens associate with image patches (ATP), [CLS] read as [ENC].
 
         Args:
@@ -112,7 +124,12 @@ class CADA(nn.Module):
         ids = jnp.asarray(token_ids).at[:, 0].set(self.config.tokens.enc)
         return self.text_encoder(ids, valid, image_tokens, image_index, deterministic=deterministic)
 
-    def match_packed(self, token_ids, packed: Packed, image_tokens):
+    def match_packed(
+        self,
+        token_ids: Int[AnyArray, "M T"],
+        packed: Packed,
+        image_tokens: Float[AnyArray, "B S Dv"],
+    ) -> Float32[Array, "M t 2"]:
         """`match` of `decode` for texts that share rows; for inference.
 
         Args:
@@ -127,11 +144,13 @@ class CADA(nn.Module):
         ids = jnp.where(valid & (packed.positions == 0), self.config.tokens.enc, token_ids)
         return self.itm_head(self.text_encoder(ids, valid, image_tokens, packed=packed))
 
-    def match(self, decoded):
+    def match(self, decoded: Float[AnyArray, "M T D"]) -> Float32[Array, "M 2"]:
         """Decoded tokens [M,T,D] -> match logits float32 [M,2] of [ENC]; 1 is "match"."""
         return self.itm_head(decoded[:, 0])
 
-    def match_groups(self, decoded, token_ids):
+    def match_groups(
+        self, decoded: Float[AnyArray, "M T D"], token_ids: Int[AnyArray, "M T"]
+    ) -> tuple[Float32[Array, "M n 2"], Float32[Array, "M n"]]:
         """Match logits of consecutive token groups.
 
         Args:
@@ -157,7 +176,14 @@ class CADA(nn.Module):
         mean = (grouped * used).sum(axis=2) / jnp.maximum(count, 1.0)
         return self.itm_local_head(mean), (count[..., 0] > 0).astype(jnp.float32)
 
-    def predict_masked(self, token_ids, valid, image_tokens, *, deterministic=True):
+    def predict_masked(
+        self,
+        token_ids: Int[AnyArray, "B T"],
+        valid: Bool[AnyArray, "B T"],
+        image_tokens: Float[AnyArray, "B S Dv"],
+        *,
+        deterministic: bool = True,
+    ) -> Float32[Array, "B T V"]:
         """Predicts masked words from their image (ARA): `decode_masked`, then `masked_logits`.
 
         Args:
@@ -173,18 +199,39 @@ class CADA(nn.Module):
             self.decode_masked(token_ids, valid, image_tokens, deterministic=deterministic)
         )
 
-    def decode_masked(self, token_ids, valid, image_tokens, *, deterministic=True):
+    def decode_masked(
+        self,
+        token_ids: Int[AnyArray, "B T"],
+        valid: Bool[AnyArray, "B T"],
+        image_tokens: Float[AnyArray, "B S Dv"],
+        *,
+        deterministic: bool = True,
+    ) -> Float[Array, "B T D"]:
         """What `predict_masked` computes before the vocabulary: float [B,T,D]; arguments there."""
         return self.attribute_decoder(token_ids, valid, image_tokens, self.causal, deterministic)
 
-    def masked_logits(self, decoded):
+    def masked_logits(self, decoded: Float[AnyArray, "*rows D"]) -> Float32[Array, "*rows V"]:
         """Decoded tokens float [...,D] -> logits float32 [...,V]."""
         return self.attribute_decoder.predict(decoded)
 
 
-def init_params(model: CADA, config: ConfigDict, key: jax.Array) -> dict:
+def apply(model: CADA, params: Any, method: str, *inputs, **options) -> Any:
+    """`model.METHOD(*inputs)` with these parameters.
+
+    Args:
+      model: the CADA module.
+      params: its parameters.
+      method: name of one of the module's methods.
+      *inputs: of the method.
+      **options: `deterministic` where the method takes it; of Flax's `Module.apply`: `rngs`,
+        `mutable`.
+    """
+    return model.apply({"params": params}, *inputs, method=method, **options)
+
+
+def init_params(model: CADA, config: ConfigDict, key: PRNGKeyArray) -> dict[str, Any]:
     """Random float32 parameters; pure, so `jax.eval_shape` gives their shapes alone."""
     height, width = config.model.image.size
     images = jnp.zeros((1, height, width, 3), jnp.float32)
     token_ids = jnp.ones((1, config.data.max_length), jnp.int32)
-    return model.init(key, images, token_ids)["params"]
+    return dict(model.init(key, images, token_ids)["params"])

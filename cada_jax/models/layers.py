@@ -11,9 +11,18 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
+
+from cada_jax.common.shapes import AnyArray, Array, Float, Float32
 
 
-def flat_dot_general(lhs, rhs, dimension_numbers, precision=None, preferred_element_type=None):
+def flat_dot_general(
+    lhs: Float[Array, "*rows D"],
+    rhs: Float[Array, "D F"],
+    dimension_numbers,
+    precision=None,
+    preferred_element_type=None,
+) -> Float[Array, "*rows F"]:
     """`lax.dot_general` of [..., D] x [D, F] as one two-dimensional product.
 
     XLA's CPU backend hands only rank-2 products to its fast matrix routine; the same
@@ -35,7 +44,7 @@ def flat_dot_general(lhs, rhs, dimension_numbers, precision=None, preferred_elem
 KERNEL_INIT = nn.initializers.variance_scaling(768 * 0.02**2, "fan_in", "normal")
 
 
-def dense(features: int, name: str, dtype) -> nn.Dense:
+def dense(features: int, name: str, dtype: DTypeLike) -> nn.Dense:
     """A Dense layer [..., D] -> [..., features] with the project's initialisation."""
     return nn.Dense(
         features,
@@ -52,13 +61,13 @@ def dense(features: int, name: str, dtype) -> nn.Dense:
 _LayerNorm = nn.remat(nn.LayerNorm, prevent_cse=False)
 
 
-def layer_norm(name: str, epsilon: float, dtype) -> nn.LayerNorm:
+def layer_norm(name: str, epsilon: float, dtype: DTypeLike) -> nn.LayerNorm:
     """LayerNorm with statistics in float32; the two-pass variance loses no digits."""
     return _LayerNorm(name=name, epsilon=epsilon, dtype=dtype, use_fast_variance=False)
 
 
 @functools.partial(jax.checkpoint, prevent_cse=False)
-def gelu(x: jax.Array) -> jax.Array:
+def gelu(x: Float[Array, "*axes"]) -> Float[Array, "*axes"]:
     """The exact GELU, x/2 (1 + erf(x / sqrt 2)), which both BERT and ViT use.
 
     `nn.gelu` writes it with erfc, which takes the CPU six times as long.
@@ -66,9 +75,9 @@ def gelu(x: jax.Array) -> jax.Array:
     return 0.5 * x * (1.0 + jax.lax.erf(x * np.asarray(math.sqrt(0.5), x.dtype)))
 
 
-def l2_normalize(x: jax.Array) -> jax.Array:
+def l2_normalize(x: Float[AnyArray, "*rows E"]) -> Float32[Array, "*rows E"]:
     """Scales float [..., E] to length 1 along E, in float32; a zero row stays zero."""
-    x = x.astype(jnp.float32)
+    x = jnp.asarray(x, jnp.float32)
     squares = jnp.sum(jnp.square(x), axis=-1, keepdims=True)
     # The bound goes inside the root, whose gradient at 0 would be infinite and give NaN.
     return x / jnp.sqrt(jnp.maximum(squares, 1e-24))
@@ -97,10 +106,10 @@ class MLP(nn.Module):
     """Two dense layers with an exact GELU between them, [..., D] -> [..., D]."""
 
     hidden: int
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: Float[AnyArray, "*rows D"]) -> Float[Array, "*rows D"]:
         """Maps float [..., D] to float [..., D]."""
         hidden = gelu(dense(self.hidden, "fc1", self.dtype)(x))
         return dense(x.shape[-1], "fc2", self.dtype)(hidden)
@@ -113,10 +122,12 @@ class TokenGate(nn.Module):
     g is exactly 1 and a model without gates computes the same numbers.
     """
 
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, token, associated):
+    def __call__(
+        self, token: Float[AnyArray, "M T D"], associated: Float[AnyArray, "M T D"]
+    ) -> Float[Array, "M T D"]:
         """Scales `associated` [M, T, D] by the gate of each `token` [M, T, D]."""
         zeros = nn.initializers.zeros_init()
         width = token.shape[-1]
@@ -135,7 +146,9 @@ class DropPath(nn.Module):
     """Drops the whole residual branch of a sample."""
 
     @nn.compact
-    def __call__(self, x, rate):
+    def __call__(
+        self, x: Float[AnyArray, "B T D"], rate: Float[Array, ""]
+    ) -> Float[Array, "B T D"]:
         """Drops rows of x [B, T, D] with probability `rate`, scales the others by 1 / (1 - rate).
 
         `rate` may be traced (it differs per layer).

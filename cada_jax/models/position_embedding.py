@@ -7,6 +7,8 @@ when it shrinks, so it gives other numbers.
 
 import numpy as np
 
+from cada_jax.common.shapes import Float
+
 A = -0.75
 
 
@@ -36,8 +38,8 @@ def _weights(source: int, target: int) -> np.ndarray:
 
 
 def resize_positions(
-    positions: np.ndarray, source: tuple[int, int], target: tuple[int, int]
-) -> np.ndarray:
+    positions: Float[np.ndarray, "1 rows D"], source: tuple[int, int], target: tuple[int, int]
+) -> Float[np.ndarray, "1 1+{target[0]}*{target[1]} D"]:
     """Resizes position embeddings from one patch grid to another.
 
     Args:

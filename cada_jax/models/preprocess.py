@@ -9,25 +9,31 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+from cada_jax.common.shapes import AnyArray, Array, Float32, PRNGKeyArray, UInt8
+
 # CLIP's statistics, which BLIP and CADA use. The released code also erases with MEAN.
 MEAN = np.array([0.48145466, 0.4578275, 0.40821073], np.float32)
 STD = np.array([0.26862954, 0.26130258, 0.27577711], np.float32)
 ERASE_TRIES = 10  # rectangles drawn before giving up, as torchvision's RandomErasing
 
 
-def normalize_pixels(images: jax.Array) -> jax.Array:
+def normalize_pixels(images: UInt8[AnyArray, "B H W 3"]) -> Float32[AnyArray, "B H W 3"]:
     """Maps uint8 [B,H,W,3] in [0,255] to float32 with the statistics above."""
     scaled = images.astype(jnp.float32) / 255.0
     return (scaled - MEAN[None, None, None]) / STD[None, None, None]
 
 
-def flip(images: jax.Array, key: jax.Array, probability: float) -> jax.Array:
+def flip(
+    images: UInt8[AnyArray, "B H W 3"], key: PRNGKeyArray, probability: float
+) -> UInt8[Array, "B H W 3"]:
     """Mirrors each image [B,H,W,3] left to right with the given probability."""
     chosen = jax.random.bernoulli(key, probability, (images.shape[0], 1, 1, 1))
     return jnp.where(chosen, images[:, :, ::-1], images)
 
 
-def pad_and_crop(images: jax.Array, key: jax.Array, pad: int) -> jax.Array:
+def pad_and_crop(
+    images: UInt8[AnyArray, "B H W 3"], key: PRNGKeyArray, pad: int
+) -> UInt8[AnyArray, "B H W 3"]:
     """Pads uint8 [B,H,W,3] by `pad` zeros on each side, crops H x W anywhere inside."""
     if pad == 0:
         return images
@@ -42,12 +48,12 @@ def pad_and_crop(images: jax.Array, key: jax.Array, pad: int) -> jax.Array:
 
 
 def erase(
-    images: jax.Array,
-    key: jax.Array,
+    images: Float32[AnyArray, "B H W 3"],
+    key: PRNGKeyArray,
     probability: float,
     area: tuple[float, float],
     ratio: tuple[float, float],
-) -> jax.Array:
+) -> Float32[Array, "B H W 3"]:
     """Fills one random rectangle per image with MEAN, after normalisation.
 
     Args:
@@ -81,7 +87,9 @@ def erase(
     return jnp.where(inside, MEAN[None, None, None], images)
 
 
-def augment(images: jax.Array, key: jax.Array, settings: ConfigDict) -> jax.Array:
+def augment(
+    images: UInt8[AnyArray, "B H W 3"], key: PRNGKeyArray, settings: ConfigDict
+) -> Float32[AnyArray, "B H W 3"]:
     """Augments and normalises uint8 [B,H,W,3] to float32 [B,H,W,3].
 
     Args:

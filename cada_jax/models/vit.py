@@ -9,7 +9,9 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 from einops import rearrange
+from jax.typing import DTypeLike
 
+from cada_jax.common.shapes import Array, Float, Float32
 from cada_jax.models.attention import Attention
 from cada_jax.models.layers import MLP, DropPath, flat_dot_general, gelu, layer_norm, rematerialized
 
@@ -20,14 +22,16 @@ PATCH_INIT = nn.initializers.variance_scaling(
 )
 
 
-def sinusoids(length: int, width: int) -> np.ndarray:
+def sinusoids(length: int, width: int) -> Float32[np.ndarray, "{length} {width}"]:
     """Sines and cosines of positions 0..length-1, float32 [length, width], wavelengths 6 to 190."""
     rates = 30.0 ** -(np.arange(width // 2) / (width // 2))
     angles = np.arange(length)[:, None] * rates[None]
     return np.concatenate([np.sin(angles), np.cos(angles)], axis=1).astype(np.float32)
 
 
-def grid_positions(rows: int, columns: int, width: int) -> np.ndarray:
+def grid_positions(
+    rows: int, columns: int, width: int
+) -> Float32[np.ndarray, "1 1+{rows}*{columns} {width}"]:
     """Start of learned positions that tells rows and columns apart, float32 [1,1+N,width].
 
     For small models trained on little data. From small random positions they first settle on
@@ -48,10 +52,10 @@ class PatchEmbed(nn.Module):
 
     patch: tuple[int, int]
     width: int
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, images):
+    def __call__(self, images: Float[Array, "B H W C"]) -> Float[Array, "B N D"]:
         """Maps float [B,H,W,C] to float [B,(H/ph)*(W/pw),D]."""
         ph, pw = self.patch
         kernel = self.param(
@@ -76,10 +80,10 @@ class ConvStem(nn.Module):
     """
 
     features: tuple[int, int]
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, images):
+    def __call__(self, images: Float[Array, "B H W 3"]) -> Float[Array, "B H//4 W//4 C"]:
         """Maps float [B,H,W,3] to float [B,H/4,W/4,features[-1]]."""
         x = images
         for i, features in enumerate(self.features):
@@ -92,10 +96,12 @@ class Block(nn.Module):
 
     heads: int
     mlp_dim: int
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x, drop_rate, deterministic):
+    def __call__(
+        self, x: Float[Array, "B T D"], drop_rate: Float32[Array, ""], deterministic: bool
+    ) -> tuple[Float[Array, "B T D"], None]:
         """Returns (float [B,T,D], None), the pair `nn.scan` expects; drop_rate: scalar."""
 
         def branch(y):
@@ -123,11 +129,13 @@ class ImageEncoder(nn.Module):
     heads: int
     mlp_dim: int
     drop_path: float = 0.0
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
     remat: str = "off"
 
     @nn.compact
-    def __call__(self, images, deterministic=True):
+    def __call__(
+        self, images: Float[Array, "B H W 3"], deterministic: bool = True
+    ) -> Float[Array, "B S D"]:
         """Encodes float [B,H,W,3] to float [B,1+N,D], N patches in row-major order.
 
         Raises:

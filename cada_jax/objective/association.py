@@ -4,20 +4,31 @@ Source: CADA (IEEE TMM 2024), section on ATP. One pass of the decoder over 3B pa
 match, (I_neg, T_i) and (I_i, T_neg) are not.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
+from cada_jax.common.shapes import AnyArray, Array, Float, Float32, Int, Int32, PRNGKeyArray
+from cada_jax.models.cada import CADA, apply
 from cada_jax.objective import losses
 
 
-def choose_negatives(config: ConfigDict, features, pids, key: jax.Array) -> losses.Negatives:
+def choose_negatives(
+    config: ConfigDict,
+    features: tuple[Float32[AnyArray, "B E"], Float32[AnyArray, "B E"]],
+    pids: Int[AnyArray, "B"],
+    key: PRNGKeyArray,
+) -> losses.Negatives:
     """`losses.choose_negatives` of (image, text) embeddings float32 [B,E], as `config.atp` says."""
     c = config.atp
     return losses.choose_negatives(*features, pids, c.negatives, c.temperature, key)
 
 
-def pairs_to_match(token_ids, negatives: losses.Negatives) -> tuple[jax.Array, jax.Array]:
+def pairs_to_match(
+    token_ids: Int[AnyArray, "B T"], negatives: losses.Negatives
+) -> tuple[Int[Array, "3*B T"], Float32[Array, "3*B"]]:
     """The texts that are decoded, in the order (T_i with I_i, T_i with I_neg, T_neg with I_i).
 
     The three of a row stay together: however a batch is spread, a device decodes its own rows.
@@ -31,7 +42,9 @@ def pairs_to_match(token_ids, negatives: losses.Negatives) -> tuple[jax.Array, j
     return texts.reshape(-1, texts.shape[-1]), weights.reshape(-1)
 
 
-def images_to_match(own, negative) -> tuple[jax.Array, jax.Array]:
+def images_to_match(
+    own: Float[AnyArray, "B S Dv"], negative: Float[AnyArray, "B S Dv"]
+) -> tuple[Float[Array, "2*B S Dv"], Int32[Array, "B 3"]]:
     """Images of `pairs_to_match`, each row's own beside its negative, and the index into them.
 
     Args:
@@ -45,13 +58,21 @@ def images_to_match(own, negative) -> tuple[jax.Array, jax.Array]:
     return images, jnp.broadcast_to(jnp.array([0, 1, 0], jnp.int32)[None], (len(own), 3))
 
 
-def indices_to_match(image_for_text: jax.Array) -> jax.Array:
+def indices_to_match(image_for_text: Int[AnyArray, "B"]) -> Int32[Array, "3*B"]:
     """The image of each text of `pairs_to_match` among the B of the batch, int32 [3B]."""
     rows = jnp.arange(len(image_for_text), dtype=jnp.int32)
     return jnp.stack([rows, image_for_text, rows], axis=1).reshape(-1)
 
 
-def match_terms(model, params, texts, weights, images, image_index, rngs) -> dict:
+def match_terms(
+    model: CADA,
+    params: Any,
+    texts: Int[AnyArray, "M T"],
+    weights: Float32[AnyArray, "M"],
+    images: Float[AnyArray, "_ S Dv"],
+    image_index: Int[AnyArray, "M"] | Int[AnyArray, "B 3"] | None,
+    rngs: dict[str, PRNGKeyArray] | None,
+) -> dict[str, Float32[Array, ""]]:
     """Match and group losses of decoded pairs; the first of every three is a match.
 
     Args:
@@ -66,14 +87,11 @@ def match_terms(model, params, texts, weights, images, image_index, rngs) -> dic
     Returns:
       dict of float32 scalars: match, group, match_accuracy.
     """
-    variables = {"params": params}
     inputs = texts, images, image_index
-    decoded = model.apply(
-        variables, *inputs, deterministic=rngs is None, rngs=rngs, method="decode"
-    )
+    decoded = apply(model, params, "decode", *inputs, deterministic=rngs is None, rngs=rngs)
     is_match = (jnp.arange(len(texts)) % 3 == 0).astype(jnp.int32)
-    logits = model.apply(variables, decoded, method="match")
-    group_logits, group_weight = model.apply(variables, decoded, texts, method="match_groups")
+    logits = apply(model, params, "match", decoded)
+    group_logits, group_weight = apply(model, params, "match_groups", decoded, texts)
     correct = (jnp.argmax(logits, axis=-1) == is_match).astype(jnp.float32)
     return {
         "match": losses.match_loss(logits, is_match, weights),
@@ -84,12 +102,13 @@ def match_terms(model, params, texts, weights, images, image_index, rngs) -> dic
     }
 
 
-def match_denominators(model, params, texts, weights) -> dict[str, jax.Array]:
+def match_denominators(
+    model: CADA, params: Any, texts: Int[AnyArray, "M T"], weights: Float32[AnyArray, "M"]
+) -> dict[str, Float32[Array, ""]]:
     """What `match_terms` divides by, without decoding: float32 scalars `match` and `group`.
 
     Which groups count depends on the texts alone.
     """
     undecoded = jnp.zeros((*texts.shape, model.config.text.width), jnp.float32)
-    variables = {"params": jax.lax.stop_gradient(params)}
-    _, of_group = model.apply(variables, undecoded, texts, method="match_groups")
+    _, of_group = apply(model, jax.lax.stop_gradient(params), "match_groups", undecoded, texts)
     return {"match": jnp.sum(weights), "group": jnp.sum(of_group * weights[:, None])}

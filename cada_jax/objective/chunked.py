@@ -1,19 +1,21 @@
 """The objective's gradient with a part of the batch in memory at a time; see `grad_cache`."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
+from cada_jax.common.shapes import Array, Float32, PRNGKeyArray
 from cada_jax.distributed.batch import merge_rows, split_rows
 from cada_jax.models.cada import CADA
 from cada_jax.objective import grad_cache, objective
 
 
 def accumulated_gradient(
-    model: CADA, config: ConfigDict, params: dict, batch: dict, key: jax.Array
-):
+    model: CADA, config: ConfigDict, params: dict, batch: dict, key: PRNGKeyArray
+) -> tuple[tuple[Float32[Array, ""], dict[str, Float32[Array, ""]]], Any]:
     """`objective.loss_terms` and its gradient, `config.train.accumulation` chunks one by one.
 
     The same losses, negatives, masks and dropout of the whole batch, whatever the number of chunks.
@@ -29,7 +31,8 @@ def accumulated_gradient(
             return objective.encode_pairs(model, config, params, images, token_ids, keys)
 
     def whole(encoded):
-        image_tokens, *features = (merge_rows(x) for x in encoded)
+        image_tokens, images, texts = (merge_rows(x) for x in encoded)
+        features = images, texts
         terms = objective.batch_terms(config, features, batch)
         inputs = objective.row_inputs(config, batch, image_tokens, features, keys, gather=True)
         inputs = jax.tree.map(split, inputs)

@@ -18,12 +18,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from cada_jax.common.shapes import Array, Float, Int
 from cada_jax.distributed.batch import rows_of_chunk
 from cada_jax.models.layers import DropPath
 
 
 @contextlib.contextmanager
-def draws_of_chunk(chunk: jax.Array, chunks: int) -> Iterator[None]:
+def draws_of_chunk(chunk: Int[Array, ""], chunks: int) -> Iterator[None]:
     """Within it, dropout and drop path draw for a chunk's rows what they draw for the whole batch.
 
     The draws of the whole batch are made and the chunk's rows of them taken: no gradient, no
@@ -51,11 +52,11 @@ def draws_of_chunk(chunk: jax.Array, chunks: int) -> Iterator[None]:
 
 def value_and_grad(
     encode: Callable[[Any, Any], Any],
-    whole: Callable[[Any], tuple[tuple[jax.Array, Any], tuple[Any, dict]]],
-    part: Callable[[Any, Any, Any], tuple[jax.Array, dict]],
+    whole: Callable[[Any], tuple[tuple[Float[Array, ""], Any], tuple[Any, dict]]],
+    part: Callable[[Any, Any, Any], tuple[Float[Array, ""], dict]],
     params: Any,
     chunks: Any,
-) -> tuple[tuple[jax.Array, dict], Any]:
+) -> tuple[tuple[Float[Array, ""], dict[str, Float[Array, ""]]], Any]:
     """The loss `whole + sum of part` and its gradient in the parameters.
 
     Args:

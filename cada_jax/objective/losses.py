@@ -11,13 +11,16 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from cada_jax.common.shapes import AnyArray, Array, Bool, Float, Float32, Int, Int32, PRNGKeyArray
 from cada_jax.models.layers import l2_normalize
 
 # Masked positions of a caption that logits of the vocabulary are made for at once.
 MASKED_CHUNK = 16
 
 
-def _distribution_fit(logits: jax.Array, targets: jax.Array) -> jax.Array:
+def _distribution_fit(
+    logits: Float32[Array, "B B"], targets: Float32[Array, "B B"]
+) -> Float32[Array, ""]:
     """Symmetric divergence plus soft-label cross-entropy of one direction, a scalar."""
     log_p = jax.nn.log_softmax(logits, axis=-1)
     log_q = jnp.log(targets + 1e-8)
@@ -26,7 +29,12 @@ def _distribution_fit(logits: jax.Array, targets: jax.Array) -> jax.Array:
     return jnp.mean(divergence) + jnp.mean(cross_entropy)
 
 
-def ndf(image_features, text_features, pids, scale: float = 50.0) -> jax.Array:
+def ndf(
+    image_features: Float32[AnyArray, "B E"],
+    text_features: Float32[AnyArray, "B E"],
+    pids: Int[AnyArray, "B"],
+    scale: float = 50.0,
+) -> Float32[Array, ""]:
     """Normalised distribution fitting, the global loss (paper, eq. for L_ndf).
 
     The released code averages the divergence over all B*B entries and the cross-entropy
@@ -51,18 +59,18 @@ def ndf(image_features, text_features, pids, scale: float = 50.0) -> jax.Array:
 class Negatives(NamedTuple):
     """Chosen negatives; rows without any other person in the batch have weight 0."""
 
-    image_for_text: jax.Array  # int32 [B]
-    text_for_image: jax.Array  # int32 [B]
-    weight: jax.Array  # float32 [B], 1 where another person exists; the same both ways
+    image_for_text: Int32[Array, "B"]
+    text_for_image: Int32[Array, "B"]
+    weight: Float32[Array, "B"]  # 1 where another person exists; the same both ways
 
 
 def choose_negatives(
-    image_features,
-    text_features,
-    pids,
+    image_features: Float32[AnyArray, "B E"],
+    text_features: Float32[AnyArray, "B E"],
+    pids: Int[AnyArray, "B"],
     method: str = "hardest",
     temperature: float = 0.07,
-    key: jax.Array | None = None,
+    key: PRNGKeyArray | None = None,
 ) -> Negatives:
     """Chooses for each text an image, and for each image a text, of another person.
 
@@ -103,12 +111,18 @@ def choose_negatives(
     return Negatives(pick_image.astype(jnp.int32), pick_text.astype(jnp.int32), weight)
 
 
-def weighted_mean(values: jax.Array, weights: jax.Array) -> jax.Array:
+def weighted_mean(
+    values: Float32[AnyArray, "*axes"], weights: Float32[AnyArray, "*axes"]
+) -> Float32[Array, ""]:
     """Mean of `values` over entries of weight > 0 (same shape); 0 if there are none."""
     return jnp.sum(values * weights) / jnp.maximum(jnp.sum(weights), 1.0)
 
 
-def match_loss(logits, is_match, weights) -> jax.Array:
+def match_loss(
+    logits: Float32[AnyArray, "*rows 2"],
+    is_match: Int[AnyArray, "*#rows"],
+    weights: Float32[AnyArray, "*rows"],
+) -> Float32[Array, ""]:
     """Cross-entropy of match logits, the mean over rows of weight 1.
 
     Args:
@@ -122,8 +136,12 @@ def match_loss(logits, is_match, weights) -> jax.Array:
 
 
 def masked_word_loss(
-    predict: Callable[[jax.Array], jax.Array], decoded, token_ids, masked, chunk: int = MASKED_CHUNK
-) -> tuple[jax.Array, jax.Array]:
+    predict: Callable[[Float[Array, "B chunk D"]], Float32[Array, "B chunk V"]],
+    decoded: Float[AnyArray, "B L D"],
+    token_ids: Int[AnyArray, "B L"],
+    masked: Bool[AnyArray, "B L"],
+    chunk: int = MASKED_CHUNK,
+) -> tuple[Float32[Array, ""], Float32[Array, ""]]:
     """Cross-entropy of the true words at masked positions (ARA), and how many are predicted.
 
     The mean is over the masked tokens of the global batch, whatever their spread over

@@ -7,15 +7,16 @@ other, `row_terms` is a mean over rows and can be computed a part of the batch a
 Everything random is drawn from the keys given; everything is over the global batch.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
+from cada_jax.common.shapes import AnyArray, Array, Bool, Float, Float32, Int, Int32, PRNGKeyArray
 from cada_jax.distributed.batch import constrain_rows, gather_rows
 from cada_jax.distributed.mesh import is_sharded
-from cada_jax.models.cada import CADA
+from cada_jax.models.cada import CADA, apply
 from cada_jax.objective import association, attributes, losses
 
 # Field of config.loss -> the terms that it weighs. A term that is absent counts nothing.
@@ -24,9 +25,11 @@ WEIGHTS = {
     "atp_weight": ("match", "group"),
     "ara_weight": ("ara",),
 }
+# Un-normalised (image, text) embeddings of a batch's pairs.
+Features = tuple[Float32[AnyArray, "B E"], Float32[AnyArray, "B E"]]
 
 
-def weighted_sum(config: ConfigDict, terms: dict[str, jax.Array]) -> jax.Array:
+def weighted_sum(config: ConfigDict, terms: dict[str, Float32[Array, ""]]) -> Float32[Array, ""]:
     """The total of the terms that are there, weighed by `config.loss`: float32 scalar."""
     total = jnp.zeros(())
     for field, names in WEIGHTS.items():
@@ -39,44 +42,51 @@ def weighted_sum(config: ConfigDict, terms: dict[str, jax.Array]) -> jax.Array:
 class StepKeys(NamedTuple):
     """What a step draws from, apart from augmentation."""
 
-    image: jax.Array
-    text: jax.Array
-    negative: jax.Array
-    decode: jax.Array
-    mask: jax.Array
-    predict: jax.Array
+    image: PRNGKeyArray
+    text: PRNGKeyArray
+    negative: PRNGKeyArray
+    decode: PRNGKeyArray
+    mask: PRNGKeyArray
+    predict: PRNGKeyArray
 
 
-def split_key(key: jax.Array) -> StepKeys:
+def split_key(key: PRNGKeyArray) -> StepKeys:
     """The keys of a step's draws, from one."""
     return StepKeys(*jax.random.split(key, len(StepKeys._fields)))
 
 
-def dropout_rngs(config: ConfigDict, key: jax.Array) -> dict | None:
+def dropout_rngs(config: ConfigDict, key: PRNGKeyArray) -> dict[str, PRNGKeyArray] | None:
     """The dropout key in a dict; None for a network that draws nothing."""
     random = config.model.text.dropout > 0 or config.model.image.drop_path > 0
     return {"dropout": key} if random else None
 
 
-def encode_pairs(model: CADA, config, params, images, token_ids, keys: StepKeys):
+def encode_pairs(
+    model: CADA,
+    config: ConfigDict,
+    params: Any,
+    images: Float32[AnyArray, "B H W 3"],
+    token_ids: Int[AnyArray, "B T"],
+    keys: StepKeys,
+) -> tuple[Float[Array, "B S Dv"], Float32[Array, "B E"], Float32[Array, "B E"]]:
     """Image tokens [B,S,Dv], and un-normalised image and text embeddings float32 [B,E]."""
 
-    def apply(method, inputs, key):
+    def encode(method, inputs, key):
         rngs = dropout_rngs(config, key)
-        return model.apply(
-            {"params": params}, inputs, deterministic=rngs is None, rngs=rngs, method=method
-        )
+        return apply(model, params, method, inputs, deterministic=rngs is None, rngs=rngs)
 
-    image_tokens = apply("encode_image", images, keys.image)
-    text_tokens = apply("encode_text", token_ids, keys.text)
+    image_tokens = encode("encode_image", images, keys.image)
+    text_tokens = encode("encode_text", token_ids, keys.text)
     return (
         image_tokens,
-        model.apply({"params": params}, image_tokens, method="project_image"),
-        model.apply({"params": params}, text_tokens, method="project_text"),
+        apply(model, params, "project_image", image_tokens),
+        apply(model, params, "project_text", text_tokens),
     )
 
 
-def batch_terms(config: ConfigDict, features, batch: dict) -> dict[str, jax.Array]:
+def batch_terms(
+    config: ConfigDict, features: Features, batch: dict
+) -> dict[str, Float32[Array, ""]]:
     """The terms that compare all rows with all others.
 
     Args:
@@ -101,17 +111,22 @@ class RowInputs(NamedTuple):
       masked: bool [B,T].
     """
 
-    image_tokens: jax.Array
-    negative_tokens: jax.Array | None = None
-    image_index: jax.Array | None = None
-    texts: jax.Array | None = None
-    text_weights: jax.Array | None = None
-    token_ids: jax.Array | None = None
-    masked: jax.Array | None = None
+    image_tokens: Float[Array, "B S Dv"]
+    negative_tokens: Float[Array, "B S Dv"] | None = None
+    image_index: Int32[Array, "3*B"] | None = None
+    texts: Int[Array, "3*B T"] | None = None
+    text_weights: Float32[Array, "3*B"] | None = None
+    token_ids: Int[Array, "B T"] | None = None
+    masked: Bool[Array, "B T"] | None = None
 
 
 def row_inputs(
-    config: ConfigDict, batch: dict, image_tokens, features, keys: StepKeys, gather: bool
+    config: ConfigDict,
+    batch: dict,
+    image_tokens: Float[Array, "B S Dv"],
+    features: Features,
+    keys: StepKeys,
+    gather: bool,
 ) -> RowInputs:
     """Chooses negatives and masks for the whole batch.
 
@@ -142,14 +157,16 @@ def row_inputs(
     return inputs
 
 
-def row_terms(model: CADA, config, params, inputs: RowInputs, keys: StepKeys) -> dict:
+def row_terms(
+    model: CADA, config: ConfigDict, params: Any, inputs: RowInputs, keys: StepKeys
+) -> dict[str, Float32[Array, ""]]:
     """The terms that are means over rows, and what is reported with them: float32 scalars.
 
     A term over rows that is added here needs an entry in `WEIGHTS`, and its denominator in
     `row_denominators`.
     """
     terms = {}
-    if inputs.texts is not None:
+    if inputs.texts is not None and inputs.text_weights is not None:
         images = inputs.image_tokens, inputs.image_index
         if inputs.negative_tokens is not None:
             images = association.images_to_match(inputs.image_tokens, inputs.negative_tokens)
@@ -157,20 +174,20 @@ def row_terms(model: CADA, config, params, inputs: RowInputs, keys: StepKeys) ->
         terms |= association.match_terms(
             model, params, inputs.texts, inputs.text_weights, *images, rngs
         )
-    if inputs.masked is not None:
+    if inputs.masked is not None and inputs.token_ids is not None:
         rngs = dropout_rngs(config, keys.predict)
         given = inputs.token_ids, inputs.masked, inputs.image_tokens
         terms |= attributes.attribute_terms(model, params, *given, rngs)
     return terms
 
 
-def row_denominators(model: CADA, params, inputs: RowInputs) -> dict[str, jax.Array]:
+def row_denominators(model: CADA, params: Any, inputs: RowInputs) -> dict[str, Float32[Array, ""]]:
     """What each of `row_terms` is divided by: float32 scalars that no parameter changes.
 
     The mean of a term over the whole batch is the mean over its parts, weighed by these.
     """
     counts = {}
-    if inputs.texts is not None:
+    if inputs.texts is not None and inputs.text_weights is not None:
         counts |= association.match_denominators(model, params, inputs.texts, inputs.text_weights)
         counts["match_accuracy"] = counts["match"]
     if inputs.masked is not None:
@@ -180,7 +197,9 @@ def row_denominators(model: CADA, params, inputs: RowInputs) -> dict[str, jax.Ar
     return counts
 
 
-def loss_terms(model: CADA, config: ConfigDict, params: dict, batch: dict, key: jax.Array):
+def loss_terms(
+    model: CADA, config: ConfigDict, params: Any, batch: dict, key: PRNGKeyArray
+) -> tuple[Float32[Array, ""], dict[str, Float32[Array, ""]]]:
     """All losses of one batch of already normalised images.
 
     The mesh of JAX's context changes where things are, not what they are.
@@ -196,10 +215,8 @@ def loss_terms(model: CADA, config: ConfigDict, params: dict, batch: dict, key: 
       (total, terms): the weighted sum, and a dict of float32 scalars.
     """
     keys = split_key(key)
-    image_tokens, *features = encode_pairs(
-        model, config, params, batch["image"], batch["token_ids"], keys
-    )
-    image_tokens = constrain_rows(image_tokens)
+    encoded = encode_pairs(model, config, params, batch["image"], batch["token_ids"], keys)
+    image_tokens, features = constrain_rows(encoded[0]), encoded[1:]
     terms = batch_terms(config, features, batch)
     inputs = row_inputs(config, batch, image_tokens, features, keys, gather=is_sharded())
     terms |= row_terms(model, config, params, inputs, keys)

@@ -3,15 +3,17 @@
 import jax
 import jax.numpy as jnp
 
+from cada_jax.common.shapes import AnyArray, Array, Bool, Int, PRNGKeyArray
+
 
 def draw_mask(
-    key: jax.Array,
+    key: PRNGKeyArray,
     method: str,
-    phrase_ids: jax.Array,
-    attribute_mask: jax.Array,
+    phrase_ids: Int[AnyArray, "B L"],
+    attribute_mask: Bool[AnyArray, "B L"],
     phrase_rate: float = 0.8,
     token_rate: float = 0.4,
-) -> jax.Array:
+) -> Bool[Array, "B L"]:
     """Draws the tokens to mask; [CLS], [SEP] and padding belong to no phrase and stay.
 
     Args:

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from cada_jax.common.shapes import AnyArray, Float, Float32, Int, UInt8
 from cada_jax.models.preprocess import normalize_pixels
 from cada_jax.retrieval.network import Network
 
@@ -26,10 +27,10 @@ class Associations:
         model has no gates.
     """
 
-    weights: np.ndarray
-    gates: np.ndarray | None
+    weights: Float32[np.ndarray, "layers B heads L S"]
+    gates: Float32[np.ndarray, "layers B L"] | None
 
-    def maps(self, grid: tuple[int, int]) -> np.ndarray:
+    def maps(self, grid: tuple[int, int]) -> Float32[np.ndarray, "B L rows columns"]:
         """Mean over layers and heads without the image's [CLS]: float32 [B, L, rows, columns].
 
         Args:
@@ -47,7 +48,9 @@ class Associations:
         return mean.reshape(*mean.shape[:2], *grid)
 
 
-def associations(network: Network, images, token_ids) -> Associations:
+def associations(
+    network: Network, images: UInt8[AnyArray, "B H W 3"], token_ids: Int[AnyArray, "B L"]
+) -> Associations:
     """Runs the decoder on pairs and keeps its cross-attention.
 
     Args:
@@ -56,11 +59,12 @@ def associations(network: Network, images, token_ids) -> Associations:
       token_ids: int32 [B,L], row i describes image i.
     """
     state = network.run(_intermediates, images, token_ids)
-    kept = {"cross_attention": None, "gate": None}
+    kept = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(state):
         names = [getattr(key, "key", None) for key in path]
-        kept.update({name: np.asarray(leaf) for name in kept if name == _sown_name(names)})
-    gates = kept["gate"]
+        if (name := _sown_name(names)) in ("cross_attention", "gate"):
+            kept[name] = np.asarray(leaf)
+    gates = kept.get("gate")
     return Associations(kept["cross_attention"], None if gates is None else gates[..., 0])
 
 
@@ -78,7 +82,10 @@ def _intermediates(model, params, images, token_ids):
 
 
 def association_picture(
-    image: Image.Image, words: Sequence[str], maps: np.ndarray, gates: np.ndarray | None = None
+    image: Image.Image,
+    words: Sequence[str],
+    maps: Float[np.ndarray, "T rows columns"],
+    gates: Float[np.ndarray, "T"] | None = None,
 ) -> Image.Image:
     """Draws the image, then one heat map over it for every token.
 
@@ -115,7 +122,7 @@ def association_picture(
     return picture
 
 
-def _heat(base: Image.Image, weights: np.ndarray) -> Image.Image:
+def _heat(base: Image.Image, weights: Float[np.ndarray, "rows columns"]) -> Image.Image:
     """Lays one map [rows, columns] over an image: blue where it is low, red where it is high."""
     heat = np.asarray(weights, np.float32) / max(float(np.max(weights)), 1e-12)
     heat = Image.fromarray(heat).resize(base.size, Image.Resampling.BICUBIC)

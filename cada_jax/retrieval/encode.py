@@ -14,7 +14,9 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from cada_jax.common.shapes import Array, Float, Float32, Int, Int32, UInt8
 from cada_jax.distributed.batch import put_process_rows, rows_to_host
+from cada_jax.models.cada import CADA, apply
 from cada_jax.models.layers import l2_normalize
 from cada_jax.models.preprocess import normalize_pixels
 from cada_jax.retrieval.gallery import Gallery
@@ -28,9 +30,9 @@ class Queries(NamedTuple):
     embeddings: float32 [Q,E] of length 1; token_ids: int32 [Q,L]; pids: int [Q], -1 for unknown.
     """
 
-    embeddings: np.ndarray
-    token_ids: np.ndarray
-    pids: np.ndarray
+    embeddings: Float32[np.ndarray, "Q E"]
+    token_ids: Int32[np.ndarray, "Q L"]
+    pids: Int[np.ndarray, "Q"]
 
 
 def encode_gallery(network: Network, batches: Iterable[dict], size: int) -> Gallery:
@@ -50,7 +52,8 @@ def encode_gallery(network: Network, batches: Iterable[dict], size: int) -> Gall
         rows = put_process_rows(batch, network.mesh)
         return *network.run(_encode_images, rows["image"]), rows["pid"], rows["valid"]
 
-    return Gallery(*_collect(_valid_rows(batches, launch), size, "gallery"))
+    embeddings, tokens, pids = _collect(_valid_rows(batches, launch), size, "gallery")
+    return Gallery(embeddings, tokens, pids)
 
 
 def encode_queries(network: Network, batches: Iterable[dict], size: int) -> Queries:
@@ -73,16 +76,19 @@ def encode_queries(network: Network, batches: Iterable[dict], size: int) -> Quer
 
 
 @functools.partial(jax.jit, static_argnames="model")
-def _encode_images(model, params, images):
-    apply = functools.partial(model.apply, {"params": params})
-    tokens = apply(normalize_pixels(images), method="encode_image")
-    return l2_normalize(apply(tokens, method="project_image")), tokens
+def _encode_images(
+    model: CADA, params: Any, images: UInt8[Array, "b H W 3"]
+) -> tuple[Float32[Array, "b E"], Float[Array, "b S Dv"]]:
+    tokens = apply(model, params, "encode_image", normalize_pixels(images))
+    return l2_normalize(apply(model, params, "project_image", tokens)), tokens
 
 
 @functools.partial(jax.jit, static_argnames="model")
-def _encode_texts(model, params, token_ids):
-    apply = functools.partial(model.apply, {"params": params})
-    return (l2_normalize(apply(apply(token_ids, method="encode_text"), method="project_text")),)
+def _encode_texts(
+    model: CADA, params: Any, token_ids: Int[Array, "b L"]
+) -> tuple[Float32[Array, "b E"]]:
+    tokens = apply(model, params, "encode_text", token_ids)
+    return (l2_normalize(apply(model, params, "project_text", tokens)),)
 
 
 def pipelined(items: Iterable, launch: Callable) -> Iterator[tuple[Any, tuple]]:

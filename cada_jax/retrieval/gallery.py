@@ -10,6 +10,7 @@ import numpy as np
 
 from cada_jax.common.errors import MissingFileError, UsageError
 from cada_jax.common.files import whole_file
+from cada_jax.common.shapes import Float, Float32, Int
 
 # Types of image tokens by the name in the file; NumPy's format knows bfloat16 as two bytes only.
 TOKEN_TYPES = {"float32": np.float32, "bfloat16": ml_dtypes.bfloat16}
@@ -29,9 +30,9 @@ class Gallery:
         cannot be compared.
     """
 
-    embeddings: np.ndarray
-    tokens: np.ndarray
-    pids: np.ndarray
+    embeddings: Float32[np.ndarray, "G E"]
+    tokens: Float[np.ndarray, "G S Dv"]
+    pids: Int[np.ndarray, "G"]
     names: tuple[str, ...] = ()
     model: str = ""
 

@@ -7,14 +7,20 @@ from PIL import Image
 
 from cada_jax.common.errors import UsageError
 from cada_jax.common.images import read_rgb, rgb_pixels
+from cada_jax.common.shapes import UInt8
+
+# A path, a picture of Pillow's, or uint8 [H,W,3].
+ImageLike = str | os.PathLike | Image.Image | np.ndarray
 
 
-def name_of(image) -> str:
+def name_of(image: ImageLike) -> str:
     """What an image is called: its path, "" where it is no file."""
     return os.fspath(image) if isinstance(image, str | os.PathLike) else ""
 
 
-def pixels_of(image, size: tuple[int, int]) -> np.ndarray:
+def pixels_of(
+    image: ImageLike, size: tuple[int, int]
+) -> UInt8[np.ndarray, "{size[0]} {size[1]} 3"]:
     """Reads an image and resizes it: bilinear, antialiased, the shape not kept.
 
     Args:

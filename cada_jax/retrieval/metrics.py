@@ -8,6 +8,8 @@ wrong image ranks before a right one, so a constant score earns nothing.
 
 import numpy as np
 
+from cada_jax.common.shapes import Bool, Float, Int
+
 RECALL_AT = (1, 5, 10)
 
 
@@ -29,10 +31,10 @@ class RankMetrics:
 
     def add(
         self,
-        similarity: np.ndarray,
-        right: np.ndarray,
-        top: np.ndarray | None = None,
-        score: np.ndarray | None = None,
+        similarity: Float[np.ndarray, "Q G"],
+        right: Bool[np.ndarray, "Q G"],
+        top: Int[np.ndarray, "Q k"] | None = None,
+        score: Float[np.ndarray, "Q k"] | None = None,
     ) -> None:
         """Adds one block of queries.
 
@@ -60,7 +62,9 @@ class RankMetrics:
         rank = np.concatenate([inner[1], outer[1] + top.shape[1]])
         self._add_ranks(query, rank, len(right))
 
-    def _add_ranks(self, query: np.ndarray, rank: np.ndarray, num_queries: int) -> None:
+    def _add_ranks(
+        self, query: Int[np.ndarray, "M"], rank: Int[np.ndarray, "M"], num_queries: int
+    ) -> None:
         """Adds right images given as (query [M], rank [M], 0 is the best) pairs."""
         order = np.lexsort((rank, query))
         query, rank = query[order], rank[order]
@@ -78,12 +82,12 @@ class RankMetrics:
         self._inverse_penalty.append(count[has] / (last + 1))
 
     @property
-    def first_rank(self) -> np.ndarray:
+    def first_rank(self) -> Int[np.ndarray, "Q"]:
         """Ranks int [Q] (0 is the best) of each query's first right image, -1 without one."""
         return np.concatenate(self._first) if self._first else np.zeros(0, int)
 
     @property
-    def average_precision(self) -> np.ndarray:
+    def average_precision(self) -> Float[np.ndarray, "Q"]:
         """Average precision of each query over the whole gallery, float [Q], NaN without one."""
         values = np.full(len(self.first_rank), np.nan)
         if len(values):
@@ -114,10 +118,10 @@ class RankMetrics:
 
 
 def rank_metrics(
-    similarity: np.ndarray,
-    right: np.ndarray,
-    top: np.ndarray | None = None,
-    score: np.ndarray | None = None,
+    similarity: Float[np.ndarray, "Q G"],
+    right: Bool[np.ndarray, "Q G"],
+    top: Int[np.ndarray, "Q k"] | None = None,
+    score: Float[np.ndarray, "Q k"] | None = None,
 ) -> dict[str, float]:
     """Metrics of one matrix that fits into memory; see `RankMetrics.add` and `.result`."""
     metrics = RankMetrics()
@@ -126,8 +130,10 @@ def rank_metrics(
 
 
 def _ranks_of_right(
-    score: np.ndarray, right: np.ndarray, counted: np.ndarray | None = None
-) -> tuple[np.ndarray, np.ndarray]:
+    score: Float[np.ndarray, "Q G"],
+    right: Bool[np.ndarray, "Q G"],
+    counted: Bool[np.ndarray, "Q G"] | None = None,
+) -> tuple[Int[np.ndarray, "M"], Int[np.ndarray, "M"]]:
     """Ranks of the right images by falling score, wrong images first among equals.
 
     Args:

@@ -14,6 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from cada_jax.common.shapes import Int, Int32
+
 ROW = 128  # tokens; longer rows cost more attention among their texts, shorter ones fill worse
 SHORT_ROWS = (16, 24, 32, 48, 64, 96)  # for images with few texts, of a row of 128
 MANY_ROWS = (2, 3, 4, 8)
@@ -45,9 +47,9 @@ class Blocks(NamedTuple):
     [N,r,t], where in its row the text begins.
     """
 
-    image: np.ndarray
-    pair: np.ndarray
-    start: np.ndarray
+    image: Int[np.ndarray, "N"]
+    pair: Int[np.ndarray, "N r t"]
+    start: Int32[np.ndarray, "N r t"]
 
 
 def block_cost(shape: Shape, image_tokens: int, width: int) -> float:
@@ -78,8 +80,8 @@ def shapes_for(longest: int, tokens: int) -> list[Shape]:
 
 
 def pack_pairs(
-    lengths: np.ndarray,
-    image_index: np.ndarray,
+    lengths: Int[np.ndarray, "P"],
+    image_index: Int[np.ndarray, "P"],
     shapes: Sequence[Shape],
     costs: Sequence[float],
     few: float = 0.0,
@@ -148,7 +150,7 @@ class _Choice:
 
     def __call__(self, tokens: int, longest: int) -> int:
         row = bisect.bisect_left(self.lengths, longest)
-        return self.best[row, min(tokens, self.best.shape[1] - 1)]
+        return int(self.best[row, min(tokens, self.best.shape[1] - 1)])
 
 
 def _parts(tokens: list[int], most: int) -> list[range]:
@@ -200,16 +202,16 @@ class Rows(NamedTuple):
     the row a token belongs to, -1 for none; positions: int32 [M,T], of a token in its text.
     """
 
-    token_ids: np.ndarray
-    segments: np.ndarray
-    positions: np.ndarray
+    token_ids: Int32[np.ndarray, "M T"]
+    segments: Int32[np.ndarray, "M T"]
+    positions: Int32[np.ndarray, "M T"]
 
 
 def lay_out(
-    token_ids: np.ndarray,
-    lengths: np.ndarray,
-    text: np.ndarray,
-    start: np.ndarray,
+    token_ids: Int[np.ndarray, "Q L"],
+    lengths: Int[np.ndarray, "Q"],
+    text: Int[np.ndarray, "M t"],
+    start: Int[np.ndarray, "M t"],
     length: int,
     pad: int,
 ) -> Rows:

@@ -8,6 +8,7 @@ import numpy as np
 
 from cada_jax.common.console import Progress
 from cada_jax.common.errors import DivergedError, UsageError
+from cada_jax.common.shapes import Float, Float32, Int, Int32
 from cada_jax.retrieval import rerank, search
 from cada_jax.retrieval.encode import Queries
 from cada_jax.retrieval.gallery import Gallery
@@ -33,11 +34,11 @@ class Ranking(NamedTuple):
 
     metrics: dict[str, Any]
     retrieved: Retrieved
-    shown: np.ndarray
-    shown_similarity: np.ndarray
-    first_global: np.ndarray
-    first_reranked: np.ndarray
-    average_precision: np.ndarray
+    shown: Int32[np.ndarray, "Q n"]
+    shown_similarity: Float32[np.ndarray, "Q n"]
+    first_global: Int[np.ndarray, "Q"]
+    first_reranked: Int[np.ndarray, "Q"]
+    average_precision: Float[np.ndarray, "Q"]
     excluded: int
     seconds: dict[str, float]
 
@@ -48,7 +49,10 @@ class Ranking(NamedTuple):
 
 
 def best_places(
-    nearest: np.ndarray, similarity: np.ndarray, logits: np.ndarray, count: int
+    nearest: Int[np.ndarray, "n"],
+    similarity: Float[np.ndarray, "n"],
+    logits: Float[np.ndarray, "k"],
+    count: int,
 ) -> list[tuple[int, float, float | None]]:
     """The first `count` of one query's final ranking: (index, similarity, match logit or None).
 
@@ -74,7 +78,7 @@ def rank(
     k: int,
     direction: str = TEXT_TO_IMAGE,
     progress: Progress | None = None,
-    match: Callable[..., np.ndarray] = rerank.match_pairs,
+    match: Callable[..., Float32[np.ndarray, "P"]] = rerank.match_pairs,
 ) -> Ranking:
     """Both stages on what is already encoded.
 
@@ -154,7 +158,7 @@ def _score(network: Network, searching, searched, retrieved: Retrieved) -> dict[
     }
 
 
-def _check_finite(what: str, values: np.ndarray) -> None:
+def _check_finite(what: str, values: Float[np.ndarray, "*axes"]) -> None:
     bad = int(np.sum(~np.isfinite(values)))
     if bad:
         raise DivergedError(

@@ -8,15 +8,17 @@ Q queries, G gallery images, P pairs, L token ids, S image tokens.
 """
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from cada_jax.common.console import Progress
+from cada_jax.common.shapes import Array, Float, Float32, Int, Int32
 from cada_jax.distributed.batch import put_rows
 from cada_jax.distributed.mesh import batch_divisor
 from cada_jax.models.bert import STEM_REACH, Packed
+from cada_jax.models.cada import CADA, apply
 from cada_jax.retrieval import packing
 from cada_jax.retrieval.encode import pipelined
 from cada_jax.retrieval.network import Network
@@ -35,15 +37,15 @@ class Pairs(NamedTuple):
     indexing works on; text_index: int [P] in [0,Q); image_index: int [P] in [0,G).
     """
 
-    token_ids: np.ndarray
-    image_tokens: np.ndarray
-    text_index: np.ndarray
-    image_index: np.ndarray
+    token_ids: Int[np.ndarray, "Q L"]
+    image_tokens: Float[np.ndarray, "G S Dv"]
+    text_index: Int[np.ndarray, "P"]
+    image_index: Int[np.ndarray, "P"]
 
 
 def match_pairs(
     network: Network, pairs: Pairs, batch: int | None = None, progress: Progress | None = None
-) -> np.ndarray:
+) -> Float32[np.ndarray, "P"]:
     """Match logits of P text-image pairs: float32 [P].
 
     Args:
@@ -80,9 +82,9 @@ class Batch(NamedTuple):
     """Blocks decoded at once, see `packing.Blocks`; `pair` are positions among all pairs."""
 
     shape: packing.Shape
-    image: np.ndarray
-    pair: np.ndarray
-    start: np.ndarray
+    image: Int[np.ndarray, "N"]
+    pair: Int[np.ndarray, "N r t"]
+    start: Int32[np.ndarray, "N r t"]
 
 
 def plan_batches(network: Network, pairs: Pairs, batch: int | None = None) -> list[Batch]:
@@ -142,8 +144,15 @@ def _blocks_at_once(blocks: int, most: int, devices: int) -> int:
 
 
 @functools.partial(jax.jit, static_argnames="model")
-def _match_logits(model, params, token_ids, segments, positions, output_positions, image_tokens):
+def _match_logits(
+    model: CADA,
+    params: Any,
+    token_ids: Int[Array, "M T"],
+    segments: Int[Array, "M T"],
+    positions: Int[Array, "M T"],
+    output_positions: Int[Array, "M t"],
+    image_tokens: Float[Array, "B S Dv"],
+) -> Float32[Array, "M t"]:
     """Rows [M,T], outputs [M,t], image_tokens [B,S,Dv] -> match logits [M,t]; B divides M."""
     packed = Packed(segments, positions, output_positions)
-    logits = model.apply({"params": params}, token_ids, packed, image_tokens, method="match_packed")
-    return logits[..., 1]
+    return apply(model, params, "match_packed", token_ids, packed, image_tokens)[..., 1]

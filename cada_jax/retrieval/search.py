@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from cada_jax.common.shapes import AnyArray, Array, Float32, Int32
 from cada_jax.distributed.batch import put_rows, rows_to_host
 from cada_jax.distributed.partitioning import replicated
 
@@ -26,19 +27,23 @@ class Retrieved(NamedTuple):
     match_logit: float32 [Q,k], the decoder's logit of "match" (no softmax).
     """
 
-    indices: np.ndarray
-    similarity: np.ndarray
-    match_logit: np.ndarray
+    indices: Int32[np.ndarray, "Q k"]
+    similarity: Float32[np.ndarray, "Q k"]
+    match_logit: Float32[np.ndarray, "Q k"]
 
     @property
-    def score(self) -> np.ndarray:
+    def score(self) -> Float32[np.ndarray, "Q k"]:
         """What the top k are re-ranked by: match logit + similarity, float32 [Q,k]."""
         return self.match_logit + self.similarity
 
 
 def global_topk(
-    queries: np.ndarray, gallery: np.ndarray, k: int, mesh: Mesh, block: int = QUERY_BLOCK
-) -> tuple[np.ndarray, np.ndarray]:
+    queries: Float32[np.ndarray, "Q E"],
+    gallery: Float32[np.ndarray, "G E"],
+    k: int,
+    mesh: Mesh,
+    block: int = QUERY_BLOCK,
+) -> tuple[Int32[np.ndarray, "Q {k}"], Float32[np.ndarray, "Q {k}"]]:
     """Finds the k most similar images of every query; the full matrix never leaves the device.
 
     Args:
@@ -67,8 +72,11 @@ def global_topk(
 
 
 def similarity_blocks(
-    queries: np.ndarray, gallery: np.ndarray, mesh: Mesh, block: int = QUERY_BLOCK
-) -> Iterator[tuple[slice, np.ndarray]]:
+    queries: Float32[np.ndarray, "Q E"],
+    gallery: Float32[np.ndarray, "G E"],
+    mesh: Mesh,
+    block: int = QUERY_BLOCK,
+) -> Iterator[tuple[slice, Float32[np.ndarray, "_ G"]]]:
     """Yields (rows, similarity float32 [rows,G]) for blocks of queries, in order.
 
     They are the numbers that `global_topk` chose by; arguments as there.
@@ -77,25 +85,32 @@ def similarity_blocks(
         yield rows, rows_to_host(matrix)[: rows.stop - rows.start]
 
 
-def _compare(queries, gallery, mesh: Mesh, block: int) -> Iterator[tuple[slice, jax.Array]]:
+def _compare(
+    queries: Float32[np.ndarray, "Q E"], gallery: Float32[np.ndarray, "G E"], mesh: Mesh, block: int
+) -> Iterator[tuple[slice, Float32[Array, "_ G"]]]:
     """Yields (rows, similarity [>= rows,G] on the device, padded) per block of queries."""
     block = max(1, min(block, len(queries)))
-    gallery = jax.make_array_from_callback(
+    searched = jax.make_array_from_callback(
         gallery.shape, replicated(mesh), lambda index: gallery[index]
     )
     for begin in range(0, len(queries), block):
         part = queries[begin : begin + block]
         rows = slice(begin, begin + len(part))
         padding = np.zeros((block - len(part), part.shape[1]), part.dtype)
-        yield rows, _similarity(put_rows(np.concatenate([part, padding]), mesh), gallery)
+        yield rows, _similarity(put_rows(np.concatenate([part, padding]), mesh), searched)
 
 
 @jax.jit
-def _similarity(queries, gallery):
+def _similarity(
+    queries: Float32[AnyArray, "b E"], gallery: Float32[AnyArray, "G E"]
+) -> Float32[Array, "b G"]:
     # "highest": accelerators would otherwise round the factors to bfloat16 or TF32.
     return jnp.matmul(queries, gallery.T, precision="highest")
 
 
 @functools.partial(jax.jit, static_argnames="k")
-def _top_k(similarity, k):
-    return jax.lax.top_k(similarity, k)
+def _top_k(
+    similarity: Float32[AnyArray, "b G"], k: int
+) -> tuple[Float32[Array, "b {k}"], Int32[Array, "b {k}"]]:
+    values, indices = jax.lax.top_k(similarity, k)
+    return values, indices

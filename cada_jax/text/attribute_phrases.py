@@ -44,7 +44,7 @@ def make_tagger(name: str) -> Tagger:
         return _pattern_tags
     if name == "nltk":
         perceptron = _load_perceptron()
-        return lambda words: [tag for _, tag in perceptron.tag(list(words))]
+        return lambda words: [tagged[1] for tagged in perceptron.tag(list(words))]
     raise UsageError(f"unknown tagger {name!r} (data.tagger): expected one of {TAGGERS}")
 
 

@@ -6,6 +6,7 @@ check of a vocabulary in the project is here.
 
 import hashlib
 import itertools
+import os
 from pathlib import Path
 
 from ml_collections import ConfigDict
@@ -38,10 +39,11 @@ def find_vocabulary(path_or_hub_name: str | Path) -> Path:
     Raises:
       MissingFileError: it is none of these, or the hub cannot be reached.
     """
-    path = Path(path_or_hub_name).expanduser()
-    if path.is_file():
+    # os.path answers False where a path is too long or names nobody's home; Path would raise.
+    path = Path(os.path.expanduser(path_or_hub_name))
+    if os.path.isfile(path):
         return path
-    if path.is_dir():
+    if os.path.isdir(path):
         return path / VOCABULARY_FILE
     return _hub_file(str(path_or_hub_name))
 
@@ -53,16 +55,12 @@ def read_vocabulary(path: Path) -> dict[str, int]:
       MissingFileError: there is no such file.
       UsageError: it is no WordPiece vocabulary, or has an entry twice.
     """
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise MissingFileError(
             f"vocabulary file {path} does not exist: expected a text file with one WordPiece "
             "per line (BERT's vocab.txt)"
         )
-    try:
-        lines = path.read_text(encoding="utf-8").rstrip("\n").split("\n")
-    except UnicodeDecodeError as err:
-        raise UsageError(f"vocabulary file {path} is not UTF-8 text: {err}") from err
-    entries = [line.rstrip("\r") for line in lines]
+    entries = _entries(path)
     entries += [token for token in APPENDED if token not in entries]
     vocabulary = {entry: i for i, entry in enumerate(entries)}
     if len(vocabulary) != len(entries):
@@ -71,17 +69,22 @@ def read_vocabulary(path: Path) -> dict[str, int]:
     needed = [*SPECIAL_TOKENS.values(), UNKNOWN_TOKEN]
     missing = [token for token in needed if token not in vocabulary]
     if missing:
+        other = " (it looks like JSON or a web page)" if entries[0][:1] in ("{", "<") else ""
         raise UsageError(
-            f"vocabulary file {path} lacks {', '.join(missing)}: expected a WordPiece "
+            f"vocabulary file {path} lacks {', '.join(missing)}{other}: expected a WordPiece "
             "vocabulary such as BERT's vocab.txt, one entry per line"
         )
     return vocabulary
 
 
 def vocabulary_digest(path: str | Path) -> str:
-    """Returns the SHA-256 of a vocabulary file, in hexadecimal."""
-    text = Path(path).read_bytes().replace(b"\r\n", b"\n").rstrip(b"\n") + b"\n"
-    return hashlib.sha256(text).hexdigest()
+    """Returns the SHA-256 of a vocabulary's entries, in hexadecimal.
+
+    Raises:
+      UsageError: the file cannot be read, or is no text.
+    """
+    text = "\n".join(_entries(Path(path))) + "\n"
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def check_same_vocabulary(vocabularies: dict[str, Path]) -> None:
@@ -123,7 +126,17 @@ def check_model_tokens(config: ConfigDict, path: Path) -> None:
 
 
 def _entries(path: Path) -> list[str]:
-    return path.read_text(encoding="utf-8").splitlines()
+    """The lines of a vocabulary file. An editor's byte order mark and line ends do not count."""
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as err:
+        raise UsageError(f"vocabulary file {path} cannot be read: {err.strerror}") from err
+    except UnicodeDecodeError as err:
+        raise UsageError(
+            f"vocabulary file {path} is not UTF-8 text: {err}. Expected one WordPiece per line "
+            "(BERT's vocab.txt)"
+        ) from err
+    return text.replace("\r\n", "\n").rstrip("\n").split("\n")
 
 
 def check_same_ids(ours: Path, theirs: Path, origin: str) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import jax
+import numpy as np
 from clu import metric_writers
 from jax.sharding import Mesh
 
@@ -179,7 +180,7 @@ class Trainer:
         means = {k: sum(values[k] for values in window) / len(window) for k in window[0]}
         rate = self._progress.report(step, {k: means[k] for k in SHOWN if k in means})
         scalars = {f"train/{k}": v for k, v in means.items()}
-        scalars["train/learning_rate"] = float(self.setup.schedule(step - 1))
+        scalars["train/learning_rate"] = float(np.asarray(self.setup.schedule(step - 1)))
         if rate:
             scalars["train/pairs_per_second"] = rate
         self._writer.write_scalars(step, scalars)

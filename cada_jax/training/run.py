@@ -1,5 +1,6 @@
 """A run from its configuration to its results."""
 
+import dataclasses
 import functools
 import os
 import pathlib
@@ -27,7 +28,7 @@ from cada_jax.data.split import Split
 from cada_jax.distributed import processes
 from cada_jax.distributed.mesh import process_batch_slice
 from cada_jax.evaluation.evaluate import Evaluation, evaluate_split
-from cada_jax.evaluation.run import EXPORTED, SelectedParams, final_score
+from cada_jax.evaluation.run import EXPORTED, SelectedParams, final_score, provenance_of
 from cada_jax.evaluation.test_selection import BestOnTest
 from cada_jax.text.vocabulary import check_model_tokens
 from cada_jax.training import train_step
@@ -95,7 +96,8 @@ def _train(
     setup = make_setup(config, steps_per_epoch(split, config), devices)
     writer = metric_writers.create_default_writer(root, just_logging=jax.process_index() > 0)
     try:
-        with Checkpoints(root, config.train.keep_checkpoints) as checkpoints:
+        kept = config.train.keep_checkpoints
+        with Checkpoints(root, kept, provenance=_provenance(split)) as checkpoints:
             with timers("start"):
                 state = _start_state(setup, checkpoints, split.vocab_path, init_state)
             _describe(state.params)
@@ -114,6 +116,7 @@ def _train(
         with run_folder.writing_results(root, wait=True):
             results = final_score(selected, final, root, timers=timers, score=score, notes=notes)
         figures = {f"{final.name}/{k}": v for k, v in flat_metrics(results).items()}
+        assert selected.step is not None, "what was trained has a step"
         writer.write_scalars(selected.step, figures)
     finally:
         writer.close()
@@ -129,6 +132,11 @@ def _check_persons(split: Split) -> None:
             "no pair has a negative: expected two persons or more. Check the ids of the annotation "
             "file, and prepare the data again."
         )
+
+
+def _provenance(split: Split) -> dict[str, str]:
+    """What is stored with every checkpoint: a run is not continued on other data."""
+    return {"training data": split.data_digest, **provenance_of(split.vocab_path)}
 
 
 def _selecting_splits(config: ConfigDict, data: PreparedData) -> tuple[Split | None, Split | None]:
@@ -159,7 +167,7 @@ def _start_state(
     if config.init_from:
         params, report = load_initial(config, state.params, vocab_path)
         say(f"Weights from {config.init_from}:\n{report}")
-        state = state.replace(params=params)
+        state = dataclasses.replace(state, params=params)
     return state
 
 

@@ -6,6 +6,7 @@ step folded in, so that a resumed run draws what the uninterrupted one would hav
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import flax.struct
 import jax
@@ -28,7 +29,7 @@ class TrainState:
     """All that a run carries from step to step."""
 
     step: jax.Array  # int32 scalar, updates done
-    params: dict
+    params: Any  # nested dict of arrays
     opt_state: optax.OptState
 
 

@@ -196,6 +196,20 @@ def test_a_changed_file_is_found_without_reading_records(folder):
     assert find_defect(folder) is None, "sizes alone do not tell"
 
 
+@pytest.mark.parametrize("old", [False, True])
+def test_a_split_that_is_needed_hours_later_is_checked_without_loading_it(folder, old):
+    if old:
+        (folder / "digests.json").unlink()
+    for name in ("train", "val", "test"):
+        split_lib.check_split(config_of(folder), name)
+    flip(shard(folder, "val"), 0.5)
+    split_lib.check_split(config_of(folder), "test")
+    with pytest.raises(UsageError, match=r"cuhk-val\.tfrecord.*Remove that .*cada_jax prepare"):
+        split_lib.check_split(config_of(folder), "val")
+    with pytest.raises(UsageError, match="no split 'dev'"):
+        split_lib.check_split(config_of(folder), "dev")
+
+
 def test_the_digest_of_a_split_is_the_stored_one_and_the_same_elsewhere(folder, tmp_path):
     split = split_lib.load_split(config_of(folder), "train")
     (folder / "digests.json").unlink()

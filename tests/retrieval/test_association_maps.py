@@ -136,7 +136,7 @@ def test_gates_that_moved_show(associated):
 
 
 def test_a_grid_that_does_not_fit_is_an_error():
-    found = association_maps.Associations(np.zeros((2, 1, 2, 5, 1 + 8)), None)
+    found = association_maps.Associations(np.zeros((2, 1, 2, 5, 1 + 8), np.float32), None)
     with pytest.raises(ValueError, match="A grid of 3x3 does not hold 8 patches"):
         found.maps((3, 3))
 

@@ -136,7 +136,7 @@ def test_no_right_image_at_all_is_an_error():
         rank_metrics(np.zeros((2, 3)), np.zeros((2, 3), bool))
 
 
-def test_bad_input_is_named():
+def test_bad_input_is_named(unchecked_shapes):
     good = np.zeros((2, 3)), np.ones((2, 3), bool)
     with pytest.raises(ValueError, match=r"\(2, 3\) and \(3, 2\)"):
         rank_metrics(good[0], np.ones((3, 2), bool))

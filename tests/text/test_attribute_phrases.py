@@ -1,10 +1,20 @@
+import itertools
+import re
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cada_jax.common.errors import MissingFileError, UsageError
 from cada_jax.text.attribute_phrases import (
+    ATTRIBUTE_TAGS,
+    MOST_WORDS,
+    PHRASE_TAGS,
     CaptionEncoder,
     annotate,
+    caption_problem,
+    find_entity,
     make_tagger,
     phrase_groups,
     tag_words,
@@ -105,12 +115,12 @@ def test_pattern_knows_clothes_and_colours():
     assert tag_words([], "pattern") == []
 
 
-@pytest.fixture
-def tokenizer(tmp_path):
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory):
     letters = [chr(c) for c in range(ord("a"), ord("z") + 1)]
     pieces = [*letters, *(f"##{c}" for c in letters), "-", ",", "a", "red", "coat"]
     entries = SPECIAL + list(dict.fromkeys(pieces))
-    return Tokenizer(write_vocabulary(tmp_path / "vocab.txt", entries))
+    return Tokenizer(write_vocabulary(tmp_path_factory.mktemp("words") / "vocab.txt", entries))
 
 
 def test_all_pieces_of_a_word_share_its_phrase(tokenizer):
@@ -167,3 +177,111 @@ def test_unknown_choices_are_named(tokenizer):
         annotate("a", tokenizer, 5, "spacy")
     with pytest.raises(UsageError, match=r"tag_unit 'char'.*word"):
         annotate("a", tokenizer, 5, tag_unit="char")
+
+
+TAGS = st.lists(st.sampled_from(["JJ", "NN", "NNS", "CC", "NNP", "NNPS", "DT", ","]), max_size=30)
+
+
+@given(tags=TAGS)
+def test_phrases_are_the_longest_runs_of_the_grammar(tags):
+    """Against the grammar as a regular expression over one letter a tag."""
+    letter = {"JJ": "j", "NN": "n", "NNS": "n", "CC": "c"}
+    text = "".join(letter.get(tag, ".") for tag in tags)
+    expected = [0] * len(tags)
+    for number, match in enumerate(re.finditer(r"(?:jc|[jn])+", text), 1):
+        expected[match.start() : match.end()] = [number] * len(match.group())
+    assert phrase_groups(tags) == expected
+
+
+@given(tags=TAGS)
+def test_phrases_are_numbered_in_reading_order_without_gaps(tags):
+    groups = phrase_groups(tags)
+    runs = [number for number, _ in itertools.groupby(groups) if number]
+    assert runs == list(range(1, len(runs) + 1))
+    for tag, group in zip(tags, groups, strict=True):
+        assert (tag in PHRASE_TAGS) <= (group > 0) <= (tag in PHRASE_TAGS or tag == "CC")
+
+
+WORDS = st.text("ared coat,-\u200b\u00e9\u4e2d\x00'", max_size=60)
+
+
+@given(text=WORDS, length=st.integers(3, 40), unit=st.sampled_from(["word", "wordpiece"]))
+def test_annotation_marks_pieces_by_the_tags_of_their_words(tokenizer, text, length, unit):
+    text = clean_caption(text)
+    given_tags = []
+
+    def tagger(words):
+        tags = ["JJ", "NN", "CC", "DT", "NNP"]
+        given_tags[:] = [tags[sum(map(ord, word)) % len(tags)] for word in words]
+        return list(given_tags)
+
+    got = annotate(text, tokenizer, length, tagger, unit)
+    pieces, ids, words = tokenizer.split(text)
+    n = min(len(pieces), length - 2)
+    special = tokenizer.special
+    expected = [special["cls"], *ids[:n], special["sep"], *[special["pad"]] * (length - 2 - n)]
+    assert got["token_ids"].tolist() == expected
+    of_piece = [given_tags[w] for w in words[:n]] if unit == "word" else given_tags[:n]
+    attributes = [tag in ATTRIBUTE_TAGS for tag in of_piece]
+    assert got["attribute_mask"][1 : n + 1].tolist() == attributes
+    phrases = got["phrase_ids"]
+    assert not got["attribute_mask"][0] and not got["attribute_mask"][n + 2 :].any()
+    assert got["attribute_mask"][n + 1] == (unit == "wordpiece")
+    assert phrases[0] == 0 and not phrases[n + 1 :].any() and phrases.max() < length
+    numbers = [number for number in dict.fromkeys(phrases.tolist()) if number]
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+@pytest.mark.parametrize(
+    ("caption", "named"),
+    [
+        (7, "not a string but int: 7"),
+        (None, "not a string but NoneType"),
+        (["a"], "not a string but list"),
+        ("", "empty caption ''"),
+        (" \t\n", "at least one word"),
+        ('..!"', "at least one word"),
+        ("\U0001f600\u200d\U0001f680", "at least one word"),
+        ("\u200b\u200c\ufeff", "at least one word"),
+        ("a \ud83d man", "half a character"),
+        ("man " * (MOST_WORDS + 1), "501 words"),
+    ],
+)
+def test_captions_that_cannot_serve_are_refused_in_one_short_line(caption, named):
+    problem = caption_problem(caption)
+    assert named in problem and len(problem) < 200 and len(problem.splitlines()) == 1
+    problem.encode()
+
+
+@pytest.mark.parametrize(
+    "caption",
+    [
+        "A man.",
+        "a\tman\r\nin\u00a0black",
+        "\U0001f600 a man",
+        "a\u200bman",
+        "man " * MOST_WORDS,
+        "7",
+        "\u7a7f\u7ea2\u8863\u7684\u4eba",
+        "R&D; AT&T",
+    ],
+)
+def test_captions_with_a_word_are_accepted(caption):
+    assert caption_problem(caption) is None and find_entity(caption) is None
+
+
+@pytest.mark.parametrize(
+    ("caption", "entity"),
+    [
+        ("a top &amp; a bag", "&amp;"),
+        ("5 &lt; 6", "&lt;"),
+        ("a&nbsp;man", "&nbsp;"),
+        ("it&#39;s", "&#39;"),
+        ("it&#x27;s", "&#x27;"),
+        ("salt & pepper; a man", None),
+        ("a & b", None),
+        ("&;", None),
+    ],
+)
+def test_html_entities_are_found(caption, entity):
+    assert find_entity(caption) == entity

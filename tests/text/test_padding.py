@@ -3,6 +3,9 @@
 import jax
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
 
 from cada_jax.models.cada import from_config, init_params
 from cada_jax.objective import objective
@@ -15,6 +18,40 @@ def test_rounded_lengths():
     assert padding.rounded_lengths(ids, 0, 1).tolist() == [2, 3, 3, 5, 1]
     assert padding.rounded_lengths(ids, 0, 2).tolist() == [2, 4, 4, 5, 2]
     assert padding.rounded_lengths(ids, 0, 16).tolist() == [5] * 5
+
+
+CAPTIONS = arrays.arrays(
+    np.int32, st.tuples(st.integers(1, 6), st.integers(1, 40)), elements=st.integers(0, 3)
+)
+
+
+@given(ids=CAPTIONS, pad=st.integers(0, 3), step=st.integers(1, 50))
+def test_what_is_kept_of_a_caption_is_all_of_it_and_little_more(ids, pad, step):
+    lengths = padding.rounded_lengths(ids, pad, step)
+    assert lengths.shape == ids.shape[:1]
+    for row, length in zip(ids, lengths.tolist(), strict=True):
+        assert (row[length:] == pad).all()
+        assert 1 <= length <= len(row) and (length % step == 0 or length == len(row))
+        real = max(np.flatnonzero(row != pad), default=0) + 1
+        assert length - real < step
+
+
+@given(ids=CAPTIONS, length=st.integers(1, 50))
+def test_cutting_a_batch_cuts_its_captions_alone(ids, length):
+    rows = len(ids)
+    batch = {
+        "token_ids": ids,
+        "phrase_ids": ids + 1,
+        "attribute_mask": ids > 1,
+        "image": np.zeros((rows, 2, ids.shape[1], 3), np.uint8),
+        "pid": np.arange(rows, dtype=np.int32),
+    }
+    cut = padding.cut_batch(batch, length)
+    assert cut.keys() == batch.keys()
+    for name, array in batch.items():
+        is_caption = name in ("token_ids", "phrase_ids", "attribute_mask")
+        np.testing.assert_array_equal(cut[name], array[:, :length] if is_caption else array)
+        assert cut[name].dtype == array.dtype
 
 
 @pytest.mark.parametrize("pool", ["valid", "all"])

@@ -12,9 +12,9 @@ from cada_jax.data.datasets.synthetic.people import VARIANTS
 from cada_jax.data.datasets.synthetic.vocabulary import VOCAB_PATH
 from cada_jax.data.mixture import load_training
 from cada_jax.data.preparation import command
-from cada_jax.distributed import mesh as mesh_lib
+from cada_jax.evaluation.run import evaluate
 from cada_jax.text.tokenizer import Tokenizer
-from cada_jax.training import run as run_lib
+from cada_jax.training.run import train
 from tools import export_synthetic
 
 FEW = replace(VARIANTS["tiny"], train_persons=6, val_persons=3, test_persons=4, images_per_person=3)
@@ -54,10 +54,7 @@ def config(load_config, data_dir):
     return c
 
 
-@pytest.fixture(autouse=True)
-def one_device(monkeypatch):
-    make_mesh = mesh_lib.make_mesh
-    monkeypatch.setattr(mesh_lib, "make_mesh", lambda mesh: make_mesh(mesh, jax.devices()[:1]))
+ONE_DEVICE = dict(devices=jax.devices()[:1])
 
 
 def read(path):
@@ -66,7 +63,7 @@ def read(path):
 
 def test_from_published_folders_to_a_cross_domain_table(config, tmp_path):
     run = tmp_path / "run"
-    results = run_lib.train(config.lock(), run)
+    results = train(config.lock(), run, **ONE_DEVICE)
     assert results == read(run / "results.json")
     assert results["dataset"] == "rstp" and results["selected_on"] == "val"
     assert results["caption_protocol"] == "all"
@@ -79,7 +76,7 @@ def test_from_published_folders_to_a_cross_domain_table(config, tmp_path):
 
     again = config.copy_and_resolve_references().unlock()
     again.eval.datasets = "cuhk,icfg,rstp"
-    table = run_lib.evaluate_only(again.lock(), run)
+    table = evaluate(again.lock(), run, **ONE_DEVICE)
     assert table == read(run / "cross_domain.json")
     assert table["trained_on"] == "cuhk,icfg,rstp"
     assert (run / "results.json").read_bytes() == before, "the run's own result stays"
@@ -109,4 +106,4 @@ def test_the_mixture_holds_all_three_sets_and_their_protocol(config):
 def test_a_set_without_the_split_is_told_before_anything_is_scored(config, tmp_path):
     config.eval.update(datasets="rstp,icfg", split="val")
     with pytest.raises(UsageError, match="icfg has no split 'val'.*leave icfg out"):
-        run_lib.evaluate_only(config.lock(), tmp_path)
+        evaluate(config.lock(), tmp_path, **ONE_DEVICE)

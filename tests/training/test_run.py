@@ -1,5 +1,6 @@
 """A run is a function of its configuration, however often it was stopped."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ import pytest
 from cada_jax.checkpoints import export, manager
 from cada_jax.common.errors import DivergedError, MissingFileError, StoppedError, UsageError
 from cada_jax.evaluation.run import evaluate
+from cada_jax.models import cada
 from cada_jax.retrieval.network import abstract_network
 from cada_jax.training import loop, train_step
 from cada_jax.training import workdir as workdir_lib
@@ -175,6 +177,27 @@ def test_scoring_alone_gives_what_the_end_of_training_gave(config, parts, tmp_pa
     assert named["reranked"] == figures["reranked"] and named["selected_on"] == "init_from"
 
 
+def test_a_model_without_a_gate_is_scored_as_it_is(config, data, cheap, tmp_path):
+    plain = config.copy_and_resolve_references().unlock()
+    plain.atp.gate = "off"
+    model = cada.from_config(plain)
+    params = jax.jit(lambda key: cada.init_params(model, plain, key))(jax.random.key(0))
+    export.save_model(tmp_path / "plain", params, plain, data.vocab_path)
+    with config.unlocked():
+        config.init_from = str(tmp_path / "plain")
+    scored = []
+
+    def keep(network, split, **_):
+        scored.append(network.params)
+        return cheap_run.scripted(split, {"R1": 1.0})
+
+    evaluated(config, tmp_path / "new", cheap | {"score": keep})
+    gate = scored[0]["text_encoder"]["layers"]["gate"]
+    assert not np.any(gate["kernel"]) and not np.any(gate["bias"])  # the gate is exactly 1
+    del scored[0]["text_encoder"]["layers"]["gate"]
+    assert_same(jax.device_get(scored[0]), jax.device_get(params))
+
+
 def test_scoring_an_empty_workdir_says_what_is_missing(config, parts, tmp_path):
     with pytest.raises(MissingFileError, match="no checkpoint and no exported model"):
         evaluated(config, tmp_path / "nothing", parts)
@@ -274,6 +297,27 @@ def test_a_training_split_of_one_person_is_refused_before_anything_is_written(
     with pytest.raises(UsageError, match=r"train shows one person only \(pid 7\)"):
         train(config, tmp_path / "run", **cheap)
     assert not (tmp_path / "run" / "config.json").exists()
+
+
+def test_a_run_is_not_continued_on_other_data_or_another_vocabulary(config, data, cheap, tmp_path):
+    with config.unlocked():
+        config.train.max_steps = 2
+    train(config, tmp_path, **cheap)
+    with config.unlocked():
+        config.train.max_steps = 4
+    split = data.splits["train"]
+    data.splits["train"] = dataclasses.replace(split, token_ids=split.token_ids[::-1])
+    with pytest.raises(UsageError, match="on other data or another vocabulary:\n  training data:"):
+        train(config, tmp_path, **cheap)
+    data.splits["train"] = split
+    words = data.vocab_path.read_text()
+    data.vocab_path.write_text(words.replace("word1\n", "wort1\n"))
+    fresh = dataclasses.replace(data.splits["test"])
+    data.splits["test"] = fresh
+    with pytest.raises(UsageError, match="vocabulary: "):
+        evaluated(config, tmp_path, cheap)
+    data.vocab_path.write_text(words)
+    train(config, tmp_path, **cheap)  # goes on where it was
 
 
 def test_a_missing_test_split_is_found_before_the_first_step(config, data, cheap, tmp_path):

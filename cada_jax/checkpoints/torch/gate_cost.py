@@ -1,6 +1,7 @@
 """What leaving the gate out of a model costs, which the authors' decoder does not have."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -54,6 +55,7 @@ def _logits(config: ConfigDict, pairs: int):
     def logits(params):
         image_tokens = model.apply({"params": params}, images, method="encode_image")
         decoded = model.apply({"params": params}, token_ids, image_tokens, index, method="decode")
-        return model.apply({"params": params}, decoded, method="match")[:, 1]
+        scores = jnp.asarray(model.apply({"params": params}, decoded, method="match"))
+        return scores[:, 1]
 
     return logits

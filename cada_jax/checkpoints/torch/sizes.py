@@ -105,7 +105,8 @@ def _pair(value: Any) -> tuple[int, int] | None:
     pair = (value, value) if isinstance(value, int) else value
     if not isinstance(pair, list | tuple) or len(pair) != 2:
         return None
-    return tuple(pair) if all(isinstance(x, int) and x > 0 for x in pair) else None
+    first, second = pair
+    return (first, second) if all(isinstance(x, int) and x > 0 for x in pair) else None
 
 
 def _divide(size: tuple[int, int] | None, patch: tuple[int, int] | None) -> tuple[int, int] | None:

@@ -91,8 +91,8 @@ class FolderBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     def _generate_examples(self, jobs: list[Job], split: str, images: Iterator[Read]):
         """Yields keys and examples, serialized already, in the order of the annotation file."""
-        images = self.progress(itertools.islice(images, len(jobs)), len(jobs), split)
-        for job, read in zip(jobs, images, strict=True):
+        shown = self.progress(itertools.islice(images, len(jobs)), len(jobs), split)
+        for job, read in zip(jobs, shown, strict=True):
             problem = read.problem or tensorflow_problem(image_of_example(read.example))
             if problem:
                 raise UsageError(read.problem or f"{job.label} ({job.path}) {problem}")
@@ -126,7 +126,7 @@ def _refuse_problems(source: Source, name: str) -> None:
 
 def _check_room(jobs: Iterable[Job], folder: str | Path) -> None:
     """Raises UsageError if the image files alone do not fit on the disk of `folder`."""
-    needed = sum(os.path.getsize(job.path) for job in jobs)
+    needed = sum(os.path.getsize(job.path) for job in jobs if job.path)
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise UsageError(

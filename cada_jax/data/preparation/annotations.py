@@ -8,7 +8,7 @@ import collections
 import dataclasses
 import functools
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from cada_jax.common.errors import UsageError
@@ -188,7 +188,7 @@ def split_pids(entries: Iterable[Entry]) -> dict[str, list[int]]:
     return dict(pids)
 
 
-def shared_persons(split_pids: dict[str, Iterable[int]]) -> dict[int, tuple[str, ...]]:
+def shared_persons(split_pids: Mapping[str, Iterable[int]]) -> dict[int, tuple[str, ...]]:
     """Returns the persons that are in more than one split, with the splits' names.
 
     Args:

@@ -10,7 +10,7 @@ Exit status: 0 done, 1 --check found problems, 2 wrong usage, 130 stopped by Ctr
 import argparse
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, NoReturn
 
 from cada_jax.common.command_line import run_command
@@ -73,7 +73,7 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     return arguments
 
 
-def progress_bar(images: Iterable, number: int, split: str) -> Iterator:
+def progress_bar(images: Iterable, number: int, split: str) -> Iterable:
     """Passes images on, drawing a bar on stderr."""
     from tqdm import tqdm
 

@@ -90,8 +90,9 @@ def number_persons(
       the second part is empty then. Larger integers are numbered 0, 1, ... by size, texts in the
       order in which they come first.
     """
-    if all(isinstance(i, int) and i < MOST_PERSONS for i in ids):
-        return list(ids), ()
+    small = [i for i in ids if isinstance(i, int) and i < MOST_PERSONS]
+    if len(small) == len(ids):
+        return small, ()
     known = sorted(set(ids)) if isinstance(ids[0], int) else list(dict.fromkeys(ids))
     number_of = {person: number for number, person in enumerate(known)}
     return [number_of[person] for person in ids], tuple(known)
@@ -148,7 +149,7 @@ def person_problem(person: Any) -> str | None:
     """Returns what is wrong with a person's id as the end of a sentence, None if nothing is."""
     kind = type(person).__name__
     if isinstance(person, bool) or not isinstance(person, int | str):
-        whole = isinstance(person, float) and person.is_integer()
+        whole = type(person) is float and float(person).is_integer()
         remedy = f": write {int(person)}" if whole else ""
         return f" ({kind}), expected an integer or a text{remedy}"
     if isinstance(person, int):

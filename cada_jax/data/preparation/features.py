@@ -111,7 +111,7 @@ def caption_config(
         digest = vocabulary_digest(load_tokenizer(vocab).path)
         name += "" if digest == BERT_DIGEST else f"-{digest[:8]}"
     return CaptionConfig(
-        name=name,
+        name=name,  # pyrefly: ignore[unexpected-keyword]  (a field of TFDS's own dataclass)
         vocab=vocab or BERT_VOCABULARY,
         max_length=max_length,
         tagger=tagger,

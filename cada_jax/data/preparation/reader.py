@@ -151,5 +151,7 @@ def read_all(
 
 def worker_count(images: int) -> int:
     """Returns how many processes pay for themselves: one a core up to a limit, 0 for few images."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     return 0 if cores == 1 or images < FEW_IMAGES else min(cores, MOST_WORKERS)

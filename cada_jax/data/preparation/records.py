@@ -70,7 +70,7 @@ def parse_record(data: bytes) -> Record:
       ValueError: the bytes are no such record.
     """
     try:
-        feature = tf_example_pb2.Example.FromString(data).features.feature
+        feature = tf_example_pb2.Example.FromString(data).features.feature  # pyrefly: ignore[missing-attribute]
         texts = [text.decode() for text in feature["captions/text"].bytes_list.value]
 
         def array(name: str, dtype: type) -> np.ndarray:

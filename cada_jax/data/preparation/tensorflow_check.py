@@ -27,5 +27,5 @@ def tensorflow_problem(image: bytes) -> str | None:
 
 def image_of_example(example: bytes) -> bytes:
     """Returns the stored image of what `serialize_example` made."""
-    parsed = tf_example_pb2.Example.FromString(example)
+    parsed = tf_example_pb2.Example.FromString(example)  # pyrefly: ignore[missing-attribute]
     return parsed.features.feature["image"].bytes_list.value[0]

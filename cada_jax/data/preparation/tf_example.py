@@ -23,7 +23,7 @@ def serialize_example(
       pid: person number.
       captions: as `CaptionEncoder.encode` returns them.
     """
-    example = tf_example_pb2.Example()
+    example = tf_example_pb2.Example()  # pyrefly: ignore[missing-attribute]
     feature = example.features.feature  # filled in place: a message handed over is copied
     feature["image"].bytes_list.value.append(image)
     feature["image_path"].bytes_list.value.append(image_path.encode())

@@ -139,7 +139,7 @@ def _thing(
         key = "backpack straps"
     if field == "bag" and kind is None and seen[field] == "backpack" and shot.view == FRONT:
         return None  # straps alone are not "a bag"
-    text = w.choose(kinds[key])
+    text = w.choose(kinds[key])  # pyrefly: ignore[bad-index]
     before, after = "", ""
     if color:
         before = w.choose(words.COLOR_WORDS[color])
