@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import pathlib
 from collections.abc import Iterator
 
@@ -36,6 +37,29 @@ OUTPUTS = (
 RESULTS = {"results.json", "queries.jsonl", "retrieval.png"}
 
 
+def locate(workdir: str | os.PathLike) -> pathlib.Path:
+    """The absolute path of a run's folder, which need not exist.
+
+    Raises:
+      UsageError: no folder can have that path.
+    """
+    if "://" in str(workdir):
+        raise UsageError(
+            f"--workdir={workdir}: expected a folder, got an address. Mount the bucket (Cloud "
+            "Storage FUSE) or use a shared disk (Filestore, NFS), and give the path there."
+        )
+    try:
+        path = pathlib.Path(workdir).expanduser().absolute()
+        (path / LOCK_FILE).exists()  # raises where a name is too long or may not be looked up
+    except (OSError, RuntimeError, ValueError) as e:
+        reason = e.strerror if isinstance(e, OSError) else e
+        raise UsageError(
+            f"--workdir={workdir}: expected the path of a folder, but: {reason}. Choose another."
+        ) from e
+    check_name(path)
+    return path
+
+
 def _has_keys(file: pathlib.Path, keys: set[str]) -> bool:
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
@@ -55,7 +79,6 @@ def check_ours(root: pathlib.Path) -> None:
     Args:
       root: the run's folder; need not exist.
     """
-    check_name(root)
     if not root.is_dir():
         return
     there = {name for name in OUTPUTS if (root / name).exists()}

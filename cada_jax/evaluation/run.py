@@ -67,7 +67,7 @@ def evaluate(
     """
     timers = Timers()
     validate(config, training=False)
-    root = pathlib.Path(workdir).expanduser().absolute()
+    root = run_folder.locate(workdir)
     run_folder.check_ours(root)
     if (root / CONFIG_FILE).exists():
         check_same_config(root, config, FREE_KEYS_OF_EVAL)

@@ -30,12 +30,7 @@ def prepare(workdir: str | os.PathLike, config: ConfigDict) -> pathlib.Path:
       UsageError: the folder cannot be written, another process works in it, another configuration
         wrote it, or the run would replace what this program did not write.
     """
-    if "://" in str(workdir):
-        raise UsageError(
-            f"--workdir={workdir}: expected a folder, got an address. Mount the bucket (Cloud "
-            "Storage FUSE) or use a shared disk (Filestore, NFS), and give the path there."
-        )
-    path = pathlib.Path(workdir).expanduser().absolute()
+    path = run_folder.locate(workdir)
     if jax.process_index() == 0:
         if not (path / CONFIG_FILE).exists() and (path / "checkpoints").exists():
             raise UsageError(

@@ -147,8 +147,8 @@ def test_what_an_older_version_scored_into_may_be_scored_into_again(tmp_path):
         pass
 
 
-@pytest.mark.parametrize("path", ["gs://bucket/run", "a\\b", "x" * 300])
+@pytest.mark.parametrize("path", ["gs://bucket/run", "~nobody0/x", "a\\b", "x" * 300])
 def test_a_path_that_cannot_be_used_is_one_line(tiny_config, tmp_path, path):
     with pytest.raises(UsageError) as error:
-        workdir.prepare(path if "://" in path else tmp_path / path, tiny_config)
+        workdir.prepare(path if path[0] in "g~" else tmp_path / path, tiny_config)
     assert len(str(error.value).splitlines()) == 1
