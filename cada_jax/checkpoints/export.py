@@ -21,7 +21,7 @@ from ml_collections import ConfigDict
 
 from cada_jax import config as config_lib
 from cada_jax.checkpoints import digests, stored
-from cada_jax.checkpoints.local_path import LocalPath, check_name
+from cada_jax.checkpoints.local_path import LocalPath, absolute, check_name
 from cada_jax.common import files, log_file
 from cada_jax.common.errors import MissingFileError, NoRoomError, UsageError
 from cada_jax.common.pytrees import flat_arrays, to_host
@@ -89,7 +89,7 @@ def resolve_model(name: str | os.PathLike) -> pathlib.Path:
         shipped = sorted(p.parent.name for p in PRETRAINED.glob(f"*/{config_lib.CONFIG_FILE}"))
         hint = f"Shipped are: {', '.join(shipped) or 'none'}."
     else:
-        path = pathlib.Path(name).expanduser().absolute()
+        path = absolute(name, str(name))
         hint = "A finished run writes one to WORKDIR/model."
         with contextlib.suppress(OSError):
             files.settle(path, is_exported)
@@ -133,8 +133,7 @@ def save_model(
     Raises:
       UsageError: `path` is neither new nor empty, and not an exported model that may be replaced.
     """
-    path = pathlib.Path(path).expanduser().absolute()
-    check_name(path)
+    path = absolute(path, str(path))
     writer = jax.process_index() == 0
     host_params = to_host(params)
     target = files.whole_folder(path, overwrite, is_exported, WHAT)

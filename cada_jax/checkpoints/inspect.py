@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 from cada_jax import config as config_lib
 from cada_jax.checkpoints import digests, export
 from cada_jax.checkpoints import stored as stored_lib
-from cada_jax.checkpoints.local_path import LocalPath
+from cada_jax.checkpoints.local_path import LocalPath, absolute
 from cada_jax.checkpoints.manager import Checkpoints
 from cada_jax.common import log_file
 from cada_jax.common.errors import MissingFileError, UsageError
@@ -106,7 +106,7 @@ def read(path: str | os.PathLike) -> Stored:
       MissingFileError: there is no checkpoint.
       UsageError: it cannot be read.
     """
-    folder, item, step, root = _locate(pathlib.Path(path).expanduser().absolute())
+    folder, item, step, root = _locate(absolute(path, str(path)))
     content = export.stored_mark(root) if item == "model" else None
     provenance = {}
     arrays = read_arrays(folder, "params" if item == "state" else None)

@@ -34,3 +34,23 @@ def check_name(path: str | os.PathLike) -> None:
             f"{path}: expected a path without a back-slash, which the library that writes the "
             "arrays reads as a slash. Choose another name."
         )
+
+
+def absolute(path: str | os.PathLike, name: str) -> pathlib.Path:
+    """The absolute path that a user gave, with "~" expanded; nothing needs to lie there.
+
+    Args:
+      path: as it was given.
+      name: how messages call it, as "--workdir=runs/demo".
+
+    Raises:
+      UsageError: no folder can have that path.
+    """
+    try:
+        found = pathlib.Path(path).expanduser().absolute()
+        (found / "x").exists()  # raises where a name is too long
+    except (OSError, RuntimeError, ValueError) as e:
+        reason = e.strerror if isinstance(e, OSError) else e
+        raise UsageError(f"{name}: expected a path, but: {reason}. Choose another.") from e
+    check_name(found)
+    return found

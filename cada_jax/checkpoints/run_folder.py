@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import jax
 
 from cada_jax.checkpoints import export
-from cada_jax.checkpoints.local_path import check_name
+from cada_jax.checkpoints.local_path import absolute
 from cada_jax.common import folder_lock
 from cada_jax.common.errors import UsageError
 from cada_jax.config import CONFIG_FILE
@@ -48,16 +48,7 @@ def locate(workdir: str | os.PathLike) -> pathlib.Path:
             f"--workdir={workdir}: expected a folder, got an address. Mount the bucket (Cloud "
             "Storage FUSE) or use a shared disk (Filestore, NFS), and give the path there."
         )
-    try:
-        path = pathlib.Path(workdir).expanduser().absolute()
-        (path / LOCK_FILE).exists()  # raises where a name is too long or may not be looked up
-    except (OSError, RuntimeError, ValueError) as e:
-        reason = e.strerror if isinstance(e, OSError) else e
-        raise UsageError(
-            f"--workdir={workdir}: expected the path of a folder, but: {reason}. Choose another."
-        ) from e
-    check_name(path)
-    return path
+    return absolute(workdir, f"--workdir={workdir}")
 
 
 def _has_keys(file: pathlib.Path, keys: set[str]) -> bool:

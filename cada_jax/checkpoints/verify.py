@@ -6,6 +6,7 @@ import pathlib
 
 from cada_jax.checkpoints import digest_item, digests, export, inspect
 from cada_jax.checkpoints import stored as stored_lib
+from cada_jax.checkpoints.local_path import absolute
 from cada_jax.common.errors import MissingFileError, UsageError
 from cada_jax.common.pytrees import flat_arrays
 
@@ -37,7 +38,7 @@ def verify(path: str | os.PathLike) -> list[Finding]:
     Raises:
       MissingFileError: there is nothing of these.
     """
-    path = pathlib.Path(path).expanduser().absolute()
+    path = absolute(path, str(path))
     found = []
     if path.name.isdigit() and path.parent.name in ("checkpoints", "best"):
         found = [_step(path)] if path.is_dir() else []

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cada_jax.checkpoints import export, inspect, manager
+from cada_jax.checkpoints import command, export, inspect, manager
 from cada_jax.common import pytrees
 from cada_jax.common.errors import MissingFileError, UsageError
 from cada_jax.distributed import mesh as mesh_lib
@@ -107,3 +107,10 @@ def test_the_tool_ends_with_the_digest(tiny_config, tmp_path):
         [*command, str(tmp_path / "none")], cwd=REPOSITORY, capture_output=True, text=True
     )
     assert bad.returncode == 2 and len(bad.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("path", ["~nobody0/run", "x" * 300, "a\\b", "nul\0"])
+def test_a_path_that_nothing_can_have_is_one_line(path, tmp_path, capsys):
+    for flags in ([], ["--verify"]):
+        assert command.main([path if path[0] == "~" else str(tmp_path / path), *flags]) == 2
+        assert len(capsys.readouterr().err.splitlines()) == 1
