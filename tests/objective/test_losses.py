@@ -96,7 +96,9 @@ def test_sampled_negatives_follow_the_softmax_of_the_cosine():
 def test_a_batch_of_one_person_has_no_negatives_and_a_finite_loss():
     image, text = features()
     for method in ("hardest", "sampled"):
-        chosen = losses.choose_negatives(image, text, np.zeros(8, int), method, key=jax.random.key(0))
+        chosen = losses.choose_negatives(
+            image, text, np.zeros(8, int), method, key=jax.random.key(0)
+        )
         assert np.all(chosen.weight == 0)
 
 
