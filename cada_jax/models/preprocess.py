@@ -17,9 +17,9 @@ STD = np.array([0.26862954, 0.26130258, 0.27577711], np.float32)
 ERASE_TRIES = 10  # rectangles drawn before giving up, as torchvision's RandomErasing
 
 
-def normalize_pixels(images: UInt8[AnyArray, "B H W 3"]) -> Float32[AnyArray, "B H W 3"]:
+def normalize_pixels(images: UInt8[AnyArray, "B H W 3"]) -> Float32[Array, "B H W 3"]:
     """Maps uint8 [B,H,W,3] in [0,255] to float32 with the statistics above."""
-    scaled = images.astype(jnp.float32) / 255.0
+    scaled = jnp.asarray(images, jnp.float32) / 255.0
     return (scaled - MEAN[None, None, None]) / STD[None, None, None]
 
 
@@ -89,7 +89,7 @@ def erase(
 
 def augment(
     images: UInt8[AnyArray, "B H W 3"], key: PRNGKeyArray, settings: ConfigDict
-) -> Float32[AnyArray, "B H W 3"]:
+) -> Float32[Array, "B H W 3"]:
     """Augments and normalises uint8 [B,H,W,3] to float32 [B,H,W,3].
 
     Args:

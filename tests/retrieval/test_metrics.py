@@ -4,6 +4,9 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from cada_jax.retrieval.metrics import RankMetrics, rank_metrics
 
@@ -80,45 +83,79 @@ def test_no_digits_are_lost_next_to_large_scores():
     assert rank_metrics(similarity, right, top, score)["mAP"] == pytest.approx(50)
 
 
-@pytest.mark.parametrize("levels", [3, 1000])
-@pytest.mark.parametrize("k", [0, 1, 7, 30])
-def test_equals_the_slow_definition(levels, k):
-    rng = np.random.default_rng(k + levels)
-    similarity = rng.integers(0, levels, (40, 30)).astype(np.float32)
-    right = rng.random((40, 30)) < 0.15
-    right[np.arange(40), rng.integers(0, 30, 40)] = True
-    top = np.argsort(-similarity, axis=1, kind="stable")[:, :k]
-    score = rng.integers(0, levels, (40, k)).astype(np.float32)
-    in_top = np.zeros((40, 30))
+@st.composite
+def _rankings(draw):
+    """(similarity, right, top, score) with many ties; every query has a right image."""
+    queries, gallery = draw(st.integers(1, 6)), draw(st.integers(1, 14))
+    k, levels = draw(st.integers(0, gallery)), draw(st.sampled_from([1, 3, 1000]))
+    values = st.integers(0, levels).map(float)
+    similarity = draw(arrays(np.float32, (queries, gallery), elements=values))
+    right = draw(arrays(bool, (queries, gallery)))
+    right[np.arange(queries), draw(arrays(int, queries, elements=st.integers(0, gallery - 1)))] = 1
+    orders = [draw(st.permutations(range(gallery))) for _ in range(queries)]
+    top = np.array(orders)[:, :k]
+    score = draw(arrays(np.float32, (queries, k), elements=values))
+    return similarity, right, top, score
+
+
+@given(_rankings())
+def test_equals_the_slow_definition(ranking):
+    similarity, right, top, score = ranking
+    in_top, key = np.zeros(right.shape), similarity.copy()
     np.put_along_axis(in_top, top, 1, axis=1)
-    full_score = np.zeros((40, 30))
-    np.put_along_axis(full_score, top, score, axis=1)
-    key = np.where(in_top == 1, full_score, similarity)
+    np.put_along_axis(key, top, score, axis=1)
     expected = _slow_metrics(_order(right, in_top, key))
     assert rank_metrics(similarity, right, top, score) == pytest.approx(expected, rel=1e-12)
 
 
-def test_blocks_of_queries_give_the_same_as_all_at_once():
-    rng = np.random.default_rng(0)
-    similarity, right = rng.random((23, 17)), rng.random((23, 17)) < 0.3
-    right[:, 0] = True
-    blocks = RankMetrics()
-    for begin in range(0, 23, 5):
-        blocks.add(similarity[begin : begin + 5], right[begin : begin + 5])
-    assert blocks.result() == pytest.approx(rank_metrics(similarity, right), rel=1e-12)
-    expected = np.argmax(np.take_along_axis(right, np.argsort(-similarity, axis=1), 1), axis=1)
-    np.testing.assert_array_equal(blocks.first_rank, expected)
+@given(_rankings(), st.integers(1, 6))
+def test_blocks_of_queries_give_the_same_as_all_at_once(ranking, size):
+    blocks, whole = RankMetrics(), RankMetrics()
+    whole.add(*ranking)
+    for begin in range(0, len(ranking[0]), size):
+        blocks.add(*(x[begin : begin + size] for x in ranking))
+    assert blocks.result() == whole.result()
+    np.testing.assert_array_equal(blocks.first_rank, whole.first_rank)
+    np.testing.assert_array_equal(blocks.average_precision, whole.average_precision)
 
 
-def test_the_order_of_the_gallery_does_not_matter():
-    rng = np.random.default_rng(1)
-    similarity = rng.integers(0, 4, (9, 12)).astype(float)
-    right = rng.random((9, 12)) < 0.5
-    right[:, 3] = True
-    shuffled = rng.permutation(12)
-    assert rank_metrics(similarity, right) == rank_metrics(
-        similarity[:, shuffled], right[:, shuffled]
-    )
+@given(_rankings(), st.randoms(use_true_random=False))
+def test_neither_the_order_of_the_gallery_nor_of_the_queries_matters(ranking, random):
+    similarity, right, top, score = ranking
+    images, queries = list(range(right.shape[1])), list(range(len(right)))
+    random.shuffle(images)
+    random.shuffle(queries)
+    moved = np.argsort(images)[top]  # where the images that were re-ranked lie now
+    shuffled = similarity[:, images], right[:, images], moved, score
+    expected = pytest.approx(rank_metrics(*ranking), rel=1e-12)
+    assert rank_metrics(*(x[queries] for x in shuffled)) == expected
+
+
+@given(_rankings())
+def test_among_equals_every_wrong_image_is_first(ranking):
+    right = ranking[1]
+    metrics = RankMetrics()
+    metrics.add(np.zeros(right.shape), right)
+    np.testing.assert_array_equal(metrics.first_rank, (~right).sum(axis=1))
+
+
+@given(_rankings(), st.data())
+def test_one_more_right_image_never_lowers_recall(ranking, data):
+    similarity, right, top, score = ranking
+    before = rank_metrics(*ranking)
+    more = right | data.draw(arrays(bool, right.shape))
+    after = rank_metrics(similarity, more, top, score)
+    assert all(after[name] >= before[name] for name in ("R1", "R5", "R10"))
+    assert after["R1"] <= after["R5"] <= after["R10"] <= 100
+
+
+@given(_rankings(), st.data())
+def test_a_right_image_that_comes_nearer_never_lowers_a_metric(ranking, data):
+    similarity, right = ranking[:2]
+    before = rank_metrics(similarity, right)
+    nearer = data.draw(arrays(np.float32, right.shape, elements=st.integers(0, 1000).map(float)))
+    after = rank_metrics(similarity + np.where(right, nearer, 0), right)
+    assert all(after[name] >= before[name] - 1e-9 for name in before)
 
 
 def test_a_query_without_a_right_image_is_left_out_and_counted():

@@ -2,6 +2,9 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from cada_jax.retrieval import packing
 from cada_jax.retrieval.packing import Shape
@@ -27,26 +30,44 @@ def _pairs(seed, longest):
     return rng.integers(2, longest + 1, 700), images
 
 
-@pytest.mark.parametrize("tokens", [1, 73, 300, 4672])
-@pytest.mark.parametrize("few", [0.0, 500.0])
-@pytest.mark.parametrize("longest", [12, 73, 300])
-def test_every_pair_lies_whole_in_one_block_of_its_image(tokens, few, longest):
-    lengths, images = _pairs(longest, longest)
-    seen = []
-    for shape, blocks in _pack(lengths, images, tokens, few).items():
-        assert (
-            blocks.pair.shape == blocks.start.shape == (len(blocks.image), shape.rows, shape.texts)
-        )
-        n, r, t = np.nonzero(blocks.pair >= 0)
-        pair = blocks.pair[n, r, t]
-        np.testing.assert_array_equal(images[pair], blocks.image[n])
-        taken = np.zeros((len(blocks.image), *shape), int)
-        for i, j, start, length in zip(n, r, blocks.start[n, r, t], lengths[pair], strict=True):
-            assert start + length <= shape.length
-            taken[i, j, start : start + length] += 1
-        assert taken.max() == 1  # no two texts on one place
-        seen.append(pair)
-    np.testing.assert_array_equal(np.sort(np.concatenate(seen)), np.arange(700))
+@st.composite
+def _packings(draw):
+    """Arguments of `_pack`: lengths [P] and sorted images [P] of pairs, tokens, few."""
+    counts = draw(st.lists(st.integers(0, 30), min_size=1, max_size=8).filter(any))
+    images = np.repeat(np.arange(len(counts)), counts)
+    longest = draw(st.sampled_from([1, 12, 16, 73, 128, 300]))
+    lengths = draw(arrays(int, len(images), elements=st.integers(1, longest)))
+    tokens, few = draw(st.integers(1, 600)), draw(st.sampled_from([0.0, 500.0, 1e9]))
+    return lengths, images, tokens, few
+
+
+def _places(packed):
+    """(shape, image, pair, block, row, start) of every pair that was packed."""
+    for shape, blocks in packed.items():
+        size = len(blocks.image), shape.rows, shape.texts
+        assert blocks.pair.shape == blocks.start.shape == size
+        for n, r, t in np.argwhere(blocks.pair >= 0):
+            yield shape, blocks.image[n], blocks.pair[n, r, t], n, r, blocks.start[n, r, t]
+
+
+@given(_packings())
+def test_every_pair_is_placed_once_with_its_image_and_no_block_is_empty(given_pairs):
+    packed = _pack(*given_pairs)
+    found = [(pair, image) for _, image, pair, *_ in _places(packed)]
+    assert sorted(found) == list(enumerate(given_pairs[1]))
+    for blocks in packed.values():
+        assert len(blocks.image) and (blocks.pair >= 0).any(axis=(1, 2)).all()
+
+
+@given(_packings())
+def test_texts_lie_within_their_row_and_none_on_another(given_pairs):
+    lengths, packed = given_pairs[0], _pack(*given_pairs)
+    taken = {}
+    for shape, _, pair, block, row, start in _places(packed):
+        assert 0 <= start and start + lengths[pair] <= shape.length
+        used = taken.setdefault((shape, block, row), np.zeros(shape.length, int))
+        used[start : start + lengths[pair]] += 1
+    assert all(used.max() == 1 for used in taken.values())
 
 
 @pytest.mark.parametrize("longest", [3, 73, 128, 301])
@@ -83,6 +104,26 @@ def test_few_blocks_of_a_shape_take_the_next():
     plain, merged = _pack(lengths, images), _pack(lengths, images, few=1500.0)
     assert len(merged) < len(plain)
     assert _cost(merged) <= _cost(plain) + 1500.0 * (len(plain) - len(merged))
+
+
+@given(_packings())
+def test_texts_can_be_read_back_from_their_rows(given_pairs):
+    lengths, packed = given_pairs[0], _pack(*given_pairs)
+    token_ids = np.zeros((len(lengths), lengths.max()), np.int32)  # each pair has a text of its own
+    for q, length in enumerate(lengths):
+        token_ids[q, :length] = 1 + np.arange(length) + 1000 * q
+    for shape, blocks in packed.items():
+        text, start = (x.reshape(-1, shape.texts) for x in (blocks.pair, blocks.start))
+        rows = packing.lay_out(token_ids, lengths, text, start, shape.length, pad=-7)
+        for m, t in np.argwhere(text >= 0):
+            here = rows.segments[m] == t
+            read = token_ids[text[m, t], : lengths[text[m, t]]]
+            np.testing.assert_array_equal(rows.token_ids[m, here], read)
+            np.testing.assert_array_equal(rows.positions[m, here], np.arange(len(read)))
+            assert here.argmax() == start[m, t]
+        empty = rows.segments < 0
+        assert (rows.token_ids[empty] == -7).all() and not rows.positions[empty].any()
+        assert (~empty).sum() == lengths[text[text >= 0]].sum()
 
 
 def test_layout_keeps_texts_and_says_where_they_are():

@@ -190,7 +190,7 @@ def test_topk_of_more_than_the_gallery_is_an_error(tiny_config, k):
         search.global_topk(x, x, k, _mesh(tiny_config))
 
 
-def test_no_top_k_needs_no_model(tiny_config):
+def test_no_top_k_needs_no_model(unchecked_shapes, tiny_config):
     x = np.ones((10, 4), np.float32)
     top, similarity = search.global_topk(x, x, 0, _mesh(tiny_config))
     assert top.shape == similarity.shape == (10, 0)

@@ -158,7 +158,7 @@ class Golden:
             if self.has(case):
                 config.data.max_length = self.arrays(case)["input_ids"].shape[1]
                 break
-        forward = self.arrays("a_forward") or {}
+        forward = self.arrays("a_forward") if self.has("a_forward") else {}
         if "local_logits" in forward:
             config.atp.groups = len(forward["local_logits"]) // len(forward["input_ids"])
         config.model.dtype = dtype
