@@ -34,7 +34,9 @@ def record(folder: str | os.PathLike | None, error: BaseException) -> pathlib.Pa
     place = pathlib.Path(folder) if folder else None
     sys.unraisablehook = _into_file(place)
     tasks = logging.getLogger("asyncio")
-    tasks.handlers, tasks.propagate = [_ToFile(place)], False
+    tasks.handlers.clear()
+    tasks.addHandler(_ToFile(place))
+    tasks.propagate = False
     return _append(place, "".join(traceback.format_exception(error)))
 
 
@@ -78,7 +80,7 @@ class _Diversion:
         self._open = 0
         self._console: list[logging.Handler] = []
         self._handler: logging.Handler | None = None
-        self._hook: Callable[[Any], None] = threading.excepthook
+        self._hook: Callable[[Any], object] = threading.excepthook
 
     def open(self, folder: pathlib.Path | None) -> None:
         with self._lock:
