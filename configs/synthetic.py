@@ -72,7 +72,7 @@ def _scratch(c: ConfigDict) -> None:
 
 
 def _pretrain(c: ConfigDict) -> None:
-    """The shipped model, from encoders that tools/pretrain_attributes.py made."""
+    """The shipped model, from encoders that `python -m tools.pretrain_attributes` made."""
     c.init_from = "runs/attributes"
     c.data.variant = "pretrain"
     c.augment.erase = 0.0

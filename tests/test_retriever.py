@@ -125,6 +125,15 @@ def test_a_gallery_comes_back_from_its_file(retriever, photos, gallery, tmp_path
     assert [p.name for p in tmp_path.iterdir()] == ["gallery.npz"]
 
 
+def test_only_a_gallery_is_replaced_by_a_gallery(gallery, tmp_path):
+    gallery.save(tmp_path / "gallery.npz")
+    gallery.save(tmp_path / "gallery.npz")
+    (tmp_path / "thesis.npz").write_text("years of work")
+    with pytest.raises(UsageError, match="thesis.npz exists and is not a gallery"):
+        gallery.save(tmp_path / "thesis.npz")
+    assert (tmp_path / "thesis.npz").read_text() == "years of work"
+
+
 def test_tokens_in_bfloat16_come_back(gallery, tmp_path):
     half = dataclasses.replace(gallery, tokens=gallery.tokens.astype(jax.numpy.bfloat16))
     half.save(tmp_path / "half.npz")

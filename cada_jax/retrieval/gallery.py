@@ -9,12 +9,21 @@ import ml_dtypes
 import numpy as np
 
 from cada_jax.common.errors import MissingFileError, UsageError
-from cada_jax.common.files import whole_file
+from cada_jax.common.files import check_target, whole_file
 from cada_jax.common.shapes import Float, Float32, Int
 
 # Types of image tokens by the name in the file; NumPy's format knows bfloat16 as two bytes only.
 TOKEN_TYPES = {"float32": np.float32, "bfloat16": ml_dtypes.bfloat16}
 ARRAYS = ("embeddings", "tokens", "token_type", "pids", "names", "model")
+
+
+def _is_gallery(path: pathlib.Path) -> bool:
+    """Whether `Gallery.save` wrote a file."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return set(file.files) == set(ARRAYS)
+    except (OSError, ValueError, AttributeError, EOFError, zipfile.BadZipFile):
+        return False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +49,12 @@ class Gallery:
         return len(self.embeddings)
 
     def save(self, path: str | os.PathLike) -> None:
-        """Writes everything into one .npz file, whole or not at all."""
+        """Writes everything into one .npz file, whole or not at all.
+
+        Raises:
+          UsageError: something else than a gallery lies at `path`; it is left as it is.
+        """
+        check_target(path, True, _is_gallery, "a gallery")
         tokens = self.tokens
         arrays = {
             "embeddings": self.embeddings,

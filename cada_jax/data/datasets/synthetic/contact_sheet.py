@@ -10,6 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from cada_jax.common.errors import UsageError
+from cada_jax.common.files import check_target
 from cada_jax.data.datasets.synthetic.drawing import HEIGHT, WIDTH
 from cada_jax.data.datasets.synthetic.people import (
     SPLITS,
@@ -63,6 +64,7 @@ def main() -> None:
     add("--people_per_row", type=int, default=3)
     flags = parser.parse_args()
     try:
+        check_target(flags.output, False, lambda path: False, "a picture")
         settings = VARIANTS[flags.variant]
         sheet, captions = draw_sheet(settings, flags.split, flags.rows, flags.people_per_row)
         sheet.save(flags.output)

@@ -12,6 +12,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from cada_jax.common.files import check_target
 from cada_jax.data.datasets.synthetic.people import DEMO, caption_texts
 
 VOCAB_PATH = Path(__file__).with_name("vocab.txt")
@@ -39,6 +40,8 @@ def build_vocabulary() -> list[str]:
 def main(argv: list[str]) -> None:
     """Writes the vocabulary to a file, by default the shipped one."""
     path = Path(argv[1]) if len(argv) > 1 else VOCAB_PATH
+    if path != VOCAB_PATH:
+        check_target(path, False, lambda path: False, "a vocabulary")
     entries = build_vocabulary()
     path.write_text("\n".join(entries) + "\n", encoding="ascii")
     print(f"{len(entries)} entries -> {path}")
