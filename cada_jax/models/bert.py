@@ -255,7 +255,7 @@ class PredictionHead(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[AnyArray, "*rows D"], embedding: Float[Array, "V D"]
+        self, x: Float[AnyArray, "*rows D"], embedding: Float[AnyArray, "V D"]
     ) -> Float32[Array, "*rows V"]:
         """Maps float [...,D] and the word embedding [V,D] to logits float32 [...,V]."""
         x = gelu(dense(x.shape[-1], "dense", self.dtype)(x))

@@ -17,8 +17,8 @@ from cada_jax.common.shapes import AnyArray, Array, Float, Float32
 
 
 def flat_dot_general(
-    lhs: Float[Array, "*rows D"],
-    rhs: Float[Array, "D F"],
+    lhs: Float[AnyArray, "*rows D"],
+    rhs: Float[AnyArray, "D F"],
     dimension_numbers,
     precision=None,
     preferred_element_type=None,

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from cada_jax.common.shapes import AnyArray, Array, Float32, PRNGKeyArray, UInt8
+from cada_jax.common.shapes import AnyArray, Array, Float32, PRNGKeyArray, Shaped
 
 # CLIP's statistics, which BLIP and CADA use. The released code also erases with MEAN.
 MEAN = np.array([0.48145466, 0.4578275, 0.40821073], np.float32)
@@ -17,23 +17,23 @@ STD = np.array([0.26862954, 0.26130258, 0.27577711], np.float32)
 ERASE_TRIES = 10  # rectangles drawn before giving up, as torchvision's RandomErasing
 
 
-def normalize_pixels(images: UInt8[AnyArray, "B H W 3"]) -> Float32[Array, "B H W 3"]:
+def normalize_pixels(images: Shaped[AnyArray, "B H W 3"]) -> Float32[Array, "B H W 3"]:
     """Maps uint8 [B,H,W,3] in [0,255] to float32 with the statistics above."""
     scaled = jnp.asarray(images, jnp.float32) / 255.0
     return (scaled - MEAN[None, None, None]) / STD[None, None, None]
 
 
 def flip(
-    images: UInt8[AnyArray, "B H W 3"], key: PRNGKeyArray, probability: float
-) -> UInt8[Array, "B H W 3"]:
+    images: Shaped[AnyArray, "B H W 3"], key: PRNGKeyArray, probability: float
+) -> Shaped[Array, "B H W 3"]:
     """Mirrors each image [B,H,W,3] left to right with the given probability."""
     chosen = jax.random.bernoulli(key, probability, (images.shape[0], 1, 1, 1))
     return jnp.where(chosen, images[:, :, ::-1], images)
 
 
 def pad_and_crop(
-    images: UInt8[AnyArray, "B H W 3"], key: PRNGKeyArray, pad: int
-) -> UInt8[AnyArray, "B H W 3"]:
+    images: Shaped[AnyArray, "B H W 3"], key: PRNGKeyArray, pad: int
+) -> Shaped[AnyArray, "B H W 3"]:
     """Pads uint8 [B,H,W,3] by `pad` zeros on each side, crops H x W anywhere inside."""
     if pad == 0:
         return images
@@ -88,7 +88,7 @@ def erase(
 
 
 def augment(
-    images: UInt8[AnyArray, "B H W 3"], key: PRNGKeyArray, settings: ConfigDict
+    images: Shaped[AnyArray, "B H W 3"], key: PRNGKeyArray, settings: ConfigDict
 ) -> Float32[Array, "B H W 3"]:
     """Augments and normalises uint8 [B,H,W,3] to float32 [B,H,W,3].
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from cada_jax.common.shapes import Array, Float, Float32, Int, Int32, UInt8
+from cada_jax.common.shapes import Array, Float, Float32, Int, Int32, Shaped
 from cada_jax.distributed.batch import put_process_rows, rows_to_host
 from cada_jax.models.cada import CADA, apply
 from cada_jax.models.layers import l2_normalize
@@ -35,7 +35,7 @@ class Queries(NamedTuple):
     pids: Int[np.ndarray, "Q"]
 
 
-def encode_gallery(network: Network, batches: Iterable[dict], size: int) -> Gallery:
+def encode_gallery(network: Network, batches: Iterable, size: int) -> Gallery:
     """Encodes images batch by batch.
 
     Args:
@@ -56,7 +56,7 @@ def encode_gallery(network: Network, batches: Iterable[dict], size: int) -> Gall
     return Gallery(embeddings, tokens, pids)
 
 
-def encode_queries(network: Network, batches: Iterable[dict], size: int) -> Queries:
+def encode_queries(network: Network, batches: Iterable, size: int) -> Queries:
     """Encodes texts batch by batch: dicts of token_ids int32 [b,L], pid [b], valid bool [b].
 
     Arguments and errors otherwise as in `encode_gallery`.
@@ -77,7 +77,7 @@ def encode_queries(network: Network, batches: Iterable[dict], size: int) -> Quer
 
 @functools.partial(jax.jit, static_argnames="model")
 def _encode_images(
-    model: CADA, params: Any, images: UInt8[Array, "b H W 3"]
+    model: CADA, params: Any, images: Shaped[Array, "b H W 3"]
 ) -> tuple[Float32[Array, "b E"], Float[Array, "b S Dv"]]:
     tokens = apply(model, params, "encode_image", normalize_pixels(images))
     return l2_normalize(apply(model, params, "project_image", tokens)), tokens
@@ -103,7 +103,7 @@ def pipelined(items: Iterable, launch: Callable) -> Iterator[tuple[Any, tuple]]:
         yield waiting[0], tuple(rows_to_host(x) for x in waiting[1])
 
 
-def _valid_rows(batches: Iterable[dict], launch: Callable) -> Iterator[list[np.ndarray]]:
+def _valid_rows(batches: Iterable, launch: Callable) -> Iterator[list]:
     """What `launch` gives of each batch without its last array, the flags of valid rows."""
     for _, (*encoded, valid) in pipelined(batches, launch):
         yield [x[valid] for x in encoded]

@@ -241,6 +241,7 @@ def test_nan_parameters_are_named(run):
 
 def _hand_made(tiny_config):
     """Embeddings whose similarity is known: 3 queries, 4 images on a circle."""
+    mesh = make_mesh(tiny_config.mesh, jax.devices()[:1])
     angles = np.array([0.0, 0.5, 1.0, 1.5])
     gallery = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
     asked = np.array([0.1, 0.6, 1.45])
@@ -248,7 +249,7 @@ def _hand_made(tiny_config):
     return (
         Gallery(gallery, np.zeros((4, 1, 1), np.float32), np.array([1, 2, 3, 4])),
         Queries(queries, np.zeros((3, 5), np.int32), np.array([1, 3, 9])),
-        Network(tiny_config, make_mesh(tiny_config.mesh, jax.devices()[:1]), None, None),
+        Network(tiny_config, mesh, from_config(tiny_config), {}),
     )
 
 
