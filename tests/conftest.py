@@ -3,11 +3,9 @@
 import atexit
 import importlib
 import importlib.metadata
-import importlib.util
 import os
 import pathlib
 import shutil
-import sys
 import tempfile
 
 # Compiling is most of what these tests do: a training step takes 30 s with XLA's usual settings,
@@ -37,8 +35,9 @@ import pytest  # noqa: E402
 # The arrays that these packages' functions take and return are checked against their annotations,
 # dtype and axes, at every call. The hook finds only what is imported after it.
 CHECKED = ("cada_jax.models", "cada_jax.objective", "cada_jax.retrieval")
-if os.environ.get("CADA_CHECK_SHAPES", "1") != "0":
-    jaxtyping.install_import_hook(CHECKED, "beartype.beartype")
+jaxtyping.install_import_hook(CHECKED, "beartype.beartype")
+
+from cada_jax import config as config_lib  # noqa: E402
 
 # The same examples at every run in CI; many more, and others every time, by night.
 hypothesis.settings.register_profile("ci", max_examples=25, deadline=None, derandomize=True)
@@ -53,24 +52,10 @@ REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 DATASETS = REPOSITORY / "tests" / "data" / "datasets"
 
 
-def _load_config(name: str, *args):
-    """The ConfigDict of `configs/NAME.py`, which is a folder of files and no package."""
+def _load_config(name: str, variant: str | None = None):
+    """The ConfigDict of `configs/NAME.py`, changed by a variant."""
     path = REPOSITORY / "configs" / f"{name}.py"
-    if str(REPOSITORY) not in sys.path:  # configs import each other from the clone
-        sys.path.insert(0, str(REPOSITORY))
-    spec = importlib.util.spec_from_file_location(f"configs_{name}", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.get_config(*args)
-
-
-def load_tool(name: str):
-    """The module `tools/NAME.py`, which is a folder of files and no package."""
-    spec = importlib.util.spec_from_file_location(name, REPOSITORY / "tools" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+    return config_lib.load_config(f"{path}:{variant}" if variant else str(path))
 
 
 def tiny_config_of_steps():

@@ -59,6 +59,15 @@ def _open(manager: ocp.CheckpointManager | None) -> ocp.CheckpointManager:
     return manager
 
 
+def _newest(manager: ocp.CheckpointManager | None) -> tuple[ocp.CheckpointManager, int]:
+    """A manager with its newest step that is whole; ValueError where there is none."""
+    manager = _open(manager)
+    step = manager.latest_step()
+    if step is None:
+        raise ValueError(f"{manager.directory} holds no whole checkpoint")
+    return manager, step
+
+
 class Checkpoints:
     """The newest training states of a run, and its best parameters.
 
@@ -174,15 +183,11 @@ class Checkpoints:
             provenance; it, or what is known of the best parameters, is damaged.
         """
         self.best_info()  # or it would be found damaged when the next best is looked for
-        return stored.restore(
-            _open(self._states), self.latest_step or 0, "state", state, self._provenance
-        )
+        return stored.restore(*_newest(self._states), "state", state, self._provenance)
 
     def restore_best(self, params: Any) -> Any:
         """The best parameters, on the shardings of `params`; raises as `restore` does."""
-        return stored.restore(
-            _open(self._best), self.best_step or 0, "params", params, self._provenance
-        )
+        return stored.restore(*_newest(self._best), "params", params, self._provenance)
 
     def wait(self) -> None:
         """Blocks until everything saved is on disk."""

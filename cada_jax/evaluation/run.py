@@ -25,8 +25,6 @@ from cada_jax.evaluation.evaluate import Evaluation, evaluate_split
 from cada_jax.retrieval.network import Network, abstract_network
 from cada_jax.text.vocabulary import check_model_tokens, vocabulary_digest
 
-EXPORTED = "model"  # the exported model's folder in a workdir
-
 
 @dataclasses.dataclass(frozen=True)
 class SelectedParams:
@@ -55,7 +53,7 @@ def evaluate(
     Args:
       config: full config; may differ from the run's in what does not make the network.
       workdir: the run's folder; need not exist when `config.init_from` is set.
-      data: where splits come from.
+      data: where the split comes from; sets of `config.eval.datasets` are prepared ones.
       score: as `evaluate_split`.
       devices: to use; all there are if None.
 
@@ -134,10 +132,10 @@ def find_trained(network: Network, root: pathlib.Path, vocab_path: pathlib.Path)
         folder = root / "checkpoints" / str(latest)
         params = inspect.read_params(folder, network.params, provenance)
         return SelectedParams(network.with_params(params), latest, "last")
-    exported = (root / EXPORTED).exists()
+    exported = (root / run_folder.MODEL).exists()
     config = network.config.copy_and_resolve_references()
     if exported:
-        config.init_from = str(root / EXPORTED)
+        config.init_from = str(root / run_folder.MODEL)
     if not config.init_from:
         raise MissingFileError(
             f"{root} holds no checkpoint and no exported model: expected a --workdir that was "
@@ -148,7 +146,8 @@ def find_trained(network: Network, root: pathlib.Path, vocab_path: pathlib.Path)
         raise UsageError(
             f"{config.init_from} is not the whole model, so it is not scored:\n{report}"
         )
-    return SelectedParams(network.with_params(params), None, EXPORTED if exported else "init_from")
+    origin = run_folder.MODEL if exported else "init_from"
+    return SelectedParams(network.with_params(params), None, origin)
 
 
 def final_score(

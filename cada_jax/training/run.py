@@ -28,7 +28,7 @@ from cada_jax.data.split import Split
 from cada_jax.distributed import processes
 from cada_jax.distributed.mesh import process_batch_slice
 from cada_jax.evaluation.evaluate import Evaluation, evaluate_split
-from cada_jax.evaluation.run import EXPORTED, SelectedParams, final_score, provenance_of
+from cada_jax.evaluation.run import SelectedParams, final_score, provenance_of
 from cada_jax.evaluation.test_selection import BestOnTest
 from cada_jax.text.vocabulary import check_model_tokens
 from cada_jax.training import train_step
@@ -108,9 +108,14 @@ def _train(
             state = trainer.run(
                 state, lambda start: data.batches(split, config, start, *share), make_step(setup)
             )
-            shapes = train_step.abstract_state(setup, init_state)
-            selected = _selected(setup, checkpoints, state, shapes.params, select)
+            selected = SelectedParams(
+                setup.network.with_params(state.params), int(state.step), "last"
+            )
             del state  # two thirds of it are the optimizer's
+            if select:
+                del selected  # the rest goes before the best parameters are read
+                shapes = train_step.abstract_state(setup, init_state)
+                selected = _best(setup, checkpoints, shapes.params, select.name)
         notes = {"test_selected": selecting.best} if isinstance(selecting, BestOnTest) else {}
         _export(root, selected, split.vocab_path)
         with run_folder.writing_results(root, wait=True):
@@ -200,23 +205,19 @@ def _selecting_score(
     return BestOnTest(root, *both, setup.config.eval.select_metric)
 
 
-def _selected(
-    setup: TrainSetup,
-    checkpoints: Checkpoints,
-    state: train_step.TrainState,
-    shapes: Any,
-    select: Split | None,
+def _best(
+    setup: TrainSetup, checkpoints: Checkpoints, shapes: Any, selected_on: str
 ) -> SelectedParams:
-    """The best parameters, the last ones where nothing selects."""
-    if select is None:
-        return SelectedParams(setup.network.with_params(state.params), int(state.step), "last")
+    """The best parameters by the split that selects."""
     checkpoints.wait()
     best = checkpoints.restore_best(shapes)
-    return SelectedParams(setup.network.with_params(best), checkpoints.best_step, select.name)
+    return SelectedParams(setup.network.with_params(best), checkpoints.best_step, selected_on)
 
 
 def _export(root: pathlib.Path, selected: SelectedParams, vocab_path: pathlib.Path) -> None:
     config = selected.network.config
     data = config.train.datasets or config.data.name
     card = {"step": selected.step, "selected_on": selected.selected_on, "data": data}
-    save_model(root / EXPORTED, selected.network.params, config, vocab_path, card, overwrite=True)
+    save_model(
+        root / run_folder.MODEL, selected.network.params, config, vocab_path, card, overwrite=True
+    )
