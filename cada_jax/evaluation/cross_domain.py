@@ -12,7 +12,7 @@ from cada_jax.common.errors import UsageError
 from cada_jax.common.files import write_text
 from cada_jax.data import registry
 from cada_jax.data.mixture import named_sets
-from cada_jax.data.split import Split, load_split
+from cada_jax.data.split import Split, check_split, load_split
 from cada_jax.text.vocabulary import VOCABULARY_FILE, check_same_vocabulary
 
 COLUMNS = ("R1", "R5", "R10", "mAP", "mINP")
@@ -25,7 +25,8 @@ def find_sets(config: ConfigDict) -> tuple[dict[str, ConfigDict], pathlib.Path]:
 
     Raises:
       MissingFileError: a set is not prepared; says how to.
-      UsageError: an unknown set, one without `config.eval.split`, or another vocabulary.
+      UsageError: an unknown set, one without `config.eval.split`, a damaged file, or another
+        vocabulary.
     """
     sets = named_sets(config, "eval.datasets")
     vocabularies = {}
@@ -37,6 +38,7 @@ def find_sets(config: ConfigDict) -> tuple[dict[str, ConfigDict], pathlib.Path]:
                 f"{sorted(builder.info.splits)}: choose another --config.eval.split, or leave "
                 f"{label} out of --config.eval.datasets"
             )
+        check_split(own, config.eval.split)
         vocabularies[label] = pathlib.Path(builder.data_dir) / VOCABULARY_FILE
     check_same_vocabulary(vocabularies)
     return sets, next(iter(vocabularies.values()))
