@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from cada_jax.config import default_config
     from cada_jax.evaluation.run import evaluate
     from cada_jax.retrieval.encode import Queries
-    from cada_jax.retrieval.gallery import Gallery
+    from cada_jax.retrieval.encoded_images import EncodedImages
     from cada_jax.retriever import Hit, Retriever, load_model
     from cada_jax.training.run import train
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 # Name -> the module that it lives in.
 _OFFERED = {
     "DivergedError": "common.errors",
-    "Gallery": "retrieval.gallery",
+    "EncodedImages": "retrieval.encoded_images",
     "Hit": "retriever",
     "MissingFileError": "common.errors",
     "Queries": "retrieval.encode",
@@ -41,7 +41,7 @@ _OFFERED = {
 }
 __all__ = [
     "DivergedError",
-    "Gallery",
+    "EncodedImages",
     "Hit",
     "MissingFileError",
     "Queries",

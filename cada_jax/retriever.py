@@ -22,7 +22,7 @@ from cada_jax.distributed.mesh import batch_divisor
 from cada_jax.retrieval import encode, ranking, search
 from cada_jax.retrieval import rerank as rerank_lib
 from cada_jax.retrieval.encode import Queries
-from cada_jax.retrieval.gallery import Gallery
+from cada_jax.retrieval.encoded_images import EncodedImages
 from cada_jax.retrieval.images import name_of, pixels_of
 from cada_jax.retrieval.network import Network, abstract_network
 from cada_jax.text.attribute_phrases import caption_problem
@@ -68,7 +68,7 @@ class Retriever(Network):
         names: Sequence[str] | None = None,
         pids: Sequence[int] | None = None,
         progress: Progress | None = None,
-    ) -> Gallery:
+    ) -> EncodedImages:
         """Encodes images for searching.
 
         Args:
@@ -123,7 +123,7 @@ class Retriever(Network):
 
         return encode.encode_queries(self, self._batches(load, persons, None, ""), len(texts))
 
-    def match(self, texts: str | Sequence[str], images: Gallery | Sequence[ImageLike]):
+    def match(self, texts: str | Sequence[str], images: EncodedImages | Sequence[ImageLike]):
         """Match logits of every text with every image: float32 [texts, images], larger is better.
 
         Args:
@@ -131,7 +131,7 @@ class Retriever(Network):
           images: a gallery, or images to encode first.
         """
         queries = self.encode_text(texts)
-        gallery = images if isinstance(images, Gallery) else self.encode_images(images)
+        gallery = images if isinstance(images, EncodedImages) else self.encode_images(images)
         self._check_gallery(gallery)
         shape = len(queries.token_ids), len(gallery)
         text, image = (index.reshape(-1) for index in np.indices(shape))
@@ -139,15 +139,17 @@ class Retriever(Network):
         return rerank_lib.match_pairs(self, pairs).reshape(shape)
 
     @overload
-    def search(self, texts: str, gallery: Gallery, k: int = 10, rerank: int = 32) -> list[Hit]: ...
+    def search(
+        self, texts: str, gallery: EncodedImages, k: int = 10, rerank: int = 32
+    ) -> list[Hit]: ...
 
     @overload
     def search(
-        self, texts: Sequence[str], gallery: Gallery, k: int = 10, rerank: int = 32
+        self, texts: Sequence[str], gallery: EncodedImages, k: int = 10, rerank: int = 32
     ) -> list[list[Hit]]: ...
 
     def search(
-        self, texts: str | Sequence[str], gallery: Gallery, k: int = 10, rerank: int = 32
+        self, texts: str | Sequence[str], gallery: EncodedImages, k: int = 10, rerank: int = 32
     ) -> list[Hit] | list[list[Hit]]:
         """The images that a text describes best, best first.
 
@@ -183,11 +185,13 @@ class Retriever(Network):
         ]
         return found[0] if isinstance(texts, str) else found
 
-    def _hit(self, gallery: Gallery, image: int, similarity: float, logit: float | None) -> Hit:
+    def _hit(
+        self, gallery: EncodedImages, image: int, similarity: float, logit: float | None
+    ) -> Hit:
         name = gallery.names[image] if gallery.names else ""
         return Hit(image, name, int(gallery.pids[image]), similarity, logit)
 
-    def _check_gallery(self, gallery: Gallery) -> None:
+    def _check_gallery(self, gallery: EncodedImages) -> None:
         if gallery.model and gallery.model != self.digest:
             raise UsageError(
                 f"the gallery was encoded by another model ({gallery.model[:12]}, this one is "

@@ -82,7 +82,9 @@ def test_the_readme_is_a_door():
 def test_the_readme_keeps_its_two_commands():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     demo = "python -m cada_jax.main --config=configs/synthetic.py --workdir=runs/demo"
-    tests = "pip install torch==2.13.0 && pip install -e '.[dev,torch]' && python -m pytest -q"
+    tests = (
+        "pip install torch==2.13.0 && pip install -e '.[dev,search,torch]' && python -m pytest -q"
+    )
     blocks = [body.strip() for _, _, body in FENCE.findall(text)]
     assert tests in blocks
     assert any(b.startswith("git clone") and b.endswith(demo) and "\n" not in b for b in blocks)

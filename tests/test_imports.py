@@ -26,6 +26,7 @@ MAY_IMPORT = {
     "retriever": _BASE | {"distributed", "text", "models", "checkpoints", "retrieval"},
 }
 MAY_IMPORT["evaluation"] = MAY_IMPORT["retriever"] | {"retriever", "data"}
+MAY_IMPORT["gallery"] = MAY_IMPORT["retriever"] | {"retriever"}
 MAY_IMPORT["training"] = MAY_IMPORT["evaluation"] | {"evaluation", "objective"}
 MAY_IMPORT["main"] = MAY_IMPORT["__main__"] = set(MAY_IMPORT)
 
@@ -45,7 +46,10 @@ NOT_IN_CORE = {"tensorflow", "tensorflow_datasets", "clu", "torch", "transformer
 # TensorFlow's one room.
 TENSORFLOW = {"tensorflow", "tensorflow_datasets"}
 # Imported inside functions only, so that the rest runs without them.
-OPTIONAL = {"torch", "transformers", "safetensors", "nltk", "textblob"}
+OPTIONAL = {
+    *("torch", "transformers", "safetensors", "nltk", "textblob", "matplotlib"),
+    *("pymilvus", "tensorstore", "fastapi", "starlette", "uvicorn", "prometheus_client"),
+}
 
 
 def _package(relative: str) -> str:

@@ -117,7 +117,7 @@ def test_paths_pictures_and_arrays_are_the_same_images(retriever, photos, galler
 def test_a_gallery_comes_back_from_its_file(retriever, photos, gallery, tmp_path):
     path = tmp_path / "gallery.npz"
     gallery.save(path)
-    again = cada_jax.Gallery.load(path)
+    again = cada_jax.EncodedImages.load(path)
     for name in ("embeddings", "tokens", "pids"):
         np.testing.assert_array_equal(getattr(again, name), getattr(gallery, name))
     assert (again.names, again.model) == (gallery.names, gallery.model)
@@ -129,7 +129,7 @@ def test_only_a_gallery_is_replaced_by_a_gallery(gallery, tmp_path):
     gallery.save(tmp_path / "gallery.npz")
     gallery.save(tmp_path / "gallery.npz")
     (tmp_path / "thesis.npz").write_text("years of work")
-    with pytest.raises(UsageError, match="thesis.npz exists and is not a gallery"):
+    with pytest.raises(UsageError, match="thesis.npz exists and is not encoded images"):
         gallery.save(tmp_path / "thesis.npz")
     assert (tmp_path / "thesis.npz").read_text() == "years of work"
 
@@ -137,15 +137,17 @@ def test_only_a_gallery_is_replaced_by_a_gallery(gallery, tmp_path):
 def test_tokens_in_bfloat16_come_back(gallery, tmp_path):
     half = dataclasses.replace(gallery, tokens=gallery.tokens.astype(jax.numpy.bfloat16))
     half.save(tmp_path / "half.npz")
-    np.testing.assert_array_equal(cada_jax.Gallery.load(tmp_path / "half.npz").tokens, half.tokens)
+    np.testing.assert_array_equal(
+        cada_jax.EncodedImages.load(tmp_path / "half.npz").tokens, half.tokens
+    )
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"\x93NUMPY", b"x" * 1000])
 def test_a_damaged_gallery_is_one_error(tmp_path, content):
     path = tmp_path / "gallery.npz"
     path.write_bytes(content)
-    with pytest.raises(UsageError, match="gallery.npz: expected a gallery"):
-        cada_jax.Gallery.load(path)
+    with pytest.raises(UsageError, match="gallery.npz: expected what EncodedImages"):
+        cada_jax.EncodedImages.load(path)
 
 
 def test_a_gallery_of_another_model_is_refused(retriever, photos, gallery):
@@ -164,7 +166,7 @@ def test_a_gallery_of_another_model_is_refused(retriever, photos, gallery):
         (lambda r, g: r.encode_text("..."), "expected at least one word"),
         (lambda r, g: r.search("a man", g, k=0), "k is 0, expected 1"),
         (lambda r, g: r.search("a man", g, rerank=-1), "rerank is -1, expected 0"),
-        (lambda r, g: cada_jax.Gallery.load("none.npz"), "no such file"),
+        (lambda r, g: cada_jax.EncodedImages.load("none.npz"), "no such file"),
         (lambda r, g: cada_jax.load_model("pretrained:none"), "Shipped are: synthetic"),
     ],
 )

@@ -13,7 +13,7 @@ FILES = sorted(
     for folder in ("cada_jax", "configs", "tools")
     for p in (REPOSITORY / folder).rglob("*.py")
 )
-MOST_ENTRIES, MOST_LINES, MOST_LINES_OF_FUNCTION, MOST_PARAMETERS = 16, 300, 60, 7
+MOST_ENTRIES, MOST_LINES, MOST_LINES_OF_FUNCTION, MOST_PARAMETERS = 17, 300, 60, 7
 
 
 def parameters(node: ast.FunctionDef) -> list[str]:

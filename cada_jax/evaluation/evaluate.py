@@ -13,7 +13,7 @@ from cada_jax.data.batches import gallery_batches, query_batches
 from cada_jax.data.split import Split
 from cada_jax.distributed.mesh import process_batch_slice
 from cada_jax.retrieval.encode import Queries, encode_gallery, encode_queries
-from cada_jax.retrieval.gallery import Gallery
+from cada_jax.retrieval.encoded_images import EncodedImages
 from cada_jax.retrieval.network import Network
 from cada_jax.retrieval.ranking import IMAGE_TO_TEXT, Ranking, rank
 
@@ -88,7 +88,7 @@ def evaluate_split(
 
 
 def _other_direction(
-    network: Network, gallery: Gallery, queries: Queries, progress: Progress | None
+    network: Network, gallery: EncodedImages, queries: Queries, progress: Progress | None
 ) -> dict[str, Any]:
     k = network.config.eval.image_to_text_top_k
     found = rank(network, queries, gallery, k, IMAGE_TO_TEXT, progress)
@@ -100,7 +100,9 @@ def _other_direction(
     }
 
 
-def _encode(network: Network, split: Split, progress: Progress | None) -> tuple[Gallery, Queries]:
+def _encode(
+    network: Network, split: Split, progress: Progress | None
+) -> tuple[EncodedImages, Queries]:
     """Encodes a split; every host reads its share of each batch, and gets what all encoded."""
     batch, share = network.config.eval.batch_size, process_batch_slice(network.mesh)
 

@@ -19,7 +19,7 @@ from cada_jax.distributed.batch import put_process_rows, rows_to_host
 from cada_jax.models.cada import CADA, apply
 from cada_jax.models.layers import l2_normalize
 from cada_jax.models.preprocess import normalize_pixels
-from cada_jax.retrieval.gallery import Gallery
+from cada_jax.retrieval.encoded_images import EncodedImages
 from cada_jax.retrieval.network import Network
 from cada_jax.text.padding import READ_STEP, rounded_lengths
 
@@ -35,7 +35,7 @@ class Queries(NamedTuple):
     pids: Int[np.ndarray, "Q"]
 
 
-def encode_gallery(network: Network, batches: Iterable, size: int) -> Gallery:
+def encode_gallery(network: Network, batches: Iterable, size: int) -> EncodedImages:
     """Encodes images batch by batch.
 
     Args:
@@ -53,7 +53,7 @@ def encode_gallery(network: Network, batches: Iterable, size: int) -> Gallery:
         return *network.run(_encode_images, rows["image"]), rows["pid"], rows["valid"]
 
     embeddings, tokens, pids = _collect(_valid_rows(batches, launch), size, "gallery")
-    return Gallery(embeddings, tokens, pids)
+    return EncodedImages(embeddings, tokens, pids)
 
 
 def encode_queries(network: Network, batches: Iterable, size: int) -> Queries:

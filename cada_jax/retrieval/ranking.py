@@ -11,7 +11,7 @@ from cada_jax.common.errors import DivergedError, UsageError
 from cada_jax.common.shapes import Float, Float32, Int, Int32
 from cada_jax.retrieval import rerank, search
 from cada_jax.retrieval.encode import Queries
-from cada_jax.retrieval.gallery import Gallery
+from cada_jax.retrieval.encoded_images import EncodedImages
 from cada_jax.retrieval.metrics import RankMetrics
 from cada_jax.retrieval.network import Network
 from cada_jax.retrieval.search import Retrieved
@@ -74,7 +74,7 @@ def best_places(
 def rank(
     network: Network,
     queries: Queries,
-    gallery: Gallery,
+    gallery: EncodedImages,
     k: int,
     direction: str = TEXT_TO_IMAGE,
     progress: Progress | None = None,

@@ -11,9 +11,13 @@ from jaxtyping import TypeCheckError
 
 from cada_jax.models.attention import Attention
 from cada_jax.objective import losses
-from cada_jax.retrieval.gallery import Gallery
+from cada_jax.retrieval.encoded_images import EncodedImages
 from cada_jax.retrieval.packing import lay_out
 from tests.conftest import REPOSITORY
+
+
+def _ones(*shape):
+    return np.ones(shape, np.float32)
 
 
 def _ndf(rows, width, pids, dtype=np.float32):
@@ -29,7 +33,10 @@ def _ndf(rows, width, pids, dtype=np.float32):
         (lambda: _ndf(3, 4, 2), "pids"),
         (lambda: _ndf(3, 4, 3, np.float64), "text_features"),
         (lambda: jax.jit(lambda x: losses.ndf(x, x[:2], jnp.arange(3)))(jnp.ones((3, 4))), "text_"),
-        (lambda: Gallery(np.ones((3, 4), np.float32), np.ones((3, 2), np.float32), [1]), "tokens"),
+        (
+            lambda: EncodedImages(np.ones((3, 4), np.float32), np.ones((3, 2), np.float32), [1]),
+            "tokens",
+        ),
         (lambda: lay_out(*4 * [np.zeros((2, 2), int)], length=2, pad=0), "lengths"),
     ],
 )

@@ -19,7 +19,7 @@ from cada_jax.evaluation.results import write_evaluation
 from cada_jax.models.cada import from_config, init_params
 from cada_jax.retrieval import rerank as rerank_lib
 from cada_jax.retrieval.encode import Queries
-from cada_jax.retrieval.gallery import Gallery
+from cada_jax.retrieval.encoded_images import EncodedImages
 from cada_jax.retrieval.metrics import rank_metrics
 from cada_jax.retrieval.network import Network, abstract_network
 from cada_jax.retrieval.ranking import IMAGE_TO_TEXT, rank
@@ -247,7 +247,7 @@ def _hand_made(tiny_config):
     asked = np.array([0.1, 0.6, 1.45])
     queries = np.stack([np.cos(asked), np.sin(asked)], axis=1).astype(np.float32)
     return (
-        Gallery(gallery, np.zeros((4, 1, 1), np.float32), np.array([1, 2, 3, 4])),
+        EncodedImages(gallery, np.zeros((4, 1, 1), np.float32), np.array([1, 2, 3, 4])),
         Queries(queries, np.zeros((3, 5), np.int32), np.array([1, 3, 9])),
         Network(tiny_config, mesh, from_config(tiny_config), {}),
     )

@@ -17,8 +17,8 @@ TOKEN_TYPES = {"float32": np.float32, "bfloat16": ml_dtypes.bfloat16}
 ARRAYS = ("embeddings", "tokens", "token_type", "pids", "names", "model")
 
 
-def _is_gallery(path: pathlib.Path) -> bool:
-    """Whether `Gallery.save` wrote a file."""
+def _is_ours(path: pathlib.Path) -> bool:
+    """Whether `EncodedImages.save` wrote a file."""
     try:
         with np.load(path, allow_pickle=False) as file:
             return set(file.files) == set(ARRAYS)
@@ -27,7 +27,7 @@ def _is_gallery(path: pathlib.Path) -> bool:
 
 
 @dataclasses.dataclass(frozen=True)
-class Gallery:
+class EncodedImages:
     """G encoded images, on the host.
 
     Attributes:
@@ -52,9 +52,9 @@ class Gallery:
         """Writes everything into one .npz file, whole or not at all.
 
         Raises:
-          UsageError: something else than a gallery lies at `path`; it is left as it is.
+          UsageError: something else than encoded images lies at `path`; it is left as it is.
         """
-        check_target(path, True, _is_gallery, "a gallery")
+        check_target(path, True, _is_ours, "encoded images")
         tokens = self.tokens
         arrays = {
             "embeddings": self.embeddings,
@@ -68,17 +68,17 @@ class Gallery:
             np.savez(file, **arrays)
 
     @classmethod
-    def load(cls, path: str | os.PathLike) -> "Gallery":
+    def load(cls, path: str | os.PathLike) -> "EncodedImages":
         """Reads what `save` wrote.
 
         Raises:
           MissingFileError: there is no such file.
-          UsageError: it is damaged, or no gallery.
+          UsageError: it is damaged, or holds no encoded images.
         """
         path = pathlib.Path(path).expanduser()
         if not path.is_file():
             raise MissingFileError(
-                f"{path}: expected a gallery written by Gallery.save, but there is no such file."
+                f"{path}: expected what EncodedImages.save writes, but there is no such file."
             )
         try:
             with np.load(path, allow_pickle=False) as file:
@@ -87,13 +87,13 @@ class Gallery:
             kind = TOKEN_TYPES[str(arrays["token_type"])]
             tokens = tokens if kind is np.float32 else tokens.view(kind)
             names = tuple(arrays["names"].tolist())
-            gallery = cls(arrays["embeddings"], tokens, arrays["pids"], names, str(arrays["model"]))
-            sizes = {len(gallery), len(tokens), len(gallery.pids), len(names) or len(gallery)}
+            encoded = cls(arrays["embeddings"], tokens, arrays["pids"], names, str(arrays["model"]))
+            sizes = {len(encoded), len(tokens), len(encoded.pids), len(names) or len(encoded)}
             if len(sizes) != 1:
                 raise ValueError(f"its arrays have {sorted(sizes)} rows")
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as e:
             raise UsageError(
-                f"{path}: expected a gallery written by Gallery.save, but reading it failed: {e}. "
+                f"{path}: expected what EncodedImages.save writes, but reading it failed: {e}. "
                 "Encode the images again."
             ) from e
-        return gallery
+        return encoded

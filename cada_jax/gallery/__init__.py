@@ -1,0 +1,1 @@
+"""Search of one's own pictures: index, search, serve. Needs `pip install -e .[search]`."""
