@@ -16,10 +16,6 @@ from cada_jax.retrieval.packing import lay_out
 from tests.conftest import REPOSITORY
 
 
-def _ones(*shape):
-    return np.ones(shape, np.float32)
-
-
 def _ndf(rows, width, pids, dtype=np.float32):
     ones = np.ones((3, 4), np.float32)
     return losses.ndf(ones, np.ones((rows, width), dtype), np.arange(pids))
