@@ -23,7 +23,7 @@ from cada_jax.retrieval import rerank as rerank_lib
 from cada_jax.retrieval.encode import Queries
 from cada_jax.retrieval.encoded_images import EncodedImages
 from cada_jax.retrieval.images import ImageLike, name_of, pixels_of
-from cada_jax.retrieval.in_memory import InMemoryGallery
+from cada_jax.retrieval.in_memory import InMemoryGallery, power_of_four
 from cada_jax.retrieval.network import Network, abstract_network
 from cada_jax.retrieval.query import Query
 from cada_jax.retrieval.searchable import Picture, Searchable
@@ -241,8 +241,8 @@ class Retriever(Network):
           text: what the progress bar says.
         """
         size, devices = len(pids), batch_divisor(self.mesh)
-        # A power of two, so that few programs are compiled for calls of different sizes.
-        batch = min(self.config.eval.batch_size, 2 ** (size - 1).bit_length())
+        # A power of four, so that few programs are compiled for calls of different sizes.
+        batch = min(self.config.eval.batch_size, power_of_four(size))
         batch = -(-batch // devices) * devices
         starts = range(0, size, batch)
         for begin in starts if progress is None else progress(starts, len(starts), text):

@@ -53,7 +53,11 @@ class InMemoryGallery:
         searched = self.images.embeddings if where.admits_all else self.images.embeddings[rows]
         if not len(rows):
             return [[] for _ in embeddings]
-        found, similarity = global_topk(embeddings, searched, min(k, len(rows)), self._mesh)
+        # Rounded up, so that few programs are compiled for searches of different sizes.
+        count, most = len(embeddings), min(power_of_four(k), len(rows))
+        filled = np.resize(embeddings, (power_of_four(count), embeddings.shape[1]))
+        found, similarity = global_topk(filled, searched, most, self._mesh)
+        found, similarity = found[:count, :k], similarity[:count, :k]
         return [
             [
                 Near(self._pictures[row], float(s))
@@ -83,6 +87,11 @@ class InMemoryGallery:
                 "gallery that was indexed"
             )
         return np.asarray([i for i, p in enumerate(self._pictures) if admits(where, p)], int)
+
+
+def power_of_four(number: int) -> int:
+    """The least power of four that is at least `number` >= 1."""
+    return 4 ** (-(-(number - 1).bit_length() // 2))
 
 
 def admits(where: Where, picture: Picture) -> bool:

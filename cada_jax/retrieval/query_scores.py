@@ -151,7 +151,8 @@ def _match_different(
         mine = (pairs[1] >= begin) & (pairs[1] < begin + len(some))
         text, image = pairs[:, mine]
         tokens = gallery.tokens_of(some)
-        logits[mine] = match_pairs(network, Pairs(texts.token_ids, tokens, text, image - begin))
+        some_pairs = Pairs(texts.token_ids, tokens, text, image - begin)
+        logits[mine] = match_pairs(network, some_pairs, steady=True)
     return logits
 
 
