@@ -20,8 +20,9 @@ from cada_jax.retrieval.searchable import Near, Picture, Searchable
 
 # The decoder's tokens of so many pictures are on the host at once: 0.6 GB of the full model.
 PICTURES_AT_ONCE = 1024
-# A picture's share beside the words' in a query of both.
-LIKE_WEIGHT = 1.0
+# A picture's share beside the words' in a query of both. Embeddings of two pictures are nearer to
+# each other than those of a text and a picture: at 1 the words count for little.
+LIKE_WEIGHT = 0.5
 
 
 class Found(NamedTuple):
@@ -187,8 +188,12 @@ def _ranked(
 def excluded_cost(
     logits: Float32[np.ndarray, "texts pictures"],
 ) -> Float32[np.ndarray, "pictures"]:
-    """What excluded descriptions cost a picture: the match logits above 0, summed."""
-    return np.maximum(logits, 0.0).sum(axis=0)
+    """What excluded descriptions cost a picture, at least 0.
+
+    It is the match logit of each, less that of the picture that it fits least, summed. The logit of
+    a short text is far below 0 even where it is true, so a fixed threshold would exclude nothing.
+    """
+    return (logits - logits.min(axis=1, keepdims=True)).sum(axis=0)
 
 
 def _mean_direction(embeddings: Float32[np.ndarray, "n E"]) -> Float32[np.ndarray, "E"]:
