@@ -221,8 +221,10 @@ class _Run:
             made = [picture.id for picture, _ in (*read.fresh, *read.copied)]
             # They go when all that is new is written.
             self.stale += [p.id for p in job.known if p.id not in made]
-            if read.copied and job.known:
+            if read.copied and all(p.content == read.content for p in job.known) and job.known:
                 report.unchanged += 1  # touched only
+            elif read.copied and job.known:
+                report.changed += 1
             elif read.copied:
                 report.moved += 1
             elif read.fresh:
