@@ -1,0 +1,90 @@
+"""The collections of a gallery in Milvus: their columns, and how one is written anew.
+
+The index is FLAT with the inner product: vectors have length 1, so results are exact and are
+cosines.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from cada_jax.gallery.extra import require
+
+INSERTED = 500  # rows sent at once: 1 MB of vectors
+_REWRITTEN = "_rewritten"  # after a collection's name: its copy, until it takes the place
+_LONGEST = 65_535  # bytes of a text
+
+
+def _schema(client: Any) -> tuple[Any, Any]:
+    return (
+        client.create_schema(auto_id=False, enable_dynamic_field=False),
+        require("pymilvus").DataType,
+    )
+
+
+def create_pictures(client: Any, name: str, width: int) -> None:
+    """Makes the collection of pictures, whose vectors have `width` numbers."""
+    schema, kinds = _schema(client)
+    schema.add_field("id", kinds.VARCHAR, is_primary=True, max_length=32)
+    schema.add_field("vector", kinds.FLOAT_VECTOR, dim=width)
+    schema.add_field("path_key", kinds.VARCHAR, max_length=_LONGEST)
+    schema.add_field("camera_key", kinds.VARCHAR, max_length=_LONGEST)
+    schema.add_field("taken", kinds.DOUBLE)
+    schema.add_field("content", kinds.VARCHAR, max_length=64)
+    schema.add_field("record", kinds.VARCHAR, max_length=_LONGEST)
+    _create(client, name, schema, "vector")
+
+
+def create_state(client: Any, name: str) -> None:
+    """Makes the collection of named texts."""
+    schema, kinds = _schema(client)
+    schema.add_field("id", kinds.VARCHAR, is_primary=True, max_length=256)
+    schema.add_field("value", kinds.VARCHAR, max_length=_LONGEST)
+    schema.add_field("unused", kinds.FLOAT_VECTOR, dim=2)  # a collection needs a vector
+    _create(client, name, schema, "unused")
+
+
+def _create(client: Any, name: str, schema: Any, vector: str) -> None:
+    index = client.prepare_index_params()
+    index.add_index(vector, index_type="FLAT", metric_type="IP")
+    client.create_collection(name, schema=schema, index_params=index, consistency_level="Strong")
+
+
+def rewrite(client: Any, name: str, rows: Callable[[str, list[str]], Iterable[dict]]) -> None:
+    """Copies a collection of milvus-lite into a new one and drops the old one with its files.
+
+    Args:
+      client: of the database.
+      name: of the collection.
+      rows: (name, columns) -> all rows.
+    """
+    described = client.describe_collection(name)["fields"]
+    fields = [field["name"] for field in described]
+    copy = name + _REWRITTEN
+    if "vector" in fields:
+        width = next(f["params"]["dim"] for f in described if f["name"] == "vector")
+        create_pictures(client, copy, int(width))
+    else:
+        create_state(client, copy)
+    batch: list[dict] = []
+    for row in rows(name, fields):
+        batch.append({field: row[field] for field in fields})
+        if len(batch) == INSERTED:
+            client.insert(copy, batch)
+            batch = []
+    if batch:
+        client.insert(copy, batch)
+    client.flush(copy)
+    client.drop_collection(name)
+    client.rename_collection(copy, name)
+    client.load_collection(name)
+
+
+def finish_rewriting(client: Any, name: str) -> None:
+    """Ends what a crash interrupted: a copy is whole when the original is gone."""
+    copy = name + _REWRITTEN
+    if not client.has_collection(copy):
+        return
+    if client.has_collection(name):
+        client.drop_collection(copy)
+    else:
+        client.rename_collection(copy, name)
