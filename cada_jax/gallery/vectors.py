@@ -1,4 +1,4 @@
-"""Vectors and records in Milvus: milvus-lite in a folder, or a server. The one user of pymilvus.
+"""Vectors and records in Milvus: milvus-lite in a folder, or a server.
 
 The index is FLAT with the inner product: vectors have length 1, so results are exact and are
 cosines. Beside the pictures lies a small collection of named texts, the gallery's state.
@@ -6,16 +6,13 @@ cosines. Beside the pictures lies a small collection of named texts, the gallery
 
 import contextlib
 import functools
-import logging
-import os
-import urllib.parse
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
 
 import numpy as np
 
 from cada_jax.common.errors import UsageError
 from cada_jax.gallery import tables
+from cada_jax.gallery.connection import connected
 from cada_jax.gallery.extra import require
 from cada_jax.gallery.place import Place
 from cada_jax.gallery.tables import INSERTED
@@ -50,23 +47,6 @@ def _translated(method: Callable) -> Callable:
     return call
 
 
-def _client(place: Place) -> Any:
-    """Connects, and creates the database of a local place."""
-    pymilvus = require("pymilvus")
-    # They print what they raise, with a traceback. milvus-lite's server in this process does not
-    # know a call that pymilvus then does without.
-    for name in ("pymilvus", "milvus_lite", "grpc._server"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    if place.folder:
-        require("milvus_lite")
-        return pymilvus.MilvusClient(place.uri)
-    parts = urllib.parse.urlsplit(place.uri)
-    login = {"token": os.environ.get("MILVUS_TOKEN", "")}
-    if parts.username:
-        login = {"user": parts.username, "password": parts.password or ""}
-    return pymilvus.MilvusClient(place.shown_uri, timeout=TIMEOUT, **login)
-
-
 class Vectors:
     """The collections of one gallery; see the module.
 
@@ -80,13 +60,15 @@ class Vectors:
     def __init__(self, place: Place):
         self.place, self.name = place, place.collection
         require("pymilvus")
+        self._stack = contextlib.ExitStack()
         try:
-            self.client = _client(place)
+            self.client = self._stack.enter_context(connected(place, TIMEOUT))
             for name in (self.name, self.name + STATE):
                 tables.finish_rewriting(self.client, name)
-        except UsageError:
-            raise
-        except Exception as err:  # pymilvus raises many kinds when it cannot connect
+        except BaseException as err:  # pymilvus raises many kinds when it cannot connect
+            self.close()
+            if isinstance(err, UsageError) or not isinstance(err, Exception):
+                raise
             raise UsageError(
                 f"{place.name}: expected a vector database, but opening it failed "
                 f"({_first_line(err)}). See that the address is right and the server runs."
@@ -94,8 +76,7 @@ class Vectors:
 
     def close(self) -> None:
         """Disconnects."""
-        with contextlib.suppress(Exception):
-            self.client.close()
+        self._stack.close()
 
     @_translated
     def exists(self) -> bool:
