@@ -5,7 +5,14 @@ from typing import Any
 
 from cada_jax.gallery.server.docs_page import add_docs
 from cada_jax.gallery.server.gate import Gate
-from cada_jax.gallery.server.http import Application, problem_body
+from cada_jax.gallery.server.http import (
+    Application,
+    Receive,
+    Scope,
+    Send,
+    problem_body,
+    send_body,
+)
 from cada_jax.gallery.server.patience import Patience
 from cada_jax.gallery.server.picture_routes import add_picture_routes
 from cada_jax.gallery.server.problems import Problem
@@ -33,7 +40,35 @@ def build_app(services: Services) -> Application:
         options.trust_proxy,
         options.hosts,
     )
-    return Watch(gate, services.metrics, options.access_log, options.trust_proxy)
+    rooted = under_root_path(gate, options.root_path)
+    return Watch(rooted, services.metrics, options.access_log, options.trust_proxy)
+
+
+def under_root_path(app: Application, root: str) -> Application:
+    """The application below a root path, whether the proxy in front cuts that off or hands it on.
+
+    Args:
+      app: sees paths that begin with the root path, and that one in its scope.
+      root: "" or "/people"; without a slash behind it, it leads to the page, whose addresses are
+        relative.
+    """
+    if not root:
+        return app
+
+    async def rooted(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            if scope["path"] == root:
+                query = scope["query_string"].decode("latin-1")
+                address = f"{root}/" + (f"?{query}" if query else "")
+                headers = {"location": address}
+                await send_body(send, HTTPStatus.PERMANENT_REDIRECT, b"", "text/plain", headers)
+                return
+            scope["root_path"] = root
+            if not scope["path"].startswith(root + "/"):
+                scope["path"] = root + scope["path"]
+        await app(scope, receive, send)
+
+    return rooted
 
 
 def build_routes(services: Services) -> Any:
@@ -44,7 +79,6 @@ def build_routes(services: Services) -> Any:
         title="cada_jax gallery",
         description=DESCRIPTION,
         version="1",
-        root_path=services.options.root_path,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,

@@ -44,11 +44,8 @@ def headers_of(scope: Scope) -> dict[str, str]:
 
 
 def route_path(scope: Scope) -> str:
-    """The path below the root path, whether the proxy in front cut that off or not."""
-    path, root = scope["path"], scope.get("root_path", "")
-    if root and (path == root or path.startswith(root + "/")):
-        return path[len(root) :]
-    return path
+    """The path below the root path."""
+    return scope["path"].removeprefix(scope.get("root_path", ""))
 
 
 def client_address(scope: Scope, trust_proxy: bool) -> str:

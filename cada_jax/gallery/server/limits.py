@@ -26,7 +26,7 @@ class Limits:
       max_wait_ms: milliseconds that a query waits for others to share its batch.
       header_seconds: a client has so long to send the head of a request.
       body_seconds: ... and its body.
-      send_seconds: ... and to take each piece of the answer.
+      send_seconds: a client that takes nothing of its answer for so long is hung up on.
       answer_seconds: a query that the device has not answered by then is given up with 503.
       stop_seconds: a server that stops waits so long for the requests that it is answering.
     """

@@ -7,7 +7,6 @@ from typing import Any
 
 from cada_jax.gallery.server.http import (
     Application,
-    ClientGoneError,
     Message,
     Receive,
     Scope,
@@ -17,15 +16,13 @@ from cada_jax.gallery.server.http import (
 from cada_jax.gallery.server.limits import MEGA, Limits
 from cada_jax.gallery.server.problems import Problem, bad_field
 
-ABORT = "cada_abort"  # key of the scope's state: a function that drops the connection
-
 
 class Patience:
-    """Bounds length and time of a request's body, and the time that a client takes to read.
+    """Bounds length and time of a request's body.
 
     Args:
       app: what is behind.
-      limits: `upload_bytes`, `body_seconds`, `send_seconds`.
+      limits: `upload_bytes`, `body_seconds`.
     """
 
     def __init__(self, app: Application, limits: Limits):
@@ -60,15 +57,7 @@ class Patience:
                     raise self._too_long()
             return message
 
-        async def bounded_send(message: Message) -> None:
-            try:
-                async with asyncio.timeout(self._limits.send_seconds):
-                    await send(message)
-            except TimeoutError:
-                scope.get("state", {}).get(ABORT, lambda: None)()
-                raise ClientGoneError("it took too long to read the answer") from None
-
-        await self._app(scope, bounded_receive, bounded_send)
+        await self._app(scope, bounded_receive, send)
 
     def _check_length(self, declared: str | None) -> None:
         if declared is None:
@@ -87,47 +76,76 @@ class Patience:
 
 
 def patient_protocol(limits: Limits) -> type:
-    """Uvicorn's HTTP/1.1 protocol that hangs up on a client whose request's head does not come.
+    """Uvicorn's HTTP/1.1 protocol that hangs up on a client that neither sends nor reads.
 
-    uvicorn has a timeout between requests only: a client that sends half a line would stay. The
-    same clock bounds what is still sent of a body after its request was refused.
+    uvicorn has a timeout between requests only: a client that sends half a line, or that takes
+    nothing of an answer, would stay. The first clock also bounds what is still sent of a body after
+    its request was refused.
     """
     from uvicorn.protocols.http.h11_impl import H11Protocol
 
     class PatientProtocol(H11Protocol):
         def __init__(self, *args: Any, **kwargs: Any):
             super().__init__(*args, **kwargs)
-            self.app_state = {**self.app_state, ABORT: self._abort}
-            self._clock: asyncio.TimerHandle | None = None
+            self._head = _Clock(self.loop, limits.header_seconds, self._abort)
+            self._taken = _Clock(self.loop, limits.send_seconds, self._check_taken)
+            self._left = 0
 
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
-            self._start_clock()
+            self._head.start()
 
         def data_received(self, data: bytes) -> None:
             super().data_received(data)
             if self.cycle is not None and not self.cycle.response_complete:
-                self._stop_clock()
+                self._head.stop()
             else:
-                self._start_clock()
+                self._head.start()
+
+        def pause_writing(self) -> None:  # the system takes no more of an answer
+            super().pause_writing()
+            self._left = self.transport.get_write_buffer_size()
+            self._taken.start()
+
+        def resume_writing(self) -> None:
+            super().resume_writing()
+            self._taken.stop()
 
         def connection_lost(self, exc: Exception | None) -> None:
-            self._stop_clock()
+            self._head.stop()
+            self._taken.stop()
             super().connection_lost(exc)
 
-        def _start_clock(self) -> None:
-            if self._clock is None:
-                wait: Callable = self.loop.call_later
-                self._clock = wait(limits.header_seconds, self._abort)
-
-        def _stop_clock(self) -> None:
-            if self._clock is not None:
-                self._clock.cancel()
-                self._clock = None
+        def _check_taken(self) -> None:
+            before, self._left = self._left, self.transport.get_write_buffer_size()
+            if self._left < before:
+                self._taken.start()
+            else:
+                self._abort()
 
         def _abort(self) -> None:
-            self._clock = None
-            if not self.transport.is_closing():
-                self.transport.abort()
+            self.transport.abort()
 
     return PatientProtocol
+
+
+class _Clock:
+    """Calls a function once, so many seconds after its start, unless it is stopped before."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, seconds: float, ring: Callable[[], None]):
+        self._loop, self._seconds, self._ring = loop, seconds, ring
+        self._handle: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """Starts it; one that runs already is not put back."""
+        if self._handle is None:
+            self._handle = self._loop.call_later(self._seconds, self._over)
+
+    def stop(self) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
+    def _over(self) -> None:
+        self._handle = None
+        self._ring()

@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl
 from cada_jax.gallery.server import answers
 from cada_jax.gallery.server.engine import Found
 from cada_jax.gallery.server.fields import MOST_FIELDS, checked, echo, field_model, gather, to_query
+from cada_jax.gallery.server.http import ClientGoneError
 from cada_jax.gallery.server.problems import bad_field, busy
 from cada_jax.gallery.server.services import Services
 from cada_jax.gallery.server.uploads import decode_upload, read_form
@@ -73,11 +74,16 @@ def _pairs(query_string: bytes) -> list[tuple[str, str]]:
 
 
 async def _uploaded(services: Services, request: Any, model: type) -> Query:
+    from starlette.requests import ClientDisconnect
+
     limits = services.limits
     if services.uploads.locked():
         raise busy(f"{limits.max_uploads} uploads are being read, try again in a second")
     async with services.uploads:
-        form = await read_form(request.headers.get("content-type", ""), request.stream())
+        try:
+            form = await read_form(request.headers.get("content-type", ""), request.stream())
+        except ClientDisconnect:
+            raise ClientGoneError("the client hung up within its body") from None
         fields = checked(model, gather(form.fields))
         image = None
         if form.image is not None:
