@@ -22,6 +22,7 @@ class Limits:
       max_upload_megapixels: millions of pixels of an uploaded picture.
       max_uploads: uploads that are read at once.
       max_concurrent: requests that are answered at once; more are refused with 429.
+      max_connections: open at once; one more is hung up on.
       max_batch: queries that the device answers at once.
       max_wait_ms: milliseconds that a query waits for others to share its batch.
       header_seconds: a client has so long to send the head of a request.
@@ -38,6 +39,7 @@ class Limits:
     max_upload_megapixels: float = 50
     max_uploads: int = 8
     max_concurrent: int = 128
+    max_connections: int = 512
     max_batch: int = 16
     max_wait_ms: float = 5
     header_seconds: float = 10

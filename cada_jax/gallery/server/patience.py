@@ -94,6 +94,8 @@ def patient_protocol(limits: Limits) -> type:
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
             self._head.start()
+            if len(self.connections) > limits.max_connections:
+                self._abort()
 
         def data_received(self, data: bytes) -> None:
             super().data_received(data)

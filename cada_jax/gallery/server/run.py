@@ -18,6 +18,7 @@ from cada_jax.gallery.server.patience import patient_protocol
 from cada_jax.gallery.server.services import Services
 
 BACKLOG = 256
+LAST_SECONDS = 2  # for what a server that stops could not finish in its time
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -84,7 +85,7 @@ def serve(
         asyncio.run(server.serve(sockets=[listener]))
     finally:
         listener.close()
-        services.close()
+        services.close(LAST_SECONDS)
     return 128 + signal.SIGINT if server.signum == signal.SIGINT else 0
 
 
@@ -117,7 +118,7 @@ def _server(services: Services, started: Callable[[Any], None] | None) -> Any:
         proxy_headers=False,
         server_header=False,
         timeout_keep_alive=int(max(1, limits.header_seconds)),
-        timeout_graceful_shutdown=int(max(1, limits.stop_seconds)),
+        timeout_graceful_shutdown=LAST_SECONDS,  # after those that `_finished` waited
         backlog=BACKLOG,
     )
 

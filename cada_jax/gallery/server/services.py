@@ -104,6 +104,7 @@ class Services:
             raise Problem(HTTPStatus.BAD_REQUEST, str(error)) from None
         finally:
             gone.cancel()
+            future.cancel()  # at once: `answer` would hand it on in the loop's next turn
             answer.cancel()
 
     def picture(self, id: str) -> Picture:
@@ -147,9 +148,9 @@ class Services:
         audit = self.options.audit
         return "no audit log" if audit is not None and audit.failed else "ready"
 
-    def close(self) -> None:
-        """Ends the device thread after what waits, and removes temporary files."""
-        self.queue.close(self.limits.stop_seconds)
+    def close(self, seconds: float) -> None:
+        """Ends the device thread, which has so long for what waits, and removes temporary files."""
+        self.queue.close(seconds)
         self.thumbnails.close()
 
 

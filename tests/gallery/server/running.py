@@ -4,7 +4,8 @@ import contextlib
 import hashlib
 import pathlib
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import httpx
@@ -22,6 +23,14 @@ from cada_jax.retrieval.searchable import Picture
 QUICK = Limits(max_batch=2, max_upload_mb=2, max_upload_megapixels=4, max_k=100)
 
 
+def until(condition: Callable[[], Any], seconds: float = 30) -> None:
+    """Returns once a condition holds; fails when that takes too long."""
+    moment, end = threading.Event(), time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        moment.wait(0.01)
+
+
 class Running(NamedTuple):
     """A server: its client, what it serves with, and uvicorn's own object."""
 
@@ -37,7 +46,8 @@ class Running(NamedTuple):
 
     def entry(self, path: str) -> dict:
         """The last entry of the access log for a path; it is written just after the answer."""
-        self.client.get("healthz")
+        self.client.get("healthz")  # on the same connection, so answered after that
+        until(lambda: any(entry["path"] == path for entry in self.log))
         return next(entry for entry in reversed(self.log) if entry["path"] == path)
 
 

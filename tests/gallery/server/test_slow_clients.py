@@ -7,7 +7,14 @@ import threading
 
 import pytest
 
-from tests.gallery.server.running import QUICK, ListedGallery, running, stand_in, write_picture
+from tests.gallery.server.running import (
+    QUICK,
+    ListedGallery,
+    running,
+    stand_in,
+    until,
+    write_picture,
+)
 
 IMPATIENT = dataclasses.replace(
     QUICK, header_seconds=0.3, body_seconds=0.3, send_seconds=0.3, answer_seconds=0.3
@@ -118,13 +125,11 @@ def test_a_client_that_reads_nothing_is_dropped(tmp_path):
         connection.settimeout(20)
         connection.sendall(b"GET /api/search?q=coat HTTP/1.1\r\nHost: localhost\r\n\r\n")
         connections = server.server.server_state.connections
-        while not any(c.flow.write_paused for c in connections.copy()):
-            pass  # the answer is on its way, and not taken
-        while any(c.flow.write_paused for c in connections.copy()):
-            pass
+        until(lambda: any(c.flow.write_paused for c in connections.copy()))
+        until(lambda: not any(c.flow.write_paused for c in connections.copy()))
         assert server.client.get("healthz").status_code == 200
         with connection:
-            assert 0 < len(rest(connection)) < 2_000_000  # of some 8 MB
+            assert 0 < len(rest(connection)) < 7_000_000  # of 8 MB
 
 
 def test_a_query_whose_client_hung_up_is_not_computed(gallery):
@@ -135,10 +140,8 @@ def test_a_query_whose_client_hung_up_is_not_computed(gallery):
             assert gate.began.wait(30)
             with connect(server) as connection:
                 connection.sendall(b"GET /api/search?q=gone HTTP/1.1\r\nHost: localhost\r\n\r\n")
-                while server.services.queue.depth < 1:
-                    pass
-            while not any(entry["status"] == 499 for entry in server.log):
-                server.client.get("healthz")
+                until(lambda: server.services.queue.depth == 1)
+            until(lambda: any(entry["status"] == 499 for entry in server.log))
             gate.opened.set()
             assert held.result(30).status_code == 200
         assert server.client.get("api/search?q=after").status_code == 200
@@ -149,8 +152,7 @@ def test_a_client_that_hangs_up_within_its_body_costs_nothing(gallery):
     with running(gallery, stand_in()) as server:
         with connect(server) as connection:
             connection.sendall(HEAD + FORM + b"\r\n--b\r\n")
-        while not any(entry["method"] == "POST" for entry in server.log):
-            server.client.get("healthz")
+        until(lambda: any(entry["method"] == "POST" for entry in server.log))
         (entry,) = (entry for entry in server.log if entry["method"] == "POST")
         assert entry["status"] == 499
         assert server.client.get("api/search?q=coat").status_code == 200
@@ -183,8 +185,7 @@ def test_more_clients_than_allowed_are_told_to_come_again(gallery):
     with running(gallery, stand_in(gate), limits=limits) as server:
         with concurrent.futures.ThreadPoolExecutor(4) as pool:
             asked = [pool.submit(server.client.get, "api/search?q=held") for _ in range(4)]
-            while server.services.state.active < 4:
-                pass
+            until(lambda: server.services.state.active == 4)
             answer = server.client.get("api/search?q=coat")
             assert answer.status_code == 429 and answer.headers["retry-after"] == "1"
             assert "4 requests are being answered" in answer.json()["error"]
@@ -198,8 +199,21 @@ def test_more_uploads_than_allowed_are_told_to_come_again(gallery):
     limits = dataclasses.replace(QUICK, max_uploads=1)
     with running(gallery, stand_in(), limits=limits) as server, connect(server) as connection:
         connection.sendall(HEAD + FORM + b"\r\n--b\r\n")
-        while not server.services.uploads.locked():
-            pass
+        until(lambda: server.services.uploads.locked())
         answer = server.client.post("api/search", files={"image": b"x"})
         assert answer.status_code == 429 and "uploads are being read" in answer.json()["error"]
         assert server.client.get("api/search?q=coat").status_code == 200
+
+
+def test_more_connections_than_allowed_are_hung_up_on(gallery):
+    limits = dataclasses.replace(QUICK, max_connections=3)
+    with running(gallery, stand_in(), limits=limits) as server:
+        held = [connect(server) for _ in range(3)]
+        connections = server.server.server_state.connections
+        until(lambda: len(connections) == 3)
+        with connect(server) as one_more:
+            assert rest(one_more) == b""
+        for connection in held:
+            connection.close()
+        until(lambda: not connections)
+        assert server.client.get("healthz").status_code in (200, 503)

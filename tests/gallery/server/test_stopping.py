@@ -14,7 +14,7 @@ import pytest
 from cada_jax.common.errors import UsageError
 from cada_jax.gallery.server.run import listen, url_of
 from tests.conftest import REPOSITORY
-from tests.gallery.server.running import ListedGallery, running, stand_in, write_picture
+from tests.gallery.server.running import ListedGallery, running, stand_in, until, write_picture
 
 # A server of no model, so that it starts in seconds: it prints its address, then its exit status
 # is that of `serve`.
@@ -22,7 +22,7 @@ PROGRAM = """
 import pathlib, sys
 from cada_jax.gallery.server.run import listen, serve, url_of
 from cada_jax.gallery.server.services import Options, Services
-from tests.gallery.server.running import ListedGallery, stand_in, write_picture
+from tests.gallery.server.running import ListedGallery, stand_in, until, write_picture
 gallery = ListedGallery([write_picture(pathlib.Path(sys.argv[1]) / "a.png")])
 listener = listen("127.0.0.1", 0)
 services = Services(gallery, stand_in(), Options())
@@ -102,8 +102,7 @@ def test_a_server_says_that_it_is_not_ready_until_its_programs_are_compiled(gall
             "queue_depth": 0,
         }
         opened.set()
-        while server.client.get("healthz").status_code != 200:
-            pass
+        until(lambda: server.client.get("healthz").status_code == 200)
 
 
 def test_a_server_whose_programs_do_not_compile_serves_anyway(gallery, caplog):
@@ -116,8 +115,7 @@ def test_a_server_whose_programs_do_not_compile_serves_anyway(gallery, caplog):
         return [[] for _ in queries]
 
     with running(gallery, stand_in(search)) as server:
-        while server.client.get("healthz").status_code != 200:
-            pass
+        until(lambda: server.client.get("healthz").status_code == 200)
         assert server.client.get("api/search?q=coat").status_code == 200
     assert "the first query will be slow" in caplog.text
 
