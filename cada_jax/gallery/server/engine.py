@@ -13,6 +13,8 @@ from cada_jax.retrieval.query import Query, Where
 from cada_jax.retrieval.searchable import Near, Picture, Searchable
 
 COUNTED_EVERY = 10.0  # seconds; others may write to a gallery on a database server
+# Words of the descriptions that are searched for ahead: programs are compiled for lengths in steps.
+WARM_LENGTHS = (4, 10, 18, 26, 34, 42, 60)
 Observe = Callable[[str, float], None]
 
 
@@ -128,19 +130,24 @@ class WatchedGallery:
         self._observe(stage, time.monotonic() - start)
 
 
-def warm_up(device: Device, gallery: Searchable, max_batch: int) -> None:
-    """Compiles what the first queries need: batches of 1, 2, 4 ... queries, short and long.
+def warm_ups(max_batch: int, image: np.ndarray) -> Iterator[list[Query]]:
+    """Yields batches of queries that need every program, so that it is compiled; small ones first.
+
+    They are few and many at once, of few and of many words, and with a picture.
 
     Args:
-      device: whose programs are compiled.
-      gallery: any picture of it will do; an empty one needs no program.
       max_batch: queries that are answered at once.
+      image: uint8 [H,W,3] of the network's size, any.
     """
-    if not len(gallery):
-        return
-    words = "a person in a coat with a bag and black shoes".split()
-    sizes = {min(2**i, max_batch) for i in range(max_batch.bit_length() + 1)}
-    for size in sorted(sizes):
-        for repeats in (1, 3):
-            text = " ".join(words * repeats)
-            device.search([Query(texts=(text,))] * size, gallery)
+    yield [Query(like=image)]
+    sizes = sorted({min(2**i, max_batch) for i in range(max_batch.bit_length() + 1)})
+    for size in sizes:
+        for words in WARM_LENGTHS:
+            yield [Query(texts=(_text(words, i),)) for i in range(size)]
+    yield [Query(texts=(_text(WARM_LENGTHS[0], 0),), like=image)]
+
+
+def _text(words: int, number: int) -> str:
+    """A description of so many words; another number gives another one."""
+    known = "a man woman person in with and black white red blue coat shoes bag hat".split()
+    return " ".join(known[(number * 7 + i * (number + 1)) % len(known)] for i in range(words))

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import errno
+import functools
 import logging
 import os
 import signal
@@ -11,9 +12,11 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from cada_jax.common.errors import UsageError
 from cada_jax.gallery.server.app import build_app
-from cada_jax.gallery.server.engine import warm_up
+from cada_jax.gallery.server.engine import warm_ups
 from cada_jax.gallery.server.patience import patient_protocol
 from cada_jax.gallery.server.services import Services
 
@@ -91,16 +94,18 @@ def serve(
 
 def _warm(services: Services) -> None:
     """Compiles in the device thread, then says that the server is ready."""
-
-    def compile_programs() -> None:
-        warm_up(services.device, services.gallery, services.limits.max_batch)
-
+    image = np.zeros((*services.options.image_size, 3), np.uint8)
     try:
-        services.queue.submit(compile_programs).result()
+        for queries in warm_ups(services.limits.max_batch, image):
+            if not len(services.gallery) or services.state.stopping:
+                break
+            # One by one, so that a query that came early waits for one of them only.
+            services.queue.submit(functools.partial(services.search, queries)).result()
     except Exception:
-        logging.getLogger(__name__).exception(
-            "compiling ahead failed: the first query will be slow"
-        )
+        if not services.state.stopping:
+            logging.getLogger(__name__).exception(
+                "compiling ahead failed: the first query will be slow"
+            )
     services.state.ready = True
 
 
@@ -113,6 +118,7 @@ def _server(services: Services, started: Callable[[Any], None] | None) -> Any:
         http=patient_protocol(limits),
         ws="none",
         lifespan="off",
+        log_config=None,  # uvicorn's closes the handlers that other libraries have set up
         log_level="warning",
         access_log=False,
         proxy_headers=False,

@@ -3,7 +3,7 @@
 import asyncio
 import dataclasses
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from http import HTTPStatus
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from cada_jax.common.errors import MissingFileError, UsageError
 from cada_jax.gallery.audit import AuditError, AuditLog
 from cada_jax.gallery.server.device_queue import DeviceQueue, QueueOptions
-from cada_jax.gallery.server.engine import Device, ServedGallery, WatchedGallery
+from cada_jax.gallery.server.engine import Device, Found, ServedGallery, WatchedGallery
 from cada_jax.gallery.server.gate import HOLDER
 from cada_jax.gallery.server.http import ClientGoneError, Receive, Scope, State, client_address
 from cada_jax.gallery.server.limits import Limits
@@ -66,16 +66,20 @@ class Services:
         self.gallery = WatchedGallery(gallery, self.metrics.observe)
         self.device = device
         self.queue = DeviceQueue(
-            lambda queries: self._timed(queries),
+            self._timed_search,
             QueueOptions(limits.max_batch, limits.max_wait_ms / 1000, limits.max_concurrent),
             self.metrics.observe,
         )
         self.thumbnails = Thumbnails(gallery)
         self.uploads = asyncio.Semaphore(limits.max_uploads)
 
-    def _timed(self, queries: Any) -> Any:
+    def search(self, queries: Sequence[Query]) -> Sequence[Sequence[Found]]:
+        """Results of a batch; for the device thread only."""
+        return self.device.search(queries, self.gallery)
+
+    def _timed_search(self, queries: Sequence[Query]) -> Sequence[Sequence[Found]]:
         with self.metrics.stage("search"):
-            return self.device.search(queries, self.gallery)
+            return self.search(queries)
 
     async def outcome(self, work: Query | Callable[[], Any], receive: Receive) -> Any:
         """What the device answers; nothing is computed for a client that hangs up before its turn.

@@ -1,5 +1,6 @@
 """The outermost layer: safe headers on every answer, counters, and a line of the access log."""
 
+import contextlib
 import datetime
 import json
 import logging
@@ -44,7 +45,8 @@ _RAW = [(name.encode(), value.encode()) for name, value in SAFE_HEADERS.items()]
 
 def print_entry(entry: dict[str, Any]) -> None:
     """Writes a line of the access log to stderr: one JSON object."""
-    print(json.dumps(entry), file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
+        print(json.dumps(entry), file=sys.stderr, flush=True)
 
 
 class Watch:
