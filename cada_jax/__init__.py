@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from cada_jax.evaluation.run import evaluate
     from cada_jax.retrieval.encode import Queries
     from cada_jax.retrieval.encoded_images import EncodedImages
+    from cada_jax.retrieval.query import Query, Where
     from cada_jax.retriever import Hit, Retriever, load_model
     from cada_jax.training.run import train
 
@@ -31,8 +32,10 @@ _OFFERED = {
     "Hit": "retriever",
     "MissingFileError": "common.errors",
     "Queries": "retrieval.encode",
+    "Query": "retrieval.query",
     "Retriever": "retriever",
     "UsageError": "common.errors",
+    "Where": "retrieval.query",
     "default_config": "config",
     "evaluate": "evaluation.run",
     "list_pretrained": "checkpoints.export",
@@ -45,8 +48,10 @@ __all__ = [
     "Hit",
     "MissingFileError",
     "Queries",
+    "Query",
     "Retriever",
     "UsageError",
+    "Where",
     "__version__",
     "default_config",
     "evaluate",

@@ -23,6 +23,14 @@ COMMANDS = {
         "cada_jax.checkpoints.command",
         "say what a workdir, a checkpoint or a model folder holds",
     ),
+    "maps": (
+        "cada_jax.gallery.commands.maps",
+        "draw which patches of a picture every word of a description looks at",
+    ),
+    "search": (
+        "cada_jax.gallery.commands.search",
+        "search a gallery in words, by a picture, or both",
+    ),
 }
 TRAINING = "python -m cada_jax.main --config=configs/synthetic.py --workdir=runs/demo"
 
