@@ -1,9 +1,9 @@
 """The JSON answers of the API, as types: FastAPI describes them in /openapi.json."""
 
 import dataclasses
-import datetime
 import os
 
+from cada_jax.gallery.moments import local_iso
 from cada_jax.retrieval.searchable import Picture
 
 
@@ -23,7 +23,8 @@ class Record:
       path: of the file on the server.
       name: last part of the path.
       folder: the rest of the path.
-      taken: time of exposure, or of modification, ISO 8601 in UTC.
+      taken: time of exposure, or of modification, ISO 8601 in the server's time with its
+        zone.
       camera: "" for unknown.
       box: (x, y, width, height) in pixels of the upright scene; null for the whole image.
       width: of the upright scene in pixels.
@@ -171,15 +172,6 @@ def readable(path: str) -> str:
     return os.fsencode(path).decode("utf-8", "replace")
 
 
-def iso_time(seconds: float) -> str:
-    """Seconds since 1970 in UTC as ISO 8601."""
-    try:
-        moment = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
-    except (OverflowError, ValueError, OSError):  # a damaged clock, not of this calendar
-        return ""
-    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
 def record(picture: Picture) -> Record:
     """What a client learns of a picture."""
     return Record(**_fields(picture))
@@ -202,7 +194,7 @@ def _fields(picture: Picture) -> dict:
         "path": path,
         "name": name,
         "folder": folder,
-        "taken": iso_time(picture.taken),
+        "taken": local_iso(picture.taken) if picture.taken else "",
         "camera": picture.camera,
         "box": box,
         "width": picture.width,

@@ -1,11 +1,12 @@
 """The fields of a search, from an address or a form, to a `Query`."""
 
-import datetime
 from collections.abc import Iterable, Sequence
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from cada_jax.gallery.server.answers import Echo, iso_time
+from cada_jax.common.errors import UsageError
+from cada_jax.gallery.moments import local_iso, seconds_of
+from cada_jax.gallery.server.answers import Echo
 from cada_jax.gallery.server.limits import Limits
 from cada_jax.gallery.server.problems import Problem, bad_field
 from cada_jax.retrieval.images import ImageLike
@@ -15,7 +16,6 @@ from cada_jax.text.attribute_phrases import caption_problem
 REPEATED = ("q", "not")  # fields that may come several times
 MOST_FIELDS = 64  # of one form or address
 MOST_NAME = 4096  # characters of a folder or a camera
-_DAY = datetime.timedelta(days=1)
 
 
 def field_model(limits: Limits) -> type:
@@ -25,7 +25,7 @@ def field_model(limits: Limits) -> type:
     texts = pydantic.Field(default_factory=list, max_length=limits.max_phrasings)
     several: Any = list[Annotated[str, pydantic.Field(max_length=limits.max_text)]]
     name = pydantic.Field("", max_length=MOST_NAME)
-    moment = pydantic.Field("", max_length=40, description="ISO 8601 date or time, in UTC")
+    moment = pydantic.Field("", max_length=40, description="ISO 8601 date or time")
 
     def described(field: Any, description: str) -> Any:
         return pydantic.fields.FieldInfo.merge_field_infos(field, description=description)
@@ -35,7 +35,7 @@ def field_model(limits: Limits) -> type:
         "not": (several, described(texts, "words that count against")),
         "like": (str, described(name, "id of a picture of the gallery to resemble")),
         "folder": (str, described(name, "below this folder, at any depth")),
-        "since": (str, described(moment, "taken then or later: an ISO 8601 date or time, in UTC")),
+        "since": (str, described(moment, "taken then or later: an ISO 8601 date or time")),
         "until": (str, described(moment, "taken before; a day without a time is included")),
         "camera": (str, described(name, "name of the camera")),
         "k": (int, pydantic.Field(10, ge=1, le=limits.max_k, description="number of results")),
@@ -111,12 +111,7 @@ def _short(value: Any) -> str:
 
 
 def parse_time(name: str, text: str, end_of_day: bool) -> float | None:
-    """An ISO 8601 date or time to seconds since 1970; without a zone it is UTC.
-
-    Args:
-      name: of the field, for the message.
-      text: "" for none.
-      end_of_day: a date without a time means the end of that day, not its beginning.
+    """An ISO 8601 date or time to seconds since 1970, None for a blank one; see `seconds_of`.
 
     Raises:
       Problem: it is no date.
@@ -124,16 +119,9 @@ def parse_time(name: str, text: str, end_of_day: bool) -> float | None:
     if not text.strip():
         return None
     try:
-        moment = datetime.datetime.fromisoformat(text.strip())
-        if len(text.strip()) <= 10 and end_of_day:
-            moment += _DAY
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=datetime.UTC)
-        return moment.timestamp()
-    except (ValueError, OverflowError):
-        raise bad_field(
-            name, f"is {_short(text)!r}, expected a date such as 2026-05-31 or 2026-05-31T18:00"
-        ) from None
+        return seconds_of(name, text, end_of_day)
+    except UsageError as error:
+        raise Problem(HTTPStatus.BAD_REQUEST, _printable(str(error))) from None
 
 
 def checked_text(name: str, text: str, limits: Limits) -> str:
@@ -150,8 +138,11 @@ def checked_text(name: str, text: str, limits: Limits) -> str:
 
 def _check_words(name: str, text: str) -> None:
     if problem := caption_problem(text):
-        problem = "".join(c if c.isprintable() else " " for c in problem)
-        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"{name}: {problem}")
+        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"{name}: {_printable(problem)}")
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else " " for c in text)
 
 
 def to_query(fields: dict[str, Any], image: ImageLike | None = None) -> Query:
@@ -167,22 +158,23 @@ def to_query(fields: dict[str, Any], image: ImageLike | None = None) -> Query:
         raise bad_field("like", "came with a picture, expected one of the two")
     if not fields["q"] and image is None and not fields["like"]:
         raise bad_field("q", "nothing to search for: expected a description, a picture or like=ID")
-    where = Where(
-        folder=fields["folder"],
-        since=parse_time("since", fields["since"], False),
-        until=parse_time("until", fields["until"], True),
-        camera=fields["camera"],
-    )
-    return Query(
-        texts=tuple(fields["q"]),
-        exclude=tuple(fields["not"]),
-        like=image,
-        like_id=fields["like"],
-        where=where,
-        k=fields["k"],
-        rerank=fields["rerank"],
-        min_score=fields["min_score"],
-    )
+    since = parse_time("since", fields["since"], False)
+    until = parse_time("until", fields["until"], True)
+    if since is not None and until is not None and since >= until:
+        raise bad_field("until", f"is {fields['until']!r}, expected a time after since")
+    try:
+        return Query(
+            texts=tuple(fields["q"]),
+            exclude=tuple(fields["not"]),
+            like=image,
+            like_id=fields["like"],
+            where=Where(fields["folder"], since, until, fields["camera"]),
+            k=fields["k"],
+            rerank=fields["rerank"],
+            min_score=fields["min_score"],
+        )
+    except UsageError as error:
+        raise Problem(HTTPStatus.BAD_REQUEST, _printable(str(error))) from None
 
 
 def echo(query: Query) -> Echo:
@@ -194,8 +186,8 @@ def echo(query: Query) -> Echo:
         like=query.like_id,
         image=query.like is not None,
         folder=where.folder,
-        since="" if where.since is None else iso_time(where.since),
-        until="" if where.until is None else iso_time(where.until),
+        since="" if where.since is None else local_iso(where.since),
+        until="" if where.until is None else local_iso(where.until),
         camera=where.camera,
         k=query.k,
         rerank=query.rerank,

@@ -3,7 +3,7 @@
 import dataclasses
 
 from cada_jax.common.errors import UsageError
-from cada_jax.retrieval.query import MOST_RESULTS
+from cada_jax.retrieval.query import MOST_PHRASINGS, MOST_RESULTS
 
 MEGA = 1_000_000
 # Whole numbers that start at 0; every other limit is at least 1, or more than 0.
@@ -54,8 +54,9 @@ class Limits:
             least = "0 or more" if field.name in _FROM_ZERO else "more than 0"
             if not 0 <= value < float("inf") or (value == 0 and field.name not in _FROM_ZERO):
                 raise UsageError(f"--{field.name} is {value}, expected {least}")
-        if self.max_k > MOST_RESULTS:
-            raise UsageError(f"--max_k is {self.max_k}, expected at most {MOST_RESULTS}")
+        for name, most in (("max_k", MOST_RESULTS), ("max_phrasings", MOST_PHRASINGS)):
+            if getattr(self, name) > most:
+                raise UsageError(f"--{name} is {getattr(self, name)}, expected at most {most}")
 
     @property
     def upload_bytes(self) -> int:
