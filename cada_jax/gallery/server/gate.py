@@ -23,6 +23,8 @@ from cada_jax.gallery.server.problems import Problem, bad_field, busy, unavailab
 from cada_jax.gallery.server.tokens import COOKIE, Tokens
 
 HOLDER = "cada_holder"  # key of the scope: name of the token that opened the server
+# The page and its files tell nothing of the gallery; the page asks for the token itself.
+PAGE_FILES = "/static/"
 _LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 
 
@@ -114,24 +116,24 @@ class Gate:
     async def _enter(self, scope: Scope, path: str, send: Send) -> bool:
         """Whether a right token came; a browser that brings one in the address gets a cookie."""
         holder = self._tokens.holder(headers_of(scope))
-        if path in ("", "/") and scope["method"] == "GET":
+        if path == "/" and scope["method"] == "GET":
             query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
             given = next((value for name, value in query if name == "token"), None)
             if given is not None and self._tokens.name_of(given):
                 kept = [(key, value) for key, value in query if key != "token"]
                 await self._welcome(scope, given, kept, send)
                 return False
-            if holder is None:
+            if given is not None:
                 await send_body(send, HTTPStatus.UNAUTHORIZED, _DOOR, "text/html", _ASK)
                 return False
-        if holder is None:
+        if holder is None and not (path == "/" or path.startswith(PAGE_FILES)):
             raise Problem(
                 HTTPStatus.UNAUTHORIZED,
                 "this server needs its token: send `Authorization: Bearer TOKEN`, or open the page "
                 "once as /?token=TOKEN",
                 _ASK,
             )
-        scope[HOLDER] = holder
+        scope[HOLDER] = holder or ""
         return True
 
     async def _welcome(self, scope: Scope, secret: str, query: list, send: Send) -> None:
@@ -155,10 +157,9 @@ class Gate:
 
 _ASK = {"WWW-Authenticate": "Bearer"}
 _DOOR = (
-    b'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Token needed</title></head>'
-    b"<body><h1>This gallery needs a token</h1><p>Open this address once with "
-    b"<code>?token=TOKEN</code> at its end. Who runs the server gives the token out.</p></body>"
-    b"</html>"
+    b'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Wrong token</title></head>'
+    b"<body><h1>This is not the token of this gallery</h1><p>Check it and open the address again. "
+    b"Who runs the server gives the token out.</p></body></html>"
 )
 
 
