@@ -24,11 +24,10 @@ from cada_jax.retrieval.encode import Queries
 from cada_jax.retrieval.encoded_images import EncodedImages
 from cada_jax.retrieval.images import ImageLike, name_of, pixels_of
 from cada_jax.retrieval.in_memory import InMemoryGallery, power_of_four
-from cada_jax.retrieval.network import Network, abstract_network
+from cada_jax.retrieval.network import TextNetwork, abstract_network
 from cada_jax.retrieval.query import Query
 from cada_jax.retrieval.searchable import Picture, Searchable
-from cada_jax.text.attribute_phrases import caption_problem
-from cada_jax.text.tokenizer import Tokenizer, clean_caption
+from cada_jax.text.tokenizer import Tokenizer
 
 Searched = EncodedImages | Searchable
 
@@ -72,14 +71,8 @@ def _hit(found: query_scores.Found, gallery: Searchable) -> Hit:
 
 
 @dataclasses.dataclass(frozen=True)
-class Retriever(Network):
-    """A network with the vocabulary that it reads; see `load_model`.
-
-    Attributes:
-      tokenizer: its token ids are those that the model was trained with.
-    """
-
-    tokenizer: Tokenizer
+class Retriever(TextNetwork):
+    """A trained network that encodes, matches and searches; see `load_model`."""
 
     @functools.cached_property
     def digest(self) -> str:
@@ -134,12 +127,7 @@ class Retriever(Network):
           UsageError: there is no text, or one has no word.
         """
         texts = [texts] if isinstance(texts, str) else list(texts)
-        if not texts:
-            raise UsageError("texts is empty: expected at least one description")
-        if problem := next(filter(None, map(caption_problem, texts)), None):
-            raise UsageError(f"a text cannot be searched for: {problem}")
-        length = self.config.data.max_length
-        ids = np.stack([self.tokenizer.encode(clean_caption(text), length)[0] for text in texts])
+        ids = self.token_ids(texts)
         persons = np.full(len(texts), -1) if pids is None else np.asarray(pids)
 
         def load(rows: range) -> dict[str, np.ndarray]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from cada_jax.common.errors import UsageError
 
 MARK = b"cada_jax"  # in the first and last bytes of every file that is written here
-_LOOKED_AT = 8192
+_LOOKED_AT = 2**16
 
 
 def check_out(flag: str, text: str, endings: Sequence[str]) -> pathlib.Path:
