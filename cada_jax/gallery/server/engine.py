@@ -8,7 +8,6 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from cada_jax.gallery.server.answers import AssociationAnswer, AttributesAnswer
 from cada_jax.retrieval.query import Query, Where
 from cada_jax.retrieval.searchable import Near, Picture, Searchable
 
@@ -58,13 +57,14 @@ class Device(NamedTuple):
     """What a model computes for the server; every function runs in the device thread only.
 
     search: (queries, gallery) -> results of each query, best first.
-    associate: (uint8 pixels of a picture, description, layer, head) -> its association.
-    read: (uint8 pixels) -> attributes.
+    associate: (uint8 pixels of a picture, description, layer, head) -> what JSON tells of its
+      association, see `answers.AssociationAnswer`.
+    read: (uint8 pixels) -> attributes, see `answers.AttributesAnswer`.
     """
 
     search: Callable[[Sequence[Query], Searchable], Sequence[Sequence[Found]]]
-    associate: Callable[[np.ndarray, str, int | None, int | None], AssociationAnswer]
-    read: Callable[[np.ndarray], AttributesAnswer]
+    associate: Callable[[np.ndarray, str, int | None, int | None], dict[str, Any]]
+    read: Callable[[np.ndarray], dict[str, Any]]
 
 
 class WatchedGallery:

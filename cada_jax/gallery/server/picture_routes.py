@@ -79,7 +79,7 @@ def _add_explanations(app: Any, services: Services) -> None:
         await run_in_threadpool(
             lambda: services.audit(request.scope, event, ids=[picture.id], **what)
         )
-        return JSONResponse(dataclasses.asdict(answer), headers=_no_store())
+        return JSONResponse(answer, headers=_no_store())
 
     @app.get(
         "/api/pictures/{id}/association",

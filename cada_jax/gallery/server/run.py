@@ -95,12 +95,18 @@ def serve(
 def _warm(services: Services) -> None:
     """Compiles in the device thread, then says that the server is ready."""
     image = np.zeros((*services.options.image_size, 3), np.uint8)
+    device = services.device
+    work: list[Callable[[], Any]] = [
+        functools.partial(services.search, q) for q in warm_ups(services.limits.max_batch, image)
+    ]
+    work.insert(1, lambda: device.associate(image, "a coat", None, None))
+    work.insert(2, lambda: device.read(image))
     try:
-        for queries in warm_ups(services.limits.max_batch, image):
-            if not len(services.gallery) or services.state.stopping:
+        for each in work if services.options.compile_ahead and len(services.gallery) else ():
+            if services.state.stopping:
                 break
             # One by one, so that a query that came early waits for one of them only.
-            services.queue.submit(functools.partial(services.search, queries)).result()
+            services.queue.submit(each).result()
     except Exception:
         if not services.state.stopping:
             logging.getLogger(__name__).exception(

@@ -36,6 +36,7 @@ class Options:
       hosts: accepted in `Host` besides this machine's names, where there is no token.
       access_log: takes an entry for each request, None for none.
       image_size: (height, width) of what the network reads.
+      compile_ahead: compile at the start what queries need, so that no user waits for it.
     """
 
     root_path: str = ""
@@ -46,6 +47,7 @@ class Options:
     hosts: tuple[str, ...] = ()
     access_log: Callable[[dict[str, Any]], None] | None = None
     image_size: tuple[int, int] = (224, 224)
+    compile_ahead: bool = True
 
 
 class Services:

@@ -13,7 +13,6 @@ import numpy as np
 from PIL import Image
 
 from cada_jax.common.errors import UsageError
-from cada_jax.gallery.server import answers
 from cada_jax.gallery.server.engine import Device
 from cada_jax.gallery.server.limits import Limits
 from cada_jax.gallery.server.run import listen, serve, url_of
@@ -125,17 +124,15 @@ def stand_in(search=None) -> Device:
         return [hits[: query.k] for query in queries]
 
     def associate(pixels, text, layer, head):
-        height, width = pixels.shape[:2]
-        maps = [[float(pixels.mean())]]
-        return answers.AssociationAnswer(
-            [height, width],
-            1,
-            1,
-            [answers.WordMap(word, None, None, maps) for word in text.split()],
-        )
+        tokens = [
+            {"word": word, "gate": None, "gates": None, "map": [[float(pixels.mean())]]}
+            for word in text.split()
+        ]
+        return {"grid": list(pixels.shape[:2]), "layers": 1, "heads": 1, "tokens": tokens}
 
     def read(pixels):
-        return answers.AttributesAnswer([answers.Reading("top", [answers.ReadWord("black", 0.5)])])
+        words = [{"word": "black", "probability": 0.5}]
+        return {"readings": [{"part": "top", "words": words}]}
 
     return Device(search or find_all, associate, read)
 
