@@ -28,7 +28,7 @@ class QueueOptions:
     """
 
     max_batch: int = 16
-    max_wait: float = 0.005
+    max_wait: float = 0.002
     max_depth: int = 128
 
 

@@ -41,7 +41,7 @@ class Limits:
     max_concurrent: int = 128
     max_connections: int = 512
     max_batch: int = 16
-    max_wait_ms: float = 5
+    max_wait_ms: float = 2
     header_seconds: float = 10
     body_seconds: float = 30
     send_seconds: float = 30

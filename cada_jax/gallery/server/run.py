@@ -16,7 +16,7 @@ import numpy as np
 
 from cada_jax.common.errors import UsageError
 from cada_jax.gallery.server.app import build_app
-from cada_jax.gallery.server.engine import warm_ups
+from cada_jax.gallery.server.engine import Device, warm_ups
 from cada_jax.gallery.server.patience import patient_protocol
 from cada_jax.gallery.server.services import Services
 
@@ -100,7 +100,7 @@ def _warm(services: Services) -> None:
         functools.partial(services.search, q) for q in warm_ups(services.limits.max_batch, image)
     ]
     work.insert(1, lambda: device.associate(image, "a coat", None, None))
-    work.insert(2, lambda: device.read(image))
+    work.insert(2, lambda: _read(device, image))
     try:
         for each in work if services.options.compile_ahead and len(services.gallery) else ():
             if services.state.stopping:
@@ -113,6 +113,11 @@ def _warm(services: Services) -> None:
                 "compiling ahead failed: the first query will be slow"
             )
     services.state.ready = True
+
+
+def _read(device: Device, image: np.ndarray) -> None:
+    with contextlib.suppress(UsageError):  # a model that was not trained to read attributes
+        device.read(image)
 
 
 def _server(services: Services, started: Callable[[Any], None] | None) -> Any:
