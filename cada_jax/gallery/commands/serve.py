@@ -16,7 +16,7 @@ import argparse
 import dataclasses
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from cada_jax.common.command_line import run_command
 from cada_jax.common.errors import UsageError
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from cada_jax.gallery.commands.searched_gallery import Opened
+    from cada_jax.gallery.server.engine import ServedGallery
     from cada_jax.gallery.server.services import Options
 
     Opening = Callable[[str, str], AbstractContextManager[Opened]]
@@ -157,7 +158,8 @@ def _serve(
         with (opening or open_gallery)(flags.db, flags.model) as opened:
             size = tuple(opened.retriever.config.data.image_size)
             options = dataclasses.replace(options, image_size=size)
-            services = Services(opened.gallery, device_of(opened.retriever), options)
+            gallery = cast("ServedGallery", opened.gallery)
+            services = Services(gallery, device_of(opened.retriever), options)
             token = "?token=TOKEN" if options.tokens else ""
             line = f"serving {len(opened.gallery):,} pictures at {url}{token}"
 
