@@ -85,9 +85,8 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     add("--no_warm_up", action="store_true", help="compile programs when a query needs them")
     add("--no_access_log", action="store_true", help="no line on stderr for each request")
     group = parser.add_argument_group("limits")
-    defaults = Limits()
     for flag, text in LIMITS.items():
-        value = getattr(defaults, flag.removeprefix("--"))
+        value = getattr(Limits, flag.removeprefix("--"))
         kind = float if flag.endswith(("_mb", "_megapixels", "_ms", "_seconds")) else int
         group.add_argument(flag, type=kind, default=value, help=f"{text} (%(default)s)")
     return parser.parse_args(argv)

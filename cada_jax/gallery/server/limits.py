@@ -3,7 +3,6 @@
 import dataclasses
 
 from cada_jax.common.errors import UsageError
-from cada_jax.retrieval.query import MOST_PHRASINGS, MOST_RESULTS
 
 MEGA = 1_000_000
 # Whole numbers that start at 0; every other limit is at least 1, or more than 0.
@@ -49,6 +48,9 @@ class Limits:
     stop_seconds: float = 30
 
     def __post_init__(self):
+        # Here, so that the help of `serve` imports no JAX.
+        from cada_jax.retrieval.query import MOST_PHRASINGS, MOST_RESULTS
+
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             least = "0 or more" if field.name in _FROM_ZERO else "more than 0"
