@@ -1,6 +1,6 @@
 """A small stand-in for the server, in the API's shapes, that refuses on demand.
 
-python -m tests.gallery.fake_server    # serves the page at http://127.0.0.1:8765/
+python -m tests.gallery.page.fake_server    # serves the page at http://127.0.0.1:8765/
 """
 
 import contextlib
@@ -22,7 +22,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from PIL import Image
 
 import cada_jax
-from tests.gallery.fake_gallery import association, make_records, search
+from tests.gallery.page.fake_gallery import association, make_records, search
 
 STATIC = pathlib.Path(cada_jax.__file__).parent / "gallery" / "server" / "static"
 CONTENT_SECURITY_POLICY = (
@@ -91,6 +91,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         path = path.removeprefix(self.site.root)
         if path == "/" and fields.get("token") == [self.site.token]:
             self.answer(b"welcome", "text/html", headers={"Set-Cookie": f"t={self.site.token}"})
+        elif path == "/" and "token" in fields:
+            self.json({"error": "this server needs its token"}, 401)
         elif path == "/":
             self.file("index.html")
         elif path.startswith("/static/"):

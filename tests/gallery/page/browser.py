@@ -14,6 +14,8 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
+from tests.gallery.page.fake_server import Site
+
 WIDE, PHONE = (1280, 860), (390, 844)
 PATIENCE = 10  # seconds; a busy machine draws slowly
 RESULT = "#results .card:not(.skeleton)"
@@ -66,6 +68,12 @@ class Browser:
             {"features": [{"name": k, "value": v} for k, v in features.items()]},
         )
         return self
+
+    def forget(self, origin: str) -> None:
+        """As one who was never here: no cookie, nothing stored."""
+        self.driver.execute_cdp_cmd(
+            "Storage.clearDataForOrigin", {"origin": origin.rstrip("/"), "storageTypes": "all"}
+        )
 
     def online(self, is_online: bool) -> None:
         """Takes the network away, or gives it back."""
@@ -172,6 +180,13 @@ class Browser:
         ]
 
     def complaints(self) -> list[str]:
-        """What the browser's console says against the page since the last call."""
+        """Errors in the browser's console since the last call, other than refusals by status."""
         log: list[dict] = self.driver.get_log("browser")
-        return [entry["message"] for entry in log if "status of" not in entry["message"]]
+        severe = [entry["message"] for entry in log if entry["level"] == "SEVERE"]
+        return [message for message in severe if "status of" not in message]
+
+
+def go(page: Browser, site: Site, address: str, ready: str = RESULT) -> None:
+    """Opens an address of the site and waits for what makes it ready."""
+    page.driver.get(site.url + address)
+    page.one(ready)

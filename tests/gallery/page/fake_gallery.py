@@ -18,6 +18,9 @@ HOSTILE = [
     "two\nlines \u202egpj.jpg",
     "</script><script>document.title='owned'</script>.jpg",
 ]
+QUERY = "a man in orange shorts and a pink shirt"
+ADDRESS = "?q=a+man+in+orange+shorts+and+a+pink+shirt"
+SCENE = f"{3:032x}"  # a record with a person's box
 GRID, LAYERS, HEADS = (12, 6), 3, 2
 PICTURES = 60
 SCALE = 3  # of a drawn person on the page
@@ -126,6 +129,6 @@ def association(text: str, layer: str, head: str) -> dict[str, Any]:
         spot = [
             [1 / (1 + (r - r0) ** 2 + (c - c0) ** 2) for c in range(columns)] for r in range(rows)
         ]
-        gates = [0.4 + 0.3 * ((i + n) % 5) for n in range(LAYERS)]
+        gates = [0.4 + 0.3 * ((i + n * n) % 5) for n in range(LAYERS)]
         tokens.append({"word": word, "gate": sum(gates) / LAYERS, "gates": gates, "map": spot})
     return {"grid": list(GRID), "layers": LAYERS, "heads": HEADS, "tokens": tokens}
