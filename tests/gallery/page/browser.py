@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from selenium import webdriver
-from selenium.common.exceptions import StaleElementReferenceException
+from selenium.common.exceptions import StaleElementReferenceException, TimeoutException
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -86,9 +86,20 @@ class Browser:
     def until(self, condition: Callable[[], Any], what: str = "") -> Any:
         """Waits until the condition holds and returns its value."""
         wait = WebDriverWait(
-            self.driver, PATIENCE, 0.02, ignored_exceptions=[StaleElementReferenceException]
+            self.driver, PATIENCE, 0.03, ignored_exceptions=[StaleElementReferenceException]
         )
-        return wait.until(lambda _: condition(), what)
+        try:
+            return wait.until(lambda _: condition())
+        except TimeoutException:
+            seen = {
+                "address": self.driver.current_url,
+                "notice": self.text("#notice"),
+                "count": self.text("#count"),
+                "results": len(self.names()),
+                "focus": self.focused(),
+                "console": self.driver.get_log("browser"),
+            }
+            raise AssertionError(f"{what or 'it'} never came; the page: {seen}") from None
 
     def all(self, selector: str) -> list[WebElement]:
         """The elements there are now."""

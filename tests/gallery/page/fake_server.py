@@ -210,6 +210,7 @@ def running(names: list[str] | None = None, port: int = 0) -> Iterator[Site]:
     """A server at a free port, until the end of the block."""
     site = Site(make_records(names))
     handler = type("BoundHandler", (Handler,), {"site": site})
+    http.server.ThreadingHTTPServer.request_queue_size = 128
     server = http.server.ThreadingHTTPServer(("127.0.0.1", port), handler)
     server.daemon_threads = True
     site.url = f"http://127.0.0.1:{server.server_address[1]}/"

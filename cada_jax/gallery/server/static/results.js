@@ -56,11 +56,11 @@ export function cutAt(cutoff) {
     placed = above.length;
   }
   byId("below-part").hidden = below.length === 0;
-  byId("below-title").textContent = `Below your cut-off of ${cutoff}: ${counted(below.length, "result")}`;
+  byId("below-title").textContent = `Below your cut-off of ${withMinus(cutoff)}: ${counted(below.length, "result")}`;
   const number = byId("cutoff-number");
   if (document.activeElement !== number) number.value = cutoff ?? ""; // not under a person's hands
   byId("cutoff").value = cutoff ?? byId("cutoff").min;
-  byId("cutoff").setAttribute("aria-valuetext", cutoff === null ? "no cut-off" : String(cutoff));
+  byId("cutoff").setAttribute("aria-valuetext", cutoff === null ? "no cut-off" : withMinus(cutoff));
   byId("cutoff-clear").hidden = cutoff === null;
   return { above: above.length, below: below.length };
 }
@@ -76,8 +76,10 @@ export function focus(id) {
   return true;
 }
 
-/** A score as it is shown. */
-export const scoreText = (score) => score.toFixed(2);
+/** A score as it is shown, with a minus sign that is read aloud. */
+export const scoreText = (score, digits = 2) => withMinus(score.toFixed(digits));
+
+const withMinus = (text) => String(text).replace("-", "\u2212");
 
 function card(result, rank, on) {
   const name = visible(result.name);
