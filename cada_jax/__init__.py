@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from cada_jax.common.errors import DivergedError, MissingFileError, UsageError
     from cada_jax.config import default_config
     from cada_jax.evaluation.run import evaluate
+    from cada_jax.gallery.gallery import Gallery
     from cada_jax.retrieval.encode import Queries
     from cada_jax.retrieval.encoded_images import EncodedImages
     from cada_jax.retrieval.query import Query, Where
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 _OFFERED = {
     "DivergedError": "common.errors",
     "EncodedImages": "retrieval.encoded_images",
+    "Gallery": "gallery.gallery",
     "Hit": "retriever",
     "MissingFileError": "common.errors",
     "Queries": "retrieval.encode",
@@ -45,6 +47,7 @@ _OFFERED = {
 __all__ = [
     "DivergedError",
     "EncodedImages",
+    "Gallery",
     "Hit",
     "MissingFileError",
     "Queries",

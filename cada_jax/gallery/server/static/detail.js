@@ -67,8 +67,8 @@ export function relate(results) {
   const parts = [];
   if (rank >= 0) {
     shown = results[rank];
-    parts.push(`Result ${rank + 1}`, `score ${scoreText(shown.score)}`, `similarity ${shown.similarity.toFixed(3)}`);
-    if (typeof shown.match_logit === "number") parts.push(`match ${shown.match_logit.toFixed(2)}`);
+    parts.push(`Result ${rank + 1}`, `score ${scoreText(shown.score)}`, `similarity ${scoreText(shown.similarity, 3)}`);
+    if (typeof shown.match_logit === "number") parts.push(`match ${scoreText(shown.match_logit)}`);
   }
   byId("detail-score").textContent = parts.join(" · ");
 }

@@ -1,6 +1,6 @@
 // Draws where a word looks, and says it in words.
 
-const CELL = 24; // pixels of the canvas for one patch
+const CELL = 24; // pixels of the canvas across one patch
 
 /** Whole words: the pieces of one word ("##ed" follows "stand") become one, by their mean. */
 export function wholeWords(tokens) {
@@ -22,8 +22,10 @@ export function wholeWords(tokens) {
 export function draw(canvas, map) {
   const rows = map?.length ?? 1;
   const columns = map?.[0]?.length ?? 1;
+  const shape = canvas.clientHeight / canvas.clientWidth || rows / columns;
+  const height = Math.max(4, Math.round((shape * columns * CELL) / rows)); // patches need not be square
   canvas.width = columns * CELL;
-  canvas.height = rows * CELL;
+  canvas.height = rows * height;
   const context = canvas.getContext("2d");
   context.clearRect(0, 0, canvas.width, canvas.height);
   if (!map) return;
@@ -32,13 +34,13 @@ export function draw(canvas, map) {
     row.forEach((weight, c) => {
       const share = Math.max(0, weight) / most;
       context.fillStyle = `rgb(12 16 24 / ${(0.66 * (1 - share)).toFixed(3)})`;
-      context.fillRect(c * CELL, r * CELL, CELL, CELL);
+      context.fillRect(c * CELL, r * height, CELL, height);
       context.fillStyle = `rgb(255 176 32 / ${(0.5 * share).toFixed(3)})`;
-      context.fillRect(c * CELL, r * CELL, CELL, CELL);
+      context.fillRect(c * CELL, r * height, CELL, height);
       if (share > 0.55) {
         context.strokeStyle = `rgb(255 214 120 / ${share.toFixed(3)})`;
         context.lineWidth = 1.5;
-        context.strokeRect(c * CELL + 1, r * CELL + 1, CELL - 2, CELL - 2);
+        context.strokeRect(c * CELL + 1, r * height + 1, CELL - 2, height - 2);
       }
     }),
   );
@@ -52,11 +54,11 @@ export function describe(word, map) {
   const top = cells.reduce((best, cell) => (cell.weight > best.weight ? cell : best));
   const rows = map.length;
   const columns = map[0].length;
-  const height = third(top.r, rows, ["upper", "middle", "lower"]);
+  const level = third(top.r, rows, ["upper", "middle", "lower"]);
   const side = third(top.c, columns, ["left", "centre", "right"]);
   const share = Math.round((top.weight / total) * 100);
   return (
-    `“${word}” looks most at the ${height} ${side}: row ${top.r + 1} of ${rows}, ` +
+    `“${word}” looks most at the ${level} ${side}: row ${top.r + 1} of ${rows}, ` +
     `column ${top.c + 1} of ${columns}, with ${share} % of its weight.`
   );
 }

@@ -6,9 +6,12 @@ import { announce, byId, counted, h, icon, visible } from "./dom.js";
 const SKELETONS = 12;
 const MOST_TICKS = 200;
 let cards = []; // {result, node} of the results shown, best first
+let placed = -1; // so many of them are above the cut-off; -1 before they are placed
 
 /** Cards that stand for results which are on their way. */
 export function loading() {
+  cards = [];
+  placed = -1;
   byId("results").setAttribute("aria-busy", "true");
   byId("toolbar").hidden = byId("below-part").hidden = true;
   byId("more").hidden = true;
@@ -19,6 +22,7 @@ export function loading() {
 /** Nothing is shown. */
 export function clear() {
   cards = [];
+  placed = -1;
   byId("results").removeAttribute("aria-busy");
   byId("above").replaceChildren();
   byId("below").replaceChildren();
@@ -29,6 +33,7 @@ export function clear() {
 /** Shows an answer. `on` holds open(result) and like(result). */
 export function show(answer, on) {
   byId("results").removeAttribute("aria-busy");
+  placed = -1;
   cards = answer.results.map((result, i) => ({ result, node: card(result, i + 1, on) }));
   byId("results").style.setProperty("--tile-aspect", tileAspect(answer.results));
   const size = counted(answer.gallery_size, "picture");
@@ -40,16 +45,22 @@ export function show(answer, on) {
 
 /** Puts every card above or below the cut-off, null for none; says how many. */
 export function cutAt(cutoff) {
+  if (!cards.length) return { above: 0, below: 0 }; // they are on their way
   const passes = ({ result }) => cutoff === null || result.score >= cutoff;
   const above = cards.filter(passes);
   const below = cards.filter((each) => !passes(each));
-  byId("above").replaceChildren(...above.map((each) => each.node));
-  byId("below").replaceChildren(...below.map((each) => each.node));
+  if (placed !== above.length) {
+    // Only when they change places: a moved element loses the focus.
+    byId("above").replaceChildren(...above.map((each) => each.node));
+    byId("below").replaceChildren(...below.map((each) => each.node));
+    placed = above.length;
+  }
   byId("below-part").hidden = below.length === 0;
-  byId("below-title").textContent = `Below your cut-off of ${cutoff}: ${counted(below.length, "result")}`;
-  byId("cutoff-number").value = cutoff ?? "";
+  byId("below-title").textContent = `Below your cut-off of ${withMinus(cutoff)}: ${counted(below.length, "result")}`;
+  const number = byId("cutoff-number");
+  if (document.activeElement !== number) number.value = cutoff ?? ""; // not under a person's hands
   byId("cutoff").value = cutoff ?? byId("cutoff").min;
-  byId("cutoff").setAttribute("aria-valuetext", cutoff === null ? "no cut-off" : String(cutoff));
+  byId("cutoff").setAttribute("aria-valuetext", cutoff === null ? "no cut-off" : withMinus(cutoff));
   byId("cutoff-clear").hidden = cutoff === null;
   return { above: above.length, below: below.length };
 }
@@ -65,8 +76,10 @@ export function focus(id) {
   return true;
 }
 
-/** A score as it is shown. */
-export const scoreText = (score) => score.toFixed(2);
+/** A score as it is shown, with a minus sign that is read aloud. */
+export const scoreText = (score, digits = 2) => withMinus(score.toFixed(digits));
+
+const withMinus = (text) => String(text).replace("-", "\u2212");
 
 function card(result, rank, on) {
   const name = visible(result.name);

@@ -1,14 +1,12 @@
 """A small stand-in for the server, in the API's shapes, that refuses on demand.
 
-The pictures are generated people. A search counts the caption's words that a query names, so that
-results follow the query without a model.
+python -m tests.gallery.page.fake_server    # serves the page at http://127.0.0.1:8765/
 """
 
 import contextlib
 import dataclasses
 import email.parser
 import email.policy
-import functools
 import http.server
 import io
 import json
@@ -24,22 +22,13 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from PIL import Image
 
 import cada_jax
-from cada_jax.data.datasets.synthetic.people import VARIANTS, generate
+from tests.gallery.page.fake_gallery import association, make_records, search
 
 STATIC = pathlib.Path(cada_jax.__file__).parent / "gallery" / "server" / "static"
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
-HOSTILE = [
-    "<img src=x onerror=document.title='owned'>.jpg",
-    "a&b \"quoted\" 'single' %41 #?+;.jpg",
-    "two\nlines \u202egpj.jpg",
-    "</script><script>document.title='owned'</script>.jpg",
-]
-GRID, LAYERS, HEADS = (12, 6), 3, 2
-PICTURES = 60
-SCALE = 3  # of a drawn person on the page
 
 
 @dataclasses.dataclass
@@ -63,125 +52,23 @@ class Site:
     asked: list[str] = dataclasses.field(default_factory=list)
     token: str = ""
     empty: bool = False
+    root: str = ""  # what comes before every path, as behind a proxy
     hold: threading.Event | None = None  # searches wait for it
 
     def refuse(self, status: int, error: str, **others: Any) -> None:
         """The next search is refused."""
         self.refusals.append(Refusal(status, error, **others))
 
+    @property
+    def present(self) -> list[dict[str, Any]]:
+        """The records that are there."""
+        return [] if self.empty else self.records
+
     def reset(self) -> None:
         """As at the start."""
         self.refusals.clear()
         self.asked.clear()
-        self.token, self.empty, self.hold = "", False, None
-
-
-@functools.cache
-def people() -> tuple[list[tuple[Image.Image, str]], ...]:
-    """Images and captions of the tiny variant."""
-    examples = generate(VARIANTS["tiny"], "train")
-    pairs = [(Image.open(io.BytesIO(e.jpeg)).convert("RGB"), e.captions[0].text) for e in examples]
-    return (pairs[:PICTURES],)
-
-
-def make_records(names: list[str] | None = None) -> list[dict[str, Any]]:
-    """Records as the API gives them; every fourth is one of two persons in a scene.
-
-    Args:
-      names: of the files, from the first on; the others are numbered.
-    """
-    (pairs,) = people()
-    records = []
-    for i, (image, caption) in enumerate(pairs):
-        name = names[i] if names and i < len(names) else f"person_{i:03d}.jpg"
-        scene, box = _scene(image, pairs[(i + 7) % len(pairs)][0]) if i % 4 == 3 else (image, None)
-        if box is None:
-            scene = scene.resize(
-                (scene.width * SCALE, scene.height * SCALE), Image.Resampling.LANCZOS
-            )
-        folder = ("/photos/station", "/photos/station/north", "/photos/park")[i % 3]
-        records.append(
-            {
-                "id": f"{i:032x}",
-                "path": f"{folder}/{name}",
-                "name": name,
-                "folder": folder,
-                "taken": f"2026-{1 + i % 12:02d}-{1 + i % 28:02d}T08:30:00Z",
-                "camera": ("North gate", "South gate")[i % 2],
-                "box": box,
-                "width": scene.width,
-                "height": scene.height,
-                "thumbnail": f"pictures/{i:032x}/thumbnail",
-                "_caption": caption,
-                "_scene": scene,
-            }
-        )
-    return records
-
-
-def _scene(person: Image.Image, other: Image.Image) -> tuple[Image.Image, list[float]]:
-    size = (person.width * SCALE, person.height * SCALE)
-    width, height = size[0] * 5, round(size[1] * 1.3)
-    ground = person.resize((1, 1)).resize((width, height))
-    x, y = round(width * 0.58), round(height * 0.18)
-    ground.paste(other.resize(size), (round(width * 0.2), y - 12))
-    ground.paste(person.resize(size), (x, y))
-    return ground, [float(x), float(y), float(size[0]), float(size[1])]
-
-
-def search(site: Site, fields: dict[str, list[str]]) -> dict[str, Any]:
-    """The answer to a search."""
-    get = lambda name: fields.get(name, [""])[0]  # noqa: E731
-    found = []
-    for record in [] if site.empty else site.records:
-        day = record["taken"][:10]
-        if (
-            not (record["folder"] + "/").startswith(get("folder").rstrip("/") + "/")
-            and get("folder")
-            or (get("camera") and record["camera"] != get("camera"))
-            or (get("since") and day < get("since"))
-            or (get("until") and day > get("until"))
-        ):
-            continue
-        words = _words(record["_caption"])
-        score = sum(len(_words(q) & words) for q in fields.get("q", []))
-        score -= 3 * sum(len(_words(text) & words) for text in fields.get("not", []))
-        if get("like"):
-            other = next(r for r in site.records if r["id"] == get("like"))
-            score += len(_words(other["_caption"]) & words)
-        score = score / 2 - int(record["id"], 16) / 1000
-        texts = bool(fields.get("q"))
-        found.append(
-            {k: v for k, v in record.items() if not k.startswith("_")}
-            | {"similarity": 0.2, "match_logit": score if texts else None, "score": score}
-        )
-    found.sort(key=lambda result: -result["score"])
-    return {
-        "query": {},
-        "seconds": 0.012,
-        "gallery_size": 0 if site.empty else len(site.records),
-        "results": found[: int(get("k") or 10)],
-    }
-
-
-def _words(text: str) -> set[str]:
-    common = {"a", "an", "the", "and", "with", "in", "is", "of", "wears", "wearing", "person"}
-    return set(re.findall(r"[a-z]+", text.lower())) - common
-
-
-def association(text: str, layer: str, head: str) -> dict[str, Any]:
-    """A spot for each word, further to the right with each layer and down with each head."""
-    rows, columns = GRID
-    tokens = []
-    for i, word in enumerate(re.findall(r"[a-z]+", text.lower())):
-        r0 = (2 + 2 * i + int(head or 0)) % rows
-        c0 = (1 + i + int(layer or 0)) % columns
-        spot = [
-            [1 / (1 + (r - r0) ** 2 + (c - c0) ** 2) for c in range(columns)] for r in range(rows)
-        ]
-        gates = [0.4 + 0.3 * ((i + n) % 5) for n in range(LAYERS)]
-        tokens.append({"word": word, "gate": sum(gates) / LAYERS, "gates": gates, "map": spot})
-    return {"grid": list(GRID), "layers": LAYERS, "heads": HEADS, "tokens": tokens}
+        self.token, self.empty, self.root, self.hold = "", False, "", None
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -198,19 +85,27 @@ class Handler(http.server.BaseHTTPRequestHandler):
         parts = urlsplit(self.path)
         fields = parse_qs(parts.query, keep_blank_values=True)
         path = unquote(parts.path)
+        if not path.startswith(self.site.root):
+            self.json({"error": "outside of the root path"}, 404)
+            return
+        path = path.removeprefix(self.site.root)
         if path == "/" and fields.get("token") == [self.site.token]:
             self.answer(b"welcome", "text/html", headers={"Set-Cookie": f"t={self.site.token}"})
+        elif path == "/" and "token" in fields:
+            self.json({"error": "this server needs its token"}, 401)
         elif path == "/":
             self.file("index.html")
         elif path.startswith("/static/"):
             self.file(path.removeprefix("/static/"))
+        elif path == "/favicon.ico":
+            self.answer(b"", "image/x-icon")
         elif self.allowed(path):
             self.api(path, fields)
 
     def do_POST(self) -> None:  # noqa: N802
         """A search by a picture."""
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        if not self.allowed(urlsplit(self.path).path):
+        if not self.allowed(urlsplit(self.path).path.removeprefix(self.site.root)):
             return
         kind = f"Content-Type: {self.headers['Content-Type']}\r\n\r\n".encode()
         parser = email.parser.BytesParser(policy=email.policy.HTTP)
@@ -223,7 +118,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             else:
                 fields.setdefault(str(name), []).append(part.get_content().strip())
         self.site.asked.append(f"POST {json.dumps(fields, sort_keys=True)}")
-        self.json(search(self.site, fields))
+        self.json(search(self.site.present, fields))
 
     def allowed(self, path: str) -> bool:
         """Whether the request is answered; a refusal is sent else."""
@@ -245,12 +140,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
             site.asked.append(self.path)
             if site.hold:
                 site.hold.wait(20)
-            self.json(search(site, fields))
+            self.json(search(site.present, fields))
         elif path == "/api/gallery":
-            size = 0 if site.empty else len(site.records)
-            folders = sorted({r["folder"] for r in site.records})
-            cameras = sorted({r["camera"] for r in site.records})
-            self.json({"pictures": size, "folders": folders, "cameras": cameras})
+            folders = sorted({r["folder"] for r in site.present})
+            cameras = sorted({r["camera"] for r in site.present})
+            self.json({"pictures": len(site.present), "folders": folders, "cameras": cameras})
         elif match := re.fullmatch(r"/api/pictures/([0-9a-f]{32})(?:/(\w+))?", path):
             found = [r for r in site.records if r["id"] == match[1]]
             if not found:
@@ -316,6 +210,7 @@ def running(names: list[str] | None = None, port: int = 0) -> Iterator[Site]:
     """A server at a free port, until the end of the block."""
     site = Site(make_records(names))
     handler = type("BoundHandler", (Handler,), {"site": site})
+    http.server.ThreadingHTTPServer.request_queue_size = 128
     server = http.server.ThreadingHTTPServer(("127.0.0.1", port), handler)
     server.daemon_threads = True
     site.url = f"http://127.0.0.1:{server.server_address[1]}/"
