@@ -70,7 +70,8 @@ class Browser:
         return self
 
     def forget(self, origin: str) -> None:
-        """As one who was never here: no cookie, nothing stored."""
+        """As one who was never here: no cookie, nothing stored, nowhere to go back to."""
+        self.driver.execute_cdp_cmd("Page.resetNavigationHistory", {})
         self.driver.execute_cdp_cmd(
             "Storage.clearDataForOrigin", {"origin": origin.rstrip("/"), "storageTypes": "all"}
         )
