@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from cada_jax.common.errors import DivergedError, MissingFileError, UsageError
     from cada_jax.config import default_config
     from cada_jax.evaluation.run import evaluate
+    from cada_jax.gallery.gallery import Gallery
     from cada_jax.retrieval.encode import Queries
     from cada_jax.retrieval.encoded_images import EncodedImages
+    from cada_jax.retrieval.query import Query, Where
     from cada_jax.retriever import Hit, Retriever, load_model
     from cada_jax.training.run import train
 
@@ -28,11 +30,14 @@ if TYPE_CHECKING:
 _OFFERED = {
     "DivergedError": "common.errors",
     "EncodedImages": "retrieval.encoded_images",
+    "Gallery": "gallery.gallery",
     "Hit": "retriever",
     "MissingFileError": "common.errors",
     "Queries": "retrieval.encode",
+    "Query": "retrieval.query",
     "Retriever": "retriever",
     "UsageError": "common.errors",
+    "Where": "retrieval.query",
     "default_config": "config",
     "evaluate": "evaluation.run",
     "list_pretrained": "checkpoints.export",
@@ -42,11 +47,14 @@ _OFFERED = {
 __all__ = [
     "DivergedError",
     "EncodedImages",
+    "Gallery",
     "Hit",
     "MissingFileError",
     "Queries",
+    "Query",
     "Retriever",
     "UsageError",
+    "Where",
     "__version__",
     "default_config",
     "evaluate",

@@ -23,6 +23,26 @@ COMMANDS = {
         "cada_jax.checkpoints.command",
         "say what a workdir, a checkpoint or a model folder holds",
     ),
+    "index": (
+        "cada_jax.gallery.commands.index",
+        "index folders of pictures, or bring a gallery up to date with them",
+    ),
+    "maps": (
+        "cada_jax.gallery.commands.maps",
+        "draw which patches of a picture every word of a description looks at",
+    ),
+    "serve": (
+        "cada_jax.gallery.commands.serve",
+        "serve a page and a JSON API that search a gallery",
+    ),
+    "search": (
+        "cada_jax.gallery.commands.search",
+        "search a gallery in words, by a picture, or both",
+    ),
+    "forget": (
+        "cada_jax.gallery.commands.forget",
+        "take pictures out of a gallery so that nothing of them is left",
+    ),
 }
 TRAINING = "python -m cada_jax.main --config=configs/synthetic.py --workdir=runs/demo"
 

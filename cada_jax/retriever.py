@@ -12,32 +12,34 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple, overload
 
 import numpy as np
-from PIL import Image
 
 from cada_jax.checkpoints import export, inspect
 from cada_jax.common.console import Progress
 from cada_jax.common.errors import UsageError
 from cada_jax.config import upgraded
 from cada_jax.distributed.mesh import batch_divisor
-from cada_jax.retrieval import encode, ranking, search
+from cada_jax.retrieval import encode, query_scores
 from cada_jax.retrieval import rerank as rerank_lib
 from cada_jax.retrieval.encode import Queries
 from cada_jax.retrieval.encoded_images import EncodedImages
-from cada_jax.retrieval.images import name_of, pixels_of
-from cada_jax.retrieval.network import Network, abstract_network
-from cada_jax.text.attribute_phrases import caption_problem
-from cada_jax.text.tokenizer import Tokenizer, clean_caption
+from cada_jax.retrieval.images import ImageLike, name_of, pixels_of
+from cada_jax.retrieval.in_memory import InMemoryGallery, power_of_four
+from cada_jax.retrieval.network import TextNetwork, abstract_network
+from cada_jax.retrieval.query import Query
+from cada_jax.retrieval.searchable import Picture, Searchable
+from cada_jax.text.tokenizer import Tokenizer
 
-# A path, a picture of Pillow's, or uint8 [H,W,3].
-ImageLike = str | os.PathLike | Image.Image | np.ndarray
+Searched = EncodedImages | Searchable
 
 
 class Hit(NamedTuple):
-    """One image that a text found.
+    """One image that a query found.
 
-    index: place in the gallery; name: as the gallery calls it, "" without names; pid: the person,
-    -1 for unknown; similarity: cosine in [-1,1]; match_logit: the decoder's, None where the image
-    was not re-ranked.
+    index: place among images encoded in memory, -1 in another gallery; name: as the gallery calls
+    it, its path, "" without names; pid: the person, -1 for unknown; similarity: cosine in [-1,1];
+    match_logit: the decoder's, mean over the phrasings, None where the image was not re-ranked;
+    score: what it is ranked by, match logit + similarity less what excluded words cost, or the
+    similarity alone where the image was not re-ranked; picture: its record.
     """
 
     index: int
@@ -45,17 +47,32 @@ class Hit(NamedTuple):
     pid: int
     similarity: float
     match_logit: float | None
+    score: float
+    picture: Picture
+
+
+def _as_query(asked: str | Query, k: int | None, rerank: int | None) -> Query:
+    if isinstance(asked, str):
+        asked = Query((asked,))
+    if not isinstance(asked, Query):
+        raise UsageError(f"a query is {asked!r}: expected a text or a Query")
+    return dataclasses.replace(
+        asked,
+        k=asked.k if k is None else k,
+        rerank=asked.rerank if rerank is None else rerank,
+    )
+
+
+def _hit(found: query_scores.Found, gallery: Searchable) -> Hit:
+    picture = found.picture
+    index = gallery.row(picture.id) if isinstance(gallery, InMemoryGallery) else -1
+    numbers = found.similarity, found.match_logit, found.score
+    return Hit(index, picture.path, picture.pid, *numbers, picture)
 
 
 @dataclasses.dataclass(frozen=True)
-class Retriever(Network):
-    """A network with the vocabulary that it reads; see `load_model`.
-
-    Attributes:
-      tokenizer: its token ids are those that the model was trained with.
-    """
-
-    tokenizer: Tokenizer
+class Retriever(TextNetwork):
+    """A trained network that encodes, matches and searches; see `load_model`."""
 
     @functools.cached_property
     def digest(self) -> str:
@@ -110,12 +127,7 @@ class Retriever(Network):
           UsageError: there is no text, or one has no word.
         """
         texts = [texts] if isinstance(texts, str) else list(texts)
-        if not texts:
-            raise UsageError("texts is empty: expected at least one description")
-        if problem := next(filter(None, map(caption_problem, texts)), None):
-            raise UsageError(f"a text cannot be searched for: {problem}")
-        length = self.config.data.max_length
-        ids = np.stack([self.tokenizer.encode(clean_caption(text), length)[0] for text in texts])
+        ids = self.token_ids(texts)
         persons = np.full(len(texts), -1) if pids is None else np.asarray(pids)
 
         def load(rows: range) -> dict[str, np.ndarray]:
@@ -140,58 +152,67 @@ class Retriever(Network):
 
     @overload
     def search(
-        self, texts: str, gallery: EncodedImages, k: int = 10, rerank: int = 32
+        self, query: str | Query, gallery: Searched, k: int | None = None, rerank: int | None = None
     ) -> list[Hit]: ...
 
     @overload
     def search(
-        self, texts: Sequence[str], gallery: EncodedImages, k: int = 10, rerank: int = 32
+        self,
+        query: Sequence[str | Query],
+        gallery: Searched,
+        k: int | None = None,
+        rerank: int | None = None,
     ) -> list[list[Hit]]: ...
 
     def search(
-        self, texts: str | Sequence[str], gallery: EncodedImages, k: int = 10, rerank: int = 32
+        self,
+        query: str | Query | Sequence[str | Query],
+        gallery: Searched,
+        k: int | None = None,
+        rerank: int | None = None,
     ) -> list[Hit] | list[list[Hit]]:
-        """The images that a text describes best, best first.
+        """The images that a query describes best, best first.
 
         Args:
-          texts: one, or several for a list of results each.
-          gallery: from `encode_images`.
-          k: how many images; at most all.
-          rerank: the decoder scores so many nearest images of each text; 0 for similarity alone.
+          query: a text or a `Query`; several, which are answered together, for a list of results
+            each. A list of texts is several queries: for several phrasings of one description see
+            `Query.texts`.
+          gallery: from `encode_images`, or any `Searchable`.
+          k: how many images, at most all; None: the query's own, 10 for a text.
+          rerank: the decoder scores so many nearest images; 0 for similarity alone; None: the
+            query's own, 32 for a text.
 
         Raises:
-          UsageError: k or rerank is negative, or another model encoded the gallery.
+          UsageError: a query or a number is not what it has to be, another model encoded the
+            gallery, or a picture to resemble is not there.
         """
-        for name, value, least in (("k", k, 1), ("rerank", rerank, 0)):
-            if value < least:
-                raise UsageError(f"{name} is {value}, expected {least} or more")
+        one = isinstance(query, str | Query)
+        queries = [_as_query(each, k, rerank) for each in ([query] if one else query)]
+        if not queries:
+            raise UsageError("nothing to search for: expected at least one description or query")
         self._check_gallery(gallery)
-        queries = self.encode_text(texts)
-        rerank = min(rerank, len(gallery))
-        most = min(max(k, rerank), len(gallery))
-        shown, similarity = search.global_topk(
-            queries.embeddings, gallery.embeddings, most, self.mesh
+        if isinstance(gallery, EncodedImages):
+            gallery = InMemoryGallery(gallery, self.mesh)
+        found = query_scores.answer(self, self._encode_queries(queries, gallery), gallery)
+        hits = [[_hit(result, gallery) for result in results] for results in found]
+        return hits[0] if one else hits
+
+    def _encode_queries(
+        self, queries: list[Query], gallery: Searchable
+    ) -> query_scores.EncodedQueries:
+        """Every different text once, and every picture to resemble."""
+        texts = list(dict.fromkeys(text for q in queries for text in (*q.texts, *q.exclude)))
+        ids = list(dict.fromkeys(q.like_id for q in queries if q.like_id))
+        stored = dict(zip(ids, gallery.embeddings_of(ids), strict=True)) if ids else {}
+        images = [q.like for q in queries if q.like is not None]
+        given = iter(self.encode_images(images).embeddings if images else ())
+        likes = [stored.get(q.like_id) if q.like is None else next(given) for q in queries]
+        rows = {text: row for row, text in enumerate(texts)}
+        return query_scores.EncodedQueries(
+            queries, self.encode_text(texts) if texts else None, rows, likes
         )
-        text = np.repeat(np.arange(len(shown)), rerank)
-        top = shown[:, :rerank].reshape(-1)
-        pairs = rerank_lib.Pairs(queries.token_ids, gallery.tokens, text, top)
-        logits = rerank_lib.match_pairs(self, pairs).reshape(len(shown), rerank)
-        found = [
-            [
-                self._hit(gallery, *place)
-                for place in ranking.best_places(shown[q], similarity[q], logits[q], k)
-            ]
-            for q in range(len(shown))
-        ]
-        return found[0] if isinstance(texts, str) else found
 
-    def _hit(
-        self, gallery: EncodedImages, image: int, similarity: float, logit: float | None
-    ) -> Hit:
-        name = gallery.names[image] if gallery.names else ""
-        return Hit(image, name, int(gallery.pids[image]), similarity, logit)
-
-    def _check_gallery(self, gallery: EncodedImages) -> None:
+    def _check_gallery(self, gallery: Searched) -> None:
         if gallery.model and gallery.model != self.digest:
             raise UsageError(
                 f"the gallery was encoded by another model ({gallery.model[:12]}, this one is "
@@ -208,8 +229,8 @@ class Retriever(Network):
           text: what the progress bar says.
         """
         size, devices = len(pids), batch_divisor(self.mesh)
-        # A power of two, so that few programs are compiled for calls of different sizes.
-        batch = min(self.config.eval.batch_size, 2 ** (size - 1).bit_length())
+        # A power of four, so that few programs are compiled for calls of different sizes.
+        batch = min(self.config.eval.batch_size, power_of_four(size))
         batch = -(-batch // devices) * devices
         starts = range(0, size, batch)
         for begin in starts if progress is None else progress(starts, len(starts), text):

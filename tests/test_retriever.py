@@ -186,4 +186,5 @@ def test_other_devices_than_those_that_trained_it_will_do(photos, gallery):
 
 def test_results_are_plain_values(retriever, photos, gallery):
     hits = retriever.search(photos[1][0], gallery, k=2)
-    assert json.loads(json.dumps([hit._asdict() for hit in hits]))[0]["index"] == hits[0].index
+    values = [hit._asdict() | {"picture": dataclasses.asdict(hit.picture)} for hit in hits]
+    assert json.loads(json.dumps(values))[0]["index"] == hits[0].index

@@ -49,12 +49,16 @@ def _lock(file: IO[str], wait: bool) -> bool:
     return True
 
 
-def acquire(path: str | os.PathLike, wait: bool = False) -> None:
+WAIT_OR_CHOOSE = "Wait until it ends, or choose another --workdir."
+
+
+def acquire(path: str | os.PathLike, wait: bool = False, remedy: str = WAIT_OR_CHOOSE) -> None:
     """Locks the file `path`, which is made if missing. The same process may do so again.
 
     Args:
       path: of the lock file; its folder exists.
       wait: until another process gives it back, and say so, instead of raising.
+      remedy: what the message says of the next step.
 
     Raises:
       UsageError: another process holds it.
@@ -69,10 +73,7 @@ def acquire(path: str | os.PathLike, wait: bool = False) -> None:
         if not _lock(file, wait=False):
             holder = _holder(file)
             if not wait:
-                raise UsageError(
-                    f"{path.parent} is in use by {holder}. Wait until it ends, or choose another "
-                    "--workdir."
-                )
+                raise UsageError(f"{path.parent} is in use by {holder}. {remedy}")
             print(f"Waiting for {holder}, which uses {path.parent} ...", flush=True)
             _lock(file, wait=True)
         started = time.strftime("%Y-%m-%d %H:%M:%S")

@@ -2,19 +2,18 @@
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from typing import Any
 
 import jax
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
 
-from cada_jax.common.shapes import AnyArray, Float, Float32, Int, UInt8
+from cada_jax.common.errors import UsageError
+from cada_jax.common.shapes import AnyArray, Float32, Int, UInt8
+from cada_jax.models.position_embedding import patch_grid
 from cada_jax.models.preprocess import normalize_pixels
-from cada_jax.retrieval.network import Network
-
-MARGIN, GAP = 24, 10
-TILE_HEIGHT, COLUMNS = 176, 10
-INK = (25, 25, 30)
+from cada_jax.retrieval.images import ImageLike, pixels_of
+from cada_jax.retrieval.network import Network, TextNetwork
+from cada_jax.text.tokenizer import clean_caption, split_words
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,55 +80,102 @@ def _intermediates(model, params, images, token_ids):
     return state["intermediates"]
 
 
-def association_picture(
-    image: Image.Image,
-    words: Sequence[str],
-    maps: Float[np.ndarray, "T rows columns"],
-    gates: Float[np.ndarray, "T"] | None = None,
-) -> Image.Image:
-    """Draws the image, then one heat map over it for every token.
+@dataclasses.dataclass(frozen=True)
+class WordAssociations:
+    """What every word of a description attends to in a picture.
 
-    Every map is scaled to its own largest value: it shows where a token looks, not how much.
+    Attributes:
+      words: W of them, cleaned; those that the model has no room for are left out.
+      weights: float32 [W, layers, heads, rows, columns], of a word of several WordPieces their
+        mean. What a map lacks to a sum of 1 went to the image's [CLS].
+      gates: float32 [W, layers] in (0, 2), how far a word lets its patches in; None without gates.
+      layer, head: that `maps` shows, None for the mean over all.
+    """
+
+    words: tuple[str, ...]
+    weights: Float32[np.ndarray, "W layers heads rows columns"]
+    gates: Float32[np.ndarray, "W layers"] | None
+    layer: int | None = None
+    head: int | None = None
+
+    @property
+    def maps(self) -> Float32[np.ndarray, "W rows columns"]:
+        """One map for each word: the layers' mean weighted by the gates, the heads' plain mean."""
+        heads = self.weights.mean(axis=2) if self.head is None else self.weights[:, :, self.head]
+        if self.layer is not None:
+            return heads[:, self.layer]
+        if self.gates is None:
+            return heads.mean(axis=1)
+        share = self.gates / np.maximum(self.gates.sum(axis=1, keepdims=True), 1e-12)
+        return (heads * share[:, :, None, None]).sum(axis=1)
+
+    @property
+    def gate(self) -> Float32[np.ndarray, "W"] | None:
+        """The gate of each word in the layer that is shown, or its mean over them."""
+        if self.gates is None:
+            return None
+        return self.gates.mean(axis=1) if self.layer is None else self.gates[:, self.layer]
+
+    def plain(self) -> dict[str, Any]:
+        """The same as values that JSON can hold.
+
+        Returns:
+          {"grid": [rows, columns], "layers": n, "heads": n, "tokens": [{"word", "gate", "gates",
+          "map"}, ...]}; both gates are None for a model without.
+        """
+        _, layers, heads, *grid = self.weights.shape
+        maps, gate = self.maps, self.gate
+        tokens = [
+            {
+                "word": word,
+                "gate": None if gate is None else float(gate[i]),
+                "gates": None if self.gates is None else self.gates[i].tolist(),
+                "map": maps[i].tolist(),
+            }
+            for i, word in enumerate(self.words)
+        ]
+        return {"grid": grid, "layers": layers, "heads": heads, "tokens": tokens}
+
+
+def word_associations(
+    network: TextNetwork,
+    image: ImageLike,
+    text: str,
+    layer: int | None = None,
+    head: int | None = None,
+) -> WordAssociations:
+    """The association of one description with one picture, word by word.
 
     Args:
-      image: what the tokens attended to.
-      words: the T tokens to show.
-      maps: float [T, rows, columns], not negative.
-      gates: float [T], written under the maps, or None.
+      network: with its vocabulary, as `Retriever` is one.
+      image: of any size.
+      text: a description.
+      layer: of the decoder, from 0; None for all.
+      head: of its cross-attention, from 0; None for all.
+
+    Raises:
+      MissingFileError: there is no such image.
+      UsageError: it cannot be read, the text has no word, or there is no such layer or head.
     """
-    width = round(TILE_HEIGHT * image.width / image.height)
-    tile = (max(width, 64), TILE_HEIGHT)
-    count = len(words) + 1
-    rows = -(-count // COLUMNS)
-    step = tile[0] + GAP, tile[1] + 30
-    picture = Image.new(
-        "RGB",
-        (2 * MARGIN + min(count, COLUMNS) * step[0] - GAP, 2 * MARGIN + rows * step[1] - GAP),
-        "white",
+    sizes = network.config.model.text
+    for name, value, count in (("layer", layer, sizes.depth), ("head", head, sizes.heads)):
+        if value is not None and not 0 <= value < count:
+            raise UsageError(f"{name} is {value}, expected 0 to {count - 1}")
+    token_ids = network.token_ids([text])
+    pixels = pixels_of(image, tuple(network.config.data.image_size))
+    seen = associations(network, pixels[None], token_ids)
+    cleaned = clean_caption(text)
+    _, index = network.tokenizer.encode(cleaned, token_ids.shape[1])
+    number = np.unique(index[index >= 0])
+    joined = (index[None] == number[:, None]).astype(np.float32)
+    joined /= joined.sum(axis=1, keepdims=True)
+    weights = np.einsum("wl,khls->wkhs", joined, seen.weights[:, 0, :, :, 1:])
+    grid = patch_grid(network.config.model.image)
+    words = split_words(cleaned)
+    return WordAssociations(
+        tuple(words[i] for i in number),
+        weights.reshape(*weights.shape[:3], *grid),
+        None if seen.gates is None else joined @ seen.gates[:, 0].T,
+        layer,
+        head,
     )
-    draw = ImageDraw.Draw(picture)
-    base = image.convert("RGB").resize(tile, Image.Resampling.BICUBIC)
-    for i in range(count):
-        x, y = MARGIN + i % COLUMNS * step[0], MARGIN + i // COLUMNS * step[1]
-        if i == 0:
-            picture.paste(base, (x, y))
-            continue
-        picture.paste(_heat(base, maps[i - 1]), (x, y))
-        label = words[i - 1] if gates is None else f"{words[i - 1]}  {gates[i - 1]:.2f}"
-        draw.text(
-            (x + tile[0] / 2, y + tile[1] + 5), label, INK, ImageFont.load_default(14), anchor="ma"
-        )
-    return picture
-
-
-def _heat(base: Image.Image, weights: Float[np.ndarray, "rows columns"]) -> Image.Image:
-    """Lays one map [rows, columns] over an image: blue where it is low, red where it is high."""
-    heat = np.asarray(weights, np.float32) / max(float(np.max(weights)), 1e-12)
-    heat = Image.fromarray(heat).resize(base.size, Image.Resampling.BICUBIC)
-    level = np.clip(np.asarray(heat), 0.0, 1.0)[..., None]
-    stops = np.array([0.0, 0.35, 0.7, 1.0])
-    colours = np.array([[40, 40, 120], [30, 150, 170], [250, 200, 60], [220, 40, 30]])
-    colour = np.concatenate([np.interp(level, stops, colours[:, i]) for i in range(3)], axis=-1)
-    grey = np.asarray(base.convert("L"), np.float32)[..., None]
-    mixed = (0.45 + 0.1 * level) * colour + (0.55 - 0.1 * level) * grey
-    return Image.fromarray(mixed.astype(np.uint8))

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from cada_jax.common.shapes import Array, Float, Float32, Int, Int32, Shaped
-from cada_jax.distributed.batch import put_process_rows, rows_to_host
+from cada_jax.distributed.batch import put_process_rows, put_rows, rows_to_host
 from cada_jax.models.cada import CADA, apply
 from cada_jax.models.layers import l2_normalize
 from cada_jax.models.preprocess import normalize_pixels
@@ -54,6 +54,26 @@ def encode_gallery(network: Network, batches: Iterable, size: int) -> EncodedIma
 
     embeddings, tokens, pids = _collect(_valid_rows(batches, launch), size, "gallery")
     return EncodedImages(embeddings, tokens, pids)
+
+
+def encode_batches(
+    network: Network, batches: Iterable
+) -> Iterator[tuple[Any, Float32[np.ndarray, "b E"], Float[np.ndarray, "b S Dv"]]]:
+    """Encodes images of one process as they come; the device never waits for the caller.
+
+    Args:
+      network: on its devices.
+      batches: (anything, images uint8 [b,H,W,3]), always of the same b.
+
+    Yields:
+      What came with the images, their embeddings of length 1, their tokens.
+    """
+
+    def launch(batch):
+        return network.run(_encode_images, put_rows(batch[1], network.mesh))
+
+    for (item, _), (embeddings, tokens) in pipelined(batches, launch):
+        yield item, embeddings, tokens
 
 
 def encode_queries(network: Network, batches: Iterable, size: int) -> Queries:

@@ -1,18 +1,22 @@
 """The network on its devices: what every function of this package computes with."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from cada_jax.common.errors import UsageError
 from cada_jax.common.pytrees import abstract_arrays
+from cada_jax.common.shapes import Int32
 from cada_jax.distributed.mesh import check_heads, make_mesh
 from cada_jax.distributed.partitioning import param_shardings
 from cada_jax.models import cada
+from cada_jax.text.attribute_phrases import caption_problem
+from cada_jax.text.tokenizer import Tokenizer, clean_caption
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +50,33 @@ class Network:
         """
         with jax.set_mesh(self.mesh):
             return program(self.model, self.params, *inputs)
+
+
+@dataclasses.dataclass(frozen=True)
+class TextNetwork(Network):
+    """A network with the vocabulary that it reads.
+
+    Attributes:
+      tokenizer: its token ids are those that the model was trained with.
+    """
+
+    tokenizer: Tokenizer
+
+    def token_ids(self, texts: Sequence[str]) -> Int32[np.ndarray, "Q L"]:
+        """Descriptions as token ids, cleaned as those that the model was trained with.
+
+        Args:
+          texts: what exceeds L = `config.data.max_length` tokens is cut off.
+
+        Raises:
+          UsageError: there is no text, or one has no word.
+        """
+        if not texts:
+            raise UsageError("texts is empty: expected at least one description")
+        if problem := next(filter(None, map(caption_problem, texts)), None):
+            raise UsageError(f"a text cannot be searched for: {problem}")
+        length = self.config.data.max_length
+        return np.stack([self.tokenizer.encode(clean_caption(text), length)[0] for text in texts])
 
 
 def abstract_network(config: ConfigDict, devices: list | None = None) -> Network:

@@ -5,7 +5,7 @@ E embedding width, S image tokens, Dv their width.
 
 import dataclasses
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -52,6 +52,7 @@ class Near(NamedTuple):
     similarity: float
 
 
+@runtime_checkable
 class Searchable(Protocol):
     """What `Retriever.search` needs of the pictures it searches."""
 

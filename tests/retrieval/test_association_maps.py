@@ -10,7 +10,7 @@ from PIL import Image
 from cada_jax.evaluation import picture as picture_lib
 from cada_jax.evaluation.picture import RIGHT, WRONG, Example, Hit, choose_examples
 from cada_jax.models.cada import from_config, init_params
-from cada_jax.retrieval import association_maps
+from cada_jax.retrieval import association_maps, association_picture
 from cada_jax.retrieval.network import abstract_network
 
 
@@ -147,10 +147,10 @@ def test_heat_shows_where_the_token_looks():
         maps = np.zeros((1, 2, 2))
         maps[0, row, column] = 1
         picture = np.asarray(
-            association_maps.association_picture(image, ["coat"], maps), np.float32
+            association_picture.association_picture(image, ["coat"], maps), np.float32
         )
-        size = association_maps.TILE_HEIGHT
-        left = association_maps.MARGIN + size + association_maps.GAP
-        tile = picture[association_maps.MARGIN :][:size, left : left + size]
+        size = association_picture.TILE_HEIGHT
+        left = association_picture.MARGIN + size + association_picture.GAP
+        tile = picture[association_picture.MARGIN :][:size, left : left + size]
         redness = (tile[..., 0] - tile[..., 2]).reshape(2, size // 2, 2, size // 2).mean((1, 3))
         assert np.unravel_index(redness.argmax(), (2, 2)) == (row, column)

@@ -210,10 +210,39 @@ def test_a_wrong_number_of_rows_is_an_error(network, world, size):
 )
 @pytest.mark.parametrize("devices", [1, 8])
 def test_few_batches_are_well_filled_and_many_are_of_one_size(blocks, most, devices):
-    size = rerank._blocks_at_once(blocks, most * devices, devices)
-    batches = -(-blocks // size)
+    sizes = rerank._even_sizes(blocks, most * devices, devices)
+    (size,), batches = set(sizes), len(sizes)
+    assert batches == -(-blocks // size)
     assert size <= most * devices and size % devices == 0
     if blocks > rerank.FEW_BATCHES * most * devices:
         assert size == most * devices
     else:
         assert batches * size - blocks < max(devices * batches, 1 + blocks // 10)
+
+
+@pytest.mark.parametrize("devices", [1, 8])
+@pytest.mark.parametrize("most", [1, 3, 10, 64, 682])
+def test_steady_batches_come_in_few_sizes_whatever_is_asked(most, devices):
+    seen = set()
+    for blocks in range(1, 400):
+        sizes = rerank._steady_sizes(blocks, most * devices, devices)
+        seen |= set(sizes)
+        assert sum(sizes) >= blocks > sum(sizes) - sizes[-1]
+        assert all(size % devices == 0 and size <= most * devices for size in sizes)
+    assert len(seen) <= 4
+
+
+def test_steady_batches_give_the_same_logits_in_few_shapes(network, world):
+    gallery, queries, found = _run(network, world)
+    shapes = set()
+    for count in range(1, QUERIES + 1):
+        top = found.indices[:count].reshape(-1)
+        pairs = rerank.Pairs(
+            queries.token_ids, gallery.tokens, np.repeat(np.arange(count), TOP), top
+        )
+        planned = rerank.plan_batches(network, pairs, steady=True)
+        shapes |= {(part.shape, len(part.image)) for part in planned}
+        if count in (1, QUERIES):
+            logits = rerank.match_pairs(network, pairs, steady=True).reshape(count, TOP)
+            np.testing.assert_allclose(logits, found.match_logit[:count], atol=2e-5)
+    assert len(shapes) <= 4

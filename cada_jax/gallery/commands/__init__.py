@@ -1,0 +1,1 @@
+"""The commands of the gallery: one module each, with a `main(argv) -> exit code`."""

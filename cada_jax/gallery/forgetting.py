@@ -1,0 +1,141 @@
+"""Takes pictures out of a gallery so that nothing of them is left, and looks whether that is so."""
+
+import dataclasses
+import json
+import os
+import pathlib
+from collections.abc import Iterable, Sequence
+
+from cada_jax.common.errors import UsageError
+from cada_jax.gallery import records
+from cada_jax.gallery.gallery import Gallery
+from cada_jax.gallery.meta import EXCLUDED, SUMMARY
+from cada_jax.gallery.summary import summarize
+from cada_jax.retrieval.searchable import Picture
+
+UNREADABLE = "unreadable.jsonl"
+
+
+@dataclasses.dataclass(frozen=True)
+class Forgotten:
+    """What was taken out, and what a look into storage found afterwards.
+
+    Attributes:
+      pictures, files: removed.
+      records_left, tokens_left, thumbnails_left, bytes_left: of the removed pictures, still found
+        in the database, the token store, the thumbnails, and the bytes of all local files.
+    """
+
+    pictures: int
+    files: int
+    records_left: int
+    tokens_left: int
+    thumbnails_left: int
+    bytes_left: int
+
+    @property
+    def left(self) -> int:
+        """Everything still found; 0 if the pictures are gone."""
+        return self.records_left + self.tokens_left + self.thumbnails_left + self.bytes_left
+
+
+def chosen(
+    gallery: Gallery,
+    ids: Sequence[str] = (),
+    paths: Sequence[str] = (),
+    folder: str = "",
+) -> list[Picture]:
+    """The records that ids, paths of files, or a folder name.
+
+    Raises:
+      UsageError: an id or a path is not in the gallery, or nothing is chosen.
+    """
+    everything = gallery.all_pictures()
+    by_id = {picture.id: picture for picture in everything}
+    found = {picture.id: picture for picture in gallery.pictures(ids)} if ids else {}
+    wanted = {os.path.abspath(path) for path in paths}
+    for picture in everything:
+        if picture.path in wanted:
+            found[picture.id] = picture
+    missing = sorted(wanted - {picture.path for picture in found.values()})
+    if missing:
+        raise UsageError(
+            f"{gallery.place.name}: {missing[0]!r} is not indexed"
+            + (f", nor are {len(missing) - 1} more" if len(missing) > 1 else "")
+            + ". Nothing was removed: expected paths as `cada search --paths` prints them"
+        )
+    if folder:
+        root = os.path.abspath(os.path.expanduser(folder)).rstrip("/") + "/"
+        found |= {id: p for id, p in by_id.items() if p.path.startswith(root)}
+    if not found:
+        raise UsageError(f"{gallery.place.name}: no indexed picture is chosen; nothing was removed")
+    return list(found.values())
+
+
+def forget(gallery: Gallery, pictures: Sequence[Picture], exclude: bool = True) -> Forgotten:
+    """Removes vectors, records, tokens and thumbnails, then looks whether anything is left.
+
+    Args:
+      gallery: open for writing.
+      pictures: of the gallery. Other records with the same bytes go too.
+      exclude: keep the SHA-256 of the files, so that the next indexing leaves them out.
+
+    Returns:
+      What was removed; `left` is 0 if all of it is gone.
+    """
+    contents = {picture.content for picture in pictures}
+    everything = gallery.all_pictures()
+    named = {picture.id for picture in pictures}
+    going = [p for p in everything if p.content in contents or p.id in named]
+    ids = [picture.id for picture in going]
+    rows = gallery.vectors.get(ids, ["id", "vector"])
+    if exclude:  # first: a kill after this leaves a gallery that the next indexing completes
+        gallery.vectors.set_state({EXCLUDED + content: "" for content in sorted(contents)})
+    gallery.vectors.remove(ids)
+    gallery.remove_thumbnails(ids)
+    remaining = [picture for picture in everything if picture.id not in set(ids)]
+    used = {records.token_key(p.content, p.box) for p in remaining}
+    tokens = {records.token_key(p.content, p.box) for p in going} - used
+    if gallery.tokens:
+        gallery.tokens.remove(tokens)
+    gallery.vectors.set_state({SUMMARY: json.dumps(summarize(remaining))})
+    _forget_problems(gallery, {picture.path for picture in going})
+    gallery.vectors.rewrite()
+    vectors = [bytes(memoryview(records.to_row(p, rows[p.id]["vector"])["vector"])) for p in going]
+    return Forgotten(
+        pictures=len(going),
+        files=len({picture.path for picture in going}),
+        records_left=len(gallery.vectors.get(ids, ["id"])),
+        tokens_left=len(tokens & gallery.tokens.keys()) if gallery.tokens else 0,
+        thumbnails_left=_thumbnails(gallery, ids),
+        bytes_left=_in_files(gallery, [*(id.encode() for id in ids), *vectors]),
+    )
+
+
+def _forget_problems(gallery: Gallery, paths: set[str]) -> None:
+    """Drops lines of removed files from the list of what could not be read."""
+    if not gallery.place.folder:
+        return
+    path = gallery.place.folder / UNREADABLE
+    if path.is_file():
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        kept = [line for line in lines if json.loads(line)["path"] not in paths]
+        path.write_text("".join(kept), encoding="utf-8")
+
+
+def _thumbnails(gallery: Gallery, ids: Iterable[str]) -> int:
+    place = gallery.thumbnail_path
+    return sum(place(id).exists() for id in ids) if place else 0
+
+
+def _in_files(gallery: Gallery, texts: Sequence[bytes]) -> int:
+    """How many of some byte strings the gallery's own files hold."""
+    folder = gallery.place.folder
+    if folder is None:
+        return 0
+    left: set[bytes] = set()
+    for path in pathlib.Path(folder, "vectors.db").rglob("*"):
+        if path.is_file():
+            data = path.read_bytes()
+            left |= {text for text in texts if text in data}
+    return len(left)

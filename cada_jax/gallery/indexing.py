@@ -1,0 +1,297 @@
+"""Brings a gallery up to date with folders of pictures.
+
+The order of writing makes a kill harmless at any moment: tokens before the vector that needs them,
+a file's new records before its old ones go, records before their tokens and thumbnails go. What a
+kill leaves over is removed by the next run.
+"""
+
+import contextlib
+import dataclasses
+import json
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from cada_jax.common.console import Progress
+from cada_jax.common.errors import UsageError
+from cada_jax.common.files import write_text
+from cada_jax.distributed.mesh import batch_divisor
+from cada_jax.gallery import gallery as gallery_lib
+from cada_jax.gallery import meta as meta_lib
+from cada_jax.gallery import place as place_lib
+from cada_jax.gallery import records
+from cada_jax.gallery.boxes import Boxes
+from cada_jax.gallery.gallery import Gallery
+from cada_jax.gallery.lease import Lease
+from cada_jax.gallery.photo import compile_camera_pattern
+from cada_jax.gallery.place import Place, place_of
+from cada_jax.gallery.plan import Plan, make_plan
+from cada_jax.gallery.reading import Read, Reader, in_threads
+from cada_jax.gallery.scan import Problem, find_files
+from cada_jax.gallery.summary import summarize
+from cada_jax.gallery.writing import Writer
+from cada_jax.retrieval.encode import encode_batches
+from cada_jax.retrieval.searchable import Picture
+from cada_jax.retriever import Retriever
+
+# Of a CPU: larger ones are no faster, and a folder with one new picture waits for a whole batch.
+CPU_BATCH = 16
+FEW_GONE = 20  # so many may vanish without a question
+STAGES = ("tokens", "vectors", "stale", "gone", "sweep")
+
+
+@dataclasses.dataclass(frozen=True)
+class IndexOptions:
+    """How to index.
+
+    Attributes:
+      tokens: "store" keeps image tokens in bfloat16, "recompute" reads the picture again whenever
+        the decoder asks for it. Counts when a gallery is made.
+      token_store: folder or bucket of the tokens; "" for the gallery's own folder.
+      boxes: persons' boxes; None indexes whole pictures, and keeps boxes that are indexed already.
+      camera_pattern: regular expression with one group, the camera in a path; "" for EXIF.
+      reindex: drop what is there and begin anew, with another model or other tokens.
+      remove_missing: remove records of missing files even if they are more than half.
+      include_forgotten: index pictures that were forgotten before.
+      batch_size: pictures encoded at once; 0 chooses. The same batch size gives the same bits.
+      model_path: what the gallery records as the place of its model.
+      progress: wraps the loop over files.
+      after: called with the name of each stage of `STAGES` after it; for tests.
+    """
+
+    tokens: str = meta_lib.STORE
+    token_store: str = ""
+    boxes: Boxes | None = None
+    camera_pattern: str = ""
+    reindex: bool = False
+    remove_missing: bool = False
+    include_forgotten: bool = False
+    batch_size: int = 0
+    model_path: str = ""
+    progress: Progress | None = None
+    after: Callable[[str], None] = lambda stage: None
+
+
+@dataclasses.dataclass
+class Report:
+    """What indexing did. Numbers of files, but `pictures`, `encoded`: records, crops singly.
+
+    Attributes:
+      new, changed, moved, unchanged, removed: files. A copy of an indexed file counts as moved.
+      forgotten: files left out since they were forgotten.
+      kept_missing: records whose file is missing and that were kept, see `remove_missing`.
+      encoded: pictures that went through the network.
+      pictures: records in the gallery.
+      unreadable: files or boxes with the reason.
+      seconds, images_per_second: of encoding, reading and writing.
+    """
+
+    new: int = 0
+    changed: int = 0
+    moved: int = 0
+    unchanged: int = 0
+    removed: int = 0
+    forgotten: int = 0
+    kept_missing: int = 0
+    encoded: int = 0
+    pictures: int = 0
+    unreadable: list[Problem] = dataclasses.field(default_factory=list)
+    seconds: float = 0.0
+    images_per_second: float = 0.0
+
+
+def token_place(place: Place, options: IndexOptions) -> str:
+    """Where the tokens of a new gallery go; "" where they are computed again.
+
+    Raises:
+      UsageError: the vectors go to a server, and no place is given.
+    """
+    if options.tokens == meta_lib.RECOMPUTE:
+        return ""
+    if options.token_store:
+        given = options.token_store
+        return given if "://" in given else os.path.abspath(os.path.expanduser(given))
+    if place.folder is None:
+        raise UsageError(
+            f"--db={place.shown_uri}: the image tokens need a place too: expected --token_store="
+            "FOLDER_OR_BUCKET, or --tokens=recompute"
+        )
+    return str(place.folder / "tokens")
+
+
+@contextlib.contextmanager
+def _opened(place: Place, retriever: Retriever, options: IndexOptions) -> Iterator[Gallery]:
+    """Yields the gallery for writing, made if it is not there."""
+    if place.folder and not place_lib.check_folder(place.folder):
+        token_place(place, options)
+        place_lib.make_folder(place.folder)
+    with contextlib.ExitStack() as stack:
+        vectors = gallery_lib.open_vectors(place, stack)
+        there = vectors.exists()
+        if not there or options.reindex:
+            where = token_place(place, options)
+            meta = meta_lib.new_meta(retriever, options.model_path, options.tokens, where)
+            meta_lib.create(place, vectors, meta)
+        if not place.folder:
+            stack.callback(Lease(vectors).release)
+        gallery = Gallery(place, vectors, retriever, stack)
+        meta_lib.check_model(gallery.meta, retriever, place.name)
+        yield gallery
+
+
+def index(
+    db: str | os.PathLike,
+    images: Sequence[str | os.PathLike],
+    retriever: Retriever,
+    options: IndexOptions,
+) -> Report:
+    """Indexes; see `Gallery.index`."""
+    place = place_of(db)
+    files, problems = find_files(images)
+    with _opened(place, retriever, options) as gallery:
+        run = _Run(gallery, retriever, options)
+        run.report.unreadable += problems
+        boxes_of = options.boxes.of if options.boxes else None
+        plan = make_plan(
+            files,
+            run.pictures.values(),
+            images,
+            None if boxes_of is None else lambda path: [_box(b) for b in boxes_of(path)],
+            frozenset(problem.path for problem in problems),
+        )
+        return run.execute(plan)
+
+
+def _box(box: Any) -> tuple:
+    return (box.x, box.y, box.width, box.height), box.score
+
+
+class _Run:
+    """One run of indexing: what it knows, what it has done."""
+
+    def __init__(self, gallery: Gallery, retriever: Retriever, options: IndexOptions):
+        self.gallery, self.retriever, self.options = gallery, retriever, options
+        self.report = Report()
+        self.pictures = {picture.id: picture for picture in gallery.all_pictures()}
+        self.stale: list[str] = []
+        excluded = gallery.vectors.state(meta_lib.EXCLUDED)
+        self.reader = Reader(
+            tuple(retriever.config.data.image_size),
+            compile_camera_pattern(options.camera_pattern) if options.camera_pattern else None,
+            {records.token_key(p.content, p.box): p for p in self.pictures.values()},
+            frozenset()
+            if options.include_forgotten
+            else frozenset(key.removeprefix(meta_lib.EXCLUDED) for key in excluded),
+        )
+
+    def execute(self, plan: Plan) -> Report:
+        """Does what is planned."""
+        start = time.monotonic()
+        self.report.unchanged = plan.unchanged
+        reads: Iterable[Read] = in_threads(self.reader.read, plan.jobs)
+        if self.options.progress and plan.jobs:
+            reads = self.options.progress(reads, len(plan.jobs), "index pictures")
+        known = [picture.id for job in plan.jobs for picture in job.known]
+        saved = self.gallery.vectors.get(known, ["id", "vector"])
+        with Writer(self.gallery, self.pictures, saved, self.options.after) as writer:
+            self._encode(self._note(reads, writer), writer)
+        self.remove(self.stale)
+        self.options.after("stale")
+        self._remove_gone(plan.gone)
+        self._sweep()
+        self.gallery.vectors.set_state(
+            {meta_lib.SUMMARY: json.dumps(summarize(self.pictures.values()))}
+        )
+        self.gallery.vectors.flush()
+        self._write_problems()
+        report = self.report
+        report.pictures = len(self.pictures)
+        report.seconds = round(time.monotonic() - start, 3)
+        report.images_per_second = round(report.encoded / max(report.seconds, 1e-9), 2)
+        return report
+
+    def _note(self, reads: Iterable[Read], writer: Writer) -> Iterator[tuple]:
+        """Counts what was read, hands copies to the writer, yields what has to be encoded."""
+        for read in reads:
+            job, report = read.job, self.report
+            report.unreadable += [Problem(job.file.path, reason) for reason in read.problems]
+            made = [picture.id for picture, _ in (*read.fresh, *read.copied)]
+            # They go when all that is new is written.
+            self.stale += [p.id for p in job.known if p.id not in made]
+            if read.copied and all(p.content == read.content for p in job.known) and job.known:
+                report.unchanged += 1  # touched only
+            elif read.copied and job.known:
+                report.changed += 1
+            elif read.copied:
+                report.moved += 1
+            elif read.fresh:
+                report.changed += bool(job.known)
+                report.new += not job.known
+            elif not read.problems and read.content:
+                report.forgotten += bool(job.boxes)
+            writer.copy(read.copied)
+            yield from read.fresh
+
+    def _encode(self, crops: Iterable[tuple[Picture, np.ndarray]], writer: Writer) -> None:
+        devices = batch_divisor(self.retriever.mesh)
+        platform = self.retriever.mesh.devices.flat[0].platform
+        most = self.retriever.config.eval.batch_size
+        size = self.options.batch_size or (min(most, CPU_BATCH) if platform == "cpu" else most)
+        size = -(-size // devices) * devices
+        for rows, embeddings, tokens in encode_batches(self.retriever, _batches(crops, size)):
+            count = len(rows)
+            self.report.encoded += count
+            writer.add(rows, embeddings[:count], tokens[:count])
+
+    def _remove_gone(self, gone: Sequence[Picture]) -> None:
+        few = len(gone) <= max(FEW_GONE, len(self.pictures) // 2)
+        if gone and not few and not self.options.remove_missing:
+            self.report.kept_missing = len(gone)
+            return
+        self.report.removed = len({picture.path for picture in gone})
+        self.remove([picture.id for picture in gone])
+        self.options.after("gone")
+
+    def remove(self, ids: Sequence[str]) -> None:
+        """Removes records, then thumbnails; `_sweep` removes the tokens."""
+        ids = [id for id in ids if id in self.pictures]
+        self.gallery.vectors.remove(ids)
+        self.gallery.remove_thumbnails(ids)
+        for id in ids:
+            del self.pictures[id]
+
+    def _sweep(self) -> None:
+        """Removes tokens that no record has, of this run or of one that was killed."""
+        if not (store := self.gallery.tokens):
+            return
+        used = {records.token_key(p.content, p.box) for p in self.pictures.values()}
+        store.remove(store.keys() - used)
+        self.options.after("sweep")
+
+    def _write_problems(self) -> None:
+        folder = self.gallery.place.folder
+        if folder is None:
+            return
+        lines = [json.dumps(problem._asdict()) + "\n" for problem in self.report.unreadable]
+        write_text(folder / "unreadable.jsonl", "".join(lines))
+
+
+def _batches(crops: Iterable[tuple[Picture, np.ndarray]], size: int) -> Iterator[tuple]:
+    """(records, images [size,H,W,3]); the last is filled up with its first image."""
+    waiting: list[tuple[Picture, np.ndarray]] = []
+
+    def batch() -> tuple:
+        images = [pixels for _, pixels in waiting]
+        images += images[:1] * (size - len(images))
+        return [picture for picture, _ in waiting], np.stack(images)
+
+    for crop in crops:
+        waiting.append(crop)
+        if len(waiting) == size:
+            yield batch()
+            waiting = []
+    if waiting:
+        yield batch()
