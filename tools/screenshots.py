@@ -23,7 +23,7 @@ from cada_jax.common.errors import UsageError
 from tools.arguments import Parser, folder
 
 WIDE, PHONE = (1280, 860, 1), (390, 844, 2)  # CSS pixels, and dots for each
-QUERY = "a woman with grey hair in a green jacket, a yellow top and turquoise shorts"
+QUERY = "a woman with grey hair in a green jacket and turquoise shorts"
 MOST_BYTES = 300_000
 PATIENCE = 60  # seconds; the first query may have to be compiled
 COLOURS = 256  # of a picture: PNG with a palette is a third of the size

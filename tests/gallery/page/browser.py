@@ -17,7 +17,6 @@ from selenium.webdriver.support.ui import WebDriverWait
 from tests.gallery.page.fake_server import Site
 
 WIDE, PHONE = (1280, 860), (390, 844)
-PATIENCE = 10  # seconds; a busy machine draws slowly
 RESULT = "#results .card:not(.skeleton)"
 
 
@@ -35,7 +34,13 @@ def axe_source() -> str:
 
 
 class Browser:
-    """A chromium without a window, and what a person does with it."""
+    """A chromium without a window, and what a person does with it.
+
+    Attributes:
+      patience: seconds to wait for what is to come; a busy machine draws slowly.
+    """
+
+    patience = 10
 
     def __init__(self):
         paths = installed()
@@ -70,7 +75,8 @@ class Browser:
         return self
 
     def forget(self, origin: str) -> None:
-        """As one who was never here: no cookie, nothing stored."""
+        """As one who was never here: no cookie, nothing stored, nowhere to go back to."""
+        self.driver.execute_cdp_cmd("Page.resetNavigationHistory", {})
         self.driver.execute_cdp_cmd(
             "Storage.clearDataForOrigin", {"origin": origin.rstrip("/"), "storageTypes": "all"}
         )
@@ -86,7 +92,7 @@ class Browser:
     def until(self, condition: Callable[[], Any], what: str = "") -> Any:
         """Waits until the condition holds and returns its value."""
         wait = WebDriverWait(
-            self.driver, PATIENCE, 0.03, ignored_exceptions=[StaleElementReferenceException]
+            self.driver, self.patience, 0.03, ignored_exceptions=[StaleElementReferenceException]
         )
         try:
             return wait.until(lambda _: condition())
