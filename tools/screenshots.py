@@ -8,6 +8,7 @@ search-wide.png, results above and below a cut-off, and search-phone.png, the fi
 word lit.
 """
 
+import contextlib
 import io
 import pathlib
 import shutil
@@ -131,14 +132,14 @@ def open_page(driver: Driver, url: str, fields: dict[str, str]) -> None:
     """Opens the page with a query.
 
     Raises:
-      UsageError: nothing answers there.
+      UsageError: it is not there.
     """
     from selenium.common.exceptions import WebDriverException
 
-    try:
+    with contextlib.suppress(WebDriverException):  # the browser shows a page of its own
         driver.get(f"{url.rstrip('/')}/?{urlencode(fields)}")
-    except WebDriverException:
-        raise UsageError(f"--url={url}: nothing answers there; start `cada serve`") from None
+    if not driver.execute_script("return document.getElementById('toolbar')"):
+        raise UsageError(f"--url={url}: there is no search page; start `cada serve`")
 
 
 def save(image: Image.Image, path: pathlib.Path) -> int:
