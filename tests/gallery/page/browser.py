@@ -1,11 +1,13 @@
 """Drives the page in the chromium that is installed, as a person does; never sleeps."""
 
 import importlib.util
+import os
 import pathlib
 import shutil
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from selenium import webdriver
 from selenium.common.exceptions import StaleElementReferenceException, TimeoutException
 from selenium.webdriver.chrome.service import Service
@@ -24,6 +26,15 @@ def installed() -> tuple[str, str] | None:
     """Paths of chromium and of its driver, None where one of them is missing."""
     found = (shutil.which("chromium"), shutil.which("chromedriver"))
     return found if all(found) else None  # type: ignore[return-value]
+
+
+def require_installed() -> None:
+    """Skips a test where there is no chromium; with CADA_CI set, fails it."""
+    if installed() is None:
+        reason = "chromium and chromedriver are not installed"
+        if os.environ.get("CADA_CI"):
+            pytest.fail(f"{reason}: apt-get install chromium chromium-driver")
+        pytest.skip(reason)
 
 
 def axe_source() -> str:
