@@ -12,7 +12,7 @@ import numpy as np
 
 from cada_jax.common.errors import UsageError
 from cada_jax.gallery import tables
-from cada_jax.gallery.connection import connect, first_line
+from cada_jax.gallery.connection import connected, first_line
 from cada_jax.gallery.extra import require
 from cada_jax.gallery.place import Place
 from cada_jax.gallery.tables import INSERTED
@@ -22,6 +22,7 @@ STATE = "_state"  # after the collection's name: where the state lies
 META = "meta"  # the text of the state that is written last when a gallery is made
 READ = 4_000  # rows read at once
 SEARCHED = 64  # queries sent at once
+TIMEOUT = 60.0  # seconds; a dead server is noticed
 
 
 def _translated(method: Callable) -> Callable:
@@ -56,13 +57,15 @@ class Vectors:
         self.place, self.name = place, place.collection
         self.index = EXACT  # the gallery sets what it was made with
         require("pymilvus")
+        self._stack = contextlib.ExitStack()
         try:
-            self.client = connect(place)
+            self.client = self._stack.enter_context(connected(place, TIMEOUT))
             for name in (self.name, self.name + STATE):
                 tables.finish_rewriting(self.client, name)
-        except UsageError:
-            raise
-        except Exception as err:  # pymilvus raises many kinds when it cannot connect
+        except BaseException as err:  # pymilvus raises many kinds when it cannot connect
+            self.close()
+            if isinstance(err, UsageError) or not isinstance(err, Exception):
+                raise
             raise UsageError(
                 f"{place.name}: expected a vector database, but opening it failed "
                 f"({first_line(err)}). See that the address is right and the server runs."
@@ -70,8 +73,7 @@ class Vectors:
 
     def close(self) -> None:
         """Disconnects."""
-        with contextlib.suppress(Exception):
-            self.client.close()
+        self._stack.close()
 
     @_translated
     def exists(self) -> bool:

@@ -54,3 +54,12 @@ def test_an_error_lets_go_of_the_gallery(db, photos):
         index(db, [photos], tiny_retriever(1), IndexOptions())
     with holder(db, "writes") as process:
         assert process.pid != os.getpid()
+
+
+def test_two_users_in_one_process_do_not_close_each_others_gallery(db):
+    first, second = Gallery.open(db), Gallery.open(db)
+    first.close()
+    assert len(second) == 2
+    second.close()
+    with Gallery.open(db) as again:
+        assert len(again) == 2
