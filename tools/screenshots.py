@@ -8,7 +8,9 @@ search-wide.png, results above and below a cut-off, and search-phone.png, the fi
 word lit.
 """
 
+import contextlib
 import io
+import itertools
 import pathlib
 import shutil
 import sys
@@ -23,7 +25,8 @@ from cada_jax.common.errors import UsageError
 from tools.arguments import Parser, folder
 
 WIDE, PHONE = (1280, 860, 1), (390, 844, 2)  # CSS pixels, and dots for each
-QUERY = "a woman with grey hair in a green jacket, a yellow top and turquoise shorts"
+QUERY = "a woman with grey hair in a green jacket and turquoise shorts"
+FEWEST_ABOVE, MOST_ABOVE = 3, 6  # results above the cut-off
 MOST_BYTES = 300_000
 PATIENCE = 60  # seconds; the first query may have to be compiled
 COLOURS = 256  # of a picture: PNG with a palette is a third of the size
@@ -94,7 +97,7 @@ def photograph(driver: Driver) -> Image.Image:
 
 
 def results(driver: Driver, url: str, query: str) -> Image.Image:
-    """Results above and below a cut-off, in the widest gap of the first six scores."""
+    """Results above and below a cut-off, which lies in the widest gap of the first scores."""
     look(driver, WIDE, dark=False)
     open_page(driver, url, {"q": query})
     scores = wait(
@@ -103,9 +106,11 @@ def results(driver: Driver, url: str, query: str) -> Image.Image:
         "e => Number(e.textContent.replace('\\u2212', '-')))",
         "results",
     )
-    gaps = [a - b for a, b in zip(scores[:6], scores[1:7], strict=False)]
-    after = gaps.index(max(gaps)) if gaps else 0
-    cutoff = f"{scores[after] - max(gaps, default=0) / 2:.1f}"
+    shown = scores[FEWEST_ABOVE - 1 : MOST_ABOVE + 1]
+    if len(shown) < 2:
+        raise UsageError(f"{len(scores)} results, expected at least {FEWEST_ABOVE + 1}")
+    _, above, below = max((a - b, a, b) for a, b in itertools.pairwise(shown))
+    cutoff = f"{(above + below) / 2:.1f}"
     open_page(driver, url, {"q": query, "min_score": cutoff})
     wait(driver, "return document.querySelector('#below .card')", "results below the cut-off")
     return photograph(driver)
@@ -131,14 +136,14 @@ def open_page(driver: Driver, url: str, fields: dict[str, str]) -> None:
     """Opens the page with a query.
 
     Raises:
-      UsageError: nothing answers there.
+      UsageError: it is not there.
     """
     from selenium.common.exceptions import WebDriverException
 
-    try:
+    with contextlib.suppress(WebDriverException):  # the browser shows a page of its own
         driver.get(f"{url.rstrip('/')}/?{urlencode(fields)}")
-    except WebDriverException:
-        raise UsageError(f"--url={url}: nothing answers there; start `cada serve`") from None
+    if not driver.execute_script("return document.getElementById('toolbar')"):
+        raise UsageError(f"--url={url}: there is no search page; start `cada serve`")
 
 
 def save(image: Image.Image, path: pathlib.Path) -> int:

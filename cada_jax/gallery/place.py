@@ -12,6 +12,7 @@ import contextlib
 import json
 import os
 import pathlib
+import re
 import urllib.parse
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -75,9 +76,22 @@ def place_of(db: str | os.PathLike) -> Place:
         raise UsageError(
             f"--db={text}: {collection!r} names no collection: expected letters, digits and _"
         )
-    if not urllib.parse.urlsplit(uri).hostname:
+    try:
+        parts = urllib.parse.urlsplit(uri)
+        host, _ = parts.hostname, parts.port  # both are parsed when they are read
+    except ValueError as err:
+        raise UsageError(
+            f"--db={text}: expected http://HOST:PORT, and it has no address: {err}"
+        ) from err
+    if not host:
         raise UsageError(f"--db={text}: expected http://HOST:PORT, and there is no host in it")
     return Place(uri, collection, None)
+
+
+def _held_in(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+    """What lies in a folder but for the mark that a killed process began to write."""
+    begun = re.compile(rf"\.{re.escape(MARKER)}\.[0-9]+\.partial")
+    return (path for path in folder.iterdir() if not begun.fullmatch(path.name))
 
 
 def check_folder(folder: pathlib.Path) -> bool:
@@ -88,17 +102,20 @@ def check_folder(folder: pathlib.Path) -> bool:
     """
     marker = folder / MARKER
     try:
-        if not os.path.lexists(folder) or (folder.is_dir() and not any(folder.iterdir())):
+        if not os.path.lexists(folder) or (folder.is_dir() and not any(_held_in(folder))):
             return False
-        if not folder.is_dir() or not marker.is_file():
+        ours = folder.is_dir() and marker.is_file()
+        if ours:
+            format_ = json.loads(marker.read_text(encoding="utf-8"))["format"]
+        else:
             found = f"a folder with {contents(folder)}" if folder.is_dir() else "no folder"
-            raise UsageError(
-                f"{folder}: expected a gallery or a new path, found {found}. Nothing was touched: "
-                "choose another --db."
-            )
-        format_ = json.loads(marker.read_text(encoding="utf-8"))["format"]
     except (OSError, ValueError, KeyError, TypeError) as err:
         raise UsageError(f"{folder}: expected a gallery, but reading it failed: {err}.") from err
+    if not ours:
+        raise UsageError(
+            f"{folder}: expected a gallery or a new path, found {found}. Nothing was touched: "
+            "choose another --db."
+        )
     if format_ != FORMAT:
         raise UsageError(
             f"{folder} is a gallery of format {format_!r}, and this version reads {FORMAT}: "
@@ -116,7 +133,7 @@ def make_folder(folder: pathlib.Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / MARKER, json.dumps({"format": FORMAT}) + "\n")
-    except OSError as err:
+    except (OSError, ValueError) as err:
         raise UsageError(f"{folder}: expected a place for a gallery, but {err}.") from err
 
 

@@ -133,8 +133,6 @@ class _Walk:
             return
         if not stat.S_ISREG(found.st_mode):
             self._problem(path, "is no ordinary file")
-        elif not found.st_size:
-            self._problem(path, "the file is empty")
         elif self._first_time(found):
             yield File(path, found.st_size, found.st_mtime_ns)
 

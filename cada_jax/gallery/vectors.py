@@ -1,22 +1,21 @@
 """Vectors and records in Milvus: milvus-lite in a folder, or a server. The one user of pymilvus.
 
-The index is FLAT with the inner product: vectors have length 1, so results are exact and are
-cosines. Beside the pictures lies a small collection of named texts, the gallery's state.
+Vectors have length 1 and are compared by the inner product, so similarities are cosines. Beside
+the pictures lies a small collection of named texts, the gallery's state.
 """
 
 import contextlib
 import functools
-import logging
-import os
-import urllib.parse
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from cada_jax.common.errors import UsageError
+from cada_jax.gallery.connection import connect, first_line
 from cada_jax.gallery.extra import require
 from cada_jax.gallery.place import Place
+from cada_jax.gallery.vector_index import EXACT, INDEXES, search_settings
 
 STATE = "_state"  # after the collection's name: where the state lies
 META = "meta"  # the text of the state that is written last when a gallery is made
@@ -24,13 +23,7 @@ REWRITTEN = "_rewritten"  # the same: a copy without what was deleted, until it 
 INSERTED = 500  # rows sent at once: 1 MB of vectors
 READ = 4_000  # rows read at once
 SEARCHED = 64  # queries sent at once
-TIMEOUT = 60.0  # seconds; a dead server is noticed
 _LONGEST = 65_535  # bytes of a text
-
-
-def _first_line(error: Exception) -> str:
-    text = getattr(error, "message", "") or str(error) or type(error).__name__
-    return text.strip().splitlines()[0]
 
 
 def _translated(method: Callable) -> Callable:
@@ -44,28 +37,11 @@ def _translated(method: Callable) -> Callable:
             return method(self, *args, **kwargs)
         except (MilvusException, ConnectionError, TimeoutError) as err:
             raise UsageError(
-                f"{self.place.name}: the vector database refused ({_first_line(err)}). Nothing "
+                f"{self.place.name}: the vector database refused ({first_line(err)}). Nothing "
                 "that was written is lost: see that it runs and has room, and run the same again."
             ) from err
 
     return call
-
-
-def _client(place: Place) -> Any:
-    """Connects, and creates the database of a local place."""
-    pymilvus = require("pymilvus")
-    # They print what they raise, with a traceback. milvus-lite's server in this process does not
-    # know a call that pymilvus then does without.
-    for name in ("pymilvus", "milvus_lite", "grpc._server"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    if place.folder:
-        require("milvus_lite")
-        return pymilvus.MilvusClient(place.uri)
-    parts = urllib.parse.urlsplit(place.uri)
-    login = {"token": os.environ.get("MILVUS_TOKEN", "")}
-    if parts.username:
-        login = {"user": parts.username, "password": parts.password or ""}
-    return pymilvus.MilvusClient(place.shown_uri, timeout=TIMEOUT, **login)
 
 
 class Vectors:
@@ -80,16 +56,17 @@ class Vectors:
 
     def __init__(self, place: Place):
         self.place, self.name = place, place.collection
+        self.index = EXACT  # the gallery sets what it was made with
         require("pymilvus")
         try:
-            self.client = _client(place)
+            self.client = connect(place)
             self._finish_rewriting()
         except UsageError:
             raise
         except Exception as err:  # pymilvus raises many kinds when it cannot connect
             raise UsageError(
                 f"{place.name}: expected a vector database, but opening it failed "
-                f"({_first_line(err)}). See that the address is right and the server runs."
+                f"({first_line(err)}). See that the address is right and the server runs."
             ) from err
 
     def close(self) -> None:
@@ -107,12 +84,18 @@ class Vectors:
         return META in self.state()
 
     @_translated
-    def create(self, width: int) -> None:
-        """Makes the collections for vectors of `width` numbers; an older one is dropped."""
+    def create(self, width: int, index: str = EXACT, shards: int = 1) -> None:
+        """Makes the collections; older ones are dropped.
+
+        Args:
+          width: numbers in a vector.
+          index: one of `vector_index.INDEXES`.
+          shards: parts that a server's nodes share out.
+        """
         for name in (self.name, self.name + STATE):
             if self.client.has_collection(name):
                 self.client.drop_collection(name)
-        self._create_pictures(self.name, width)
+        self._create_pictures(self.name, width, index, shards)
         kinds = _data_types()
         schema = self.client.create_schema(auto_id=False, enable_dynamic_field=False)
         schema.add_field("id", kinds.VARCHAR, is_primary=True, max_length=256)
@@ -120,7 +103,7 @@ class Vectors:
         schema.add_field("unused", kinds.FLOAT_VECTOR, dim=2)  # a collection needs a vector
         self._create(self.name + STATE, schema, "unused")
 
-    def _create_pictures(self, name: str, width: int) -> None:
+    def _create_pictures(self, name: str, width: int, index: str, shards: int) -> None:
         kinds = _data_types()
         schema = self.client.create_schema(auto_id=False, enable_dynamic_field=False)
         schema.add_field("id", kinds.VARCHAR, is_primary=True, max_length=32)
@@ -130,13 +113,20 @@ class Vectors:
         schema.add_field("taken", kinds.DOUBLE)
         schema.add_field("content", kinds.VARCHAR, max_length=64)
         schema.add_field("record", kinds.VARCHAR, max_length=_LONGEST)
-        self._create(name, schema, "vector")
+        self._create(name, schema, "vector", index, shards)
 
-    def _create(self, name: str, schema: Any, vector: str) -> None:
-        index = self.client.prepare_index_params()
-        index.add_index(vector, index_type="FLAT", metric_type="IP")
+    def _create(
+        self, name: str, schema: Any, vector: str, index: str = EXACT, shards: int = 1
+    ) -> None:
+        params = self.client.prepare_index_params()
+        settings = {"metric_type": "IP", "params": INDEXES[index]}
+        params.add_index(vector, index_type=index, **settings)
         self.client.create_collection(
-            name, schema=schema, index_params=index, consistency_level="Strong"
+            name,
+            schema=schema,
+            index_params=params,
+            consistency_level="Strong",
+            num_shards=shards,
         )
 
     @_translated
@@ -210,7 +200,7 @@ class Vectors:
                 limit=k,
                 filter=filter,
                 output_fields=list(fields),
-                search_params={"metric_type": "IP"},
+                search_params={"metric_type": "IP", "params": search_settings(self.index, k)},
             )
             found += [[(float(h["distance"]), h["entity"]) for h in line] for line in hits]
         return found
@@ -255,7 +245,7 @@ class Vectors:
             return
         copy = self.name + REWRITTEN
         width = self._width()
-        self._create_pictures(copy, width)
+        self._create_pictures(copy, width, self.index, 1)
         fields = ("id", "vector", "path_key", "camera_key", "taken", "content", "record")
         batch: list[dict] = []
         for row in self._all(self.name, fields):

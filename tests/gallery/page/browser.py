@@ -1,11 +1,13 @@
 """Drives the page in the chromium that is installed, as a person does; never sleeps."""
 
 import importlib.util
+import os
 import pathlib
 import shutil
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from selenium import webdriver
 from selenium.common.exceptions import StaleElementReferenceException, TimeoutException
 from selenium.webdriver.chrome.service import Service
@@ -17,7 +19,6 @@ from selenium.webdriver.support.ui import WebDriverWait
 from tests.gallery.page.fake_server import Site
 
 WIDE, PHONE = (1280, 860), (390, 844)
-PATIENCE = 10  # seconds; a busy machine draws slowly
 RESULT = "#results .card:not(.skeleton)"
 
 
@@ -25,6 +26,15 @@ def installed() -> tuple[str, str] | None:
     """Paths of chromium and of its driver, None where one of them is missing."""
     found = (shutil.which("chromium"), shutil.which("chromedriver"))
     return found if all(found) else None  # type: ignore[return-value]
+
+
+def require_installed() -> None:
+    """Skips a test where there is no chromium; with CADA_CI set, fails it."""
+    if installed() is None:
+        reason = "chromium and chromedriver are not installed"
+        if os.environ.get("CADA_CI"):
+            pytest.fail(f"{reason}: apt-get install chromium chromium-driver")
+        pytest.skip(reason)
 
 
 def axe_source() -> str:
@@ -35,7 +45,13 @@ def axe_source() -> str:
 
 
 class Browser:
-    """A chromium without a window, and what a person does with it."""
+    """A chromium without a window, and what a person does with it.
+
+    Attributes:
+      patience: seconds to wait for what is to come; a busy machine draws slowly.
+    """
+
+    patience = 10
 
     def __init__(self):
         paths = installed()
@@ -70,7 +86,8 @@ class Browser:
         return self
 
     def forget(self, origin: str) -> None:
-        """As one who was never here: no cookie, nothing stored."""
+        """As one who was never here: no cookie, nothing stored, nowhere to go back to."""
+        self.driver.execute_cdp_cmd("Page.resetNavigationHistory", {})
         self.driver.execute_cdp_cmd(
             "Storage.clearDataForOrigin", {"origin": origin.rstrip("/"), "storageTypes": "all"}
         )
@@ -86,7 +103,7 @@ class Browser:
     def until(self, condition: Callable[[], Any], what: str = "") -> Any:
         """Waits until the condition holds and returns its value."""
         wait = WebDriverWait(
-            self.driver, PATIENCE, 0.03, ignored_exceptions=[StaleElementReferenceException]
+            self.driver, self.patience, 0.03, ignored_exceptions=[StaleElementReferenceException]
         )
         try:
             return wait.until(lambda _: condition())

@@ -1,6 +1,5 @@
 """A browser and a server for every test of the page."""
 
-import os
 import pathlib
 
 import pytest
@@ -14,11 +13,7 @@ from tests.gallery.page.fake_server import Site, running
 
 @pytest.fixture(scope="session")
 def chromium():
-    if browser_lib.installed() is None:
-        reason = "chromium and chromedriver are not installed"
-        if os.environ.get("CADA_CI"):
-            pytest.fail(f"{reason}: apt-get install chromium chromium-driver")
-        pytest.skip(reason)
+    browser_lib.require_installed()
     browser = Browser()
     yield browser
     browser.close()

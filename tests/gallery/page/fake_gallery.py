@@ -64,9 +64,23 @@ def make_records(names: list[str] | None = None) -> list[dict[str, Any]]:
                 "thumbnail": f"pictures/{i:032x}/thumbnail",
                 "_caption": caption,
                 "_scene": scene,
+                "_files": {},
             }
         )
     return records
+
+
+def jpeg(record: dict[str, Any], what: str) -> bytes:
+    """The file of a "thumbnail", the person alone, or of an "image", the scene."""
+    if what not in record["_files"]:
+        scene, box = record["_scene"], record["box"]
+        if what == "thumbnail" and box:
+            x, y, width, height = box
+            scene = scene.crop((x, y, x + width, y + height))
+        file = io.BytesIO()
+        scene.save(file, "JPEG", quality=90)
+        record["_files"][what] = file.getvalue()
+    return record["_files"][what]
 
 
 def _scene(person: Image.Image, other: Image.Image) -> tuple[Image.Image, list[float]]:

@@ -22,7 +22,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from PIL import Image
 
 import cada_jax
-from tests.gallery.page.fake_gallery import association, make_records, search
+from tests.gallery.page.fake_gallery import association, jpeg, make_records, search
 
 STATIC = pathlib.Path(cada_jax.__file__).parent / "gallery" / "server" / "static"
 CONTENT_SECURITY_POLICY = (
@@ -157,13 +157,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def picture(self, record: dict[str, Any], what: str, fields: dict[str, list[str]]) -> None:
         """Answers of /api/pictures/ID."""
         if what in ("thumbnail", "image"):
-            scene, box = record["_scene"], record["box"]
-            if what == "thumbnail" and box:
-                x, y, width, height = box
-                scene = scene.crop((x, y, x + width, y + height))
-            file = io.BytesIO()
-            scene.save(file, "JPEG", quality=90)
-            self.answer(file.getvalue(), "image/jpeg")
+            self.answer(jpeg(record, what), "image/jpeg")
         elif what == "association":
             get = lambda name: fields.get(name, [""])[0]  # noqa: E731
             self.site.asked.append(self.path)

@@ -96,6 +96,7 @@ function render() {
   byId("detail-title").textContent = visible(shown.name);
   const size = `${shown.width} × ${shown.height} pixels`;
   const facts = [
+    ["Name", visible(shown.name)],
     ["Folder", visible(shown.folder)],
     ["Taken", `${day(shown.taken)} ${(shown.taken ?? "").slice(11, 16)}`.trim()],
     ["Camera", visible(shown.camera ?? "")],

@@ -5,9 +5,13 @@ import { countFilters, withoutFilters } from "./state.js";
 
 /** Fills the choices and the size of the gallery. */
 export function offer(summary) {
-  choices("folder", names(summary.folders));
-  choices("camera", names(summary.cameras));
+  choices("folder", folders(summary.folders ?? []));
+  choices("camera", (summary.cameras ?? []).map((name) => [name, name]));
   byId("gallery-size").textContent = counted(summary.pictures, "picture");
+  for (const id of ["since", "until"]) {
+    byId(id).min = dateOf(summary.first_taken);
+    byId(id).max = dateOf(summary.last_taken);
+  }
 }
 
 /** Writes the filters of a state into the fields. */
@@ -41,21 +45,29 @@ export function listen(change) {
   unfold();
 }
 
-/** [name, pictures or null] of a list of names, a list of pairs, or an object of counts. */
-function names(given) {
-  if (!given) return [];
-  const pairs = Array.isArray(given) ? given : Object.entries(given);
-  return pairs
-    .map((each) => (Array.isArray(each) ? each : [each, null]))
-    .filter(([name]) => typeof name === "string" && name);
+/** [folder, label]: folders of pictures and those above them, without the path they all share. */
+function folders(names) {
+  const paths = names.map((name) => name.split("/"));
+  const first = paths[0] ?? [];
+  let shared = 0;
+  while (shared < first.length && paths.every((path) => path[shared] === first[shared])) shared += 1;
+  if (paths.length === 1) shared -= 1; // the only folder keeps its name
+  const all = new Set();
+  for (const path of paths) {
+    for (let end = shared + 1; end <= path.length; end += 1) all.add(path.slice(0, end).join("/"));
+  }
+  const label = (name) => name.split("/").slice(shared).join("/");
+  return [...all].sort().map((name) => [name, label(name)]);
+}
+
+function dateOf(seconds) {
+  return typeof seconds === "number" ? new Date(seconds * 1000).toISOString().slice(0, 10) : "";
 }
 
 function choices(id, pairs) {
   const select = byId(id);
   const chosen = select.value;
-  const options = pairs.map(([name, count]) =>
-    h("option", { value: name }, count === null ? visible(name) : `${visible(name)} (${count.toLocaleString("en")})`),
-  );
+  const options = pairs.map(([name, label]) => h("option", { value: name, title: name }, visible(label)));
   select.replaceChildren(select.options[0], ...options);
   if (chosen && ![...select.options].some((option) => option.value === chosen)) {
     select.append(h("option", { value: chosen }, visible(chosen)));

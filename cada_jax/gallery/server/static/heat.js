@@ -1,6 +1,6 @@
 // Draws where a word looks, and says it in words.
 
-const CELL = 24; // pixels of the canvas across one patch
+const CELL = 48; // pixels of the canvas across one patch
 
 /** Whole words: the pieces of one word ("##ed" follows "stand") become one, by their mean. */
 export function wholeWords(tokens) {
@@ -39,8 +39,8 @@ export function draw(canvas, map) {
       context.fillRect(c * CELL, r * height, CELL, height);
       if (share > 0.55) {
         context.strokeStyle = `rgb(255 214 120 / ${share.toFixed(3)})`;
-        context.lineWidth = 1.5;
-        context.strokeRect(c * CELL + 1, r * height + 1, CELL - 2, height - 2);
+        context.lineWidth = 3;
+        context.strokeRect(c * CELL + 2, r * height + 2, CELL - 4, height - 4);
       }
     }),
   );

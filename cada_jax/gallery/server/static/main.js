@@ -66,8 +66,8 @@ async function search(now, more = false) {
   } catch (refusal) {
     if (refusal.name === "AbortError") return;
     asked = "";
-    if (more) byId("more").disabled = false;
-    else results.clear();
+    if (!more) results.clear();
+    byId("more").disabled = false;
     notices.error(place, refusal, more ? showMore : retry);
   }
 }
@@ -155,10 +155,14 @@ function step(by) {
 let later = 0;
 
 function cut(cutoff) {
-  go({ cutoff }, { replace: true });
+  state = { ...state, cutoff };
+  const count = results.cutAt(cutoff);
   clearTimeout(later);
-  const count = { above: byId("above").children.length, below: byId("below").children.length };
-  later = setTimeout(() => results.announceCount(count), 400);
+  // Browsers take few changes of the address a second, and a screen reader few words.
+  later = setTimeout(() => {
+    history.replaceState(history.state, "", write(state));
+    results.announceCount(count);
+  }, 300);
 }
 
 async function copyLink() {

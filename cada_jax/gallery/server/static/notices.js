@@ -21,6 +21,7 @@ const TITLES = {
   429: "The server is busy",
   503: "The server takes no searches now",
 };
+const TOKEN_TEXT = "Enter it once. This browser keeps it until it is closed.";
 const MOST_RETRIES = 3;
 let timer = 0;
 let retries = 0;
@@ -79,15 +80,18 @@ export function error(place, refusal, retry, level = "h2") {
   clear(place);
   const title = TITLES[refusal.status] ?? "Something went wrong";
   const panel = h("div", { class: "panel error", role: "alert", "data-status": refusal.status });
-  panel.append(h(level, {}, title), h("p", {}, sentence(refusal.message)));
-  if (refusal.status === 401) panel.append(tokenForm(retry));
+  const token = refusal.status === 401;
+  panel.append(h(level, {}, title), h("p", {}, token ? TOKEN_TEXT : sentence(refusal.message)));
+  if (token) panel.append(tokenForm(retry));
   else if (retry && [0, 408, 410, 429].includes(refusal.status)) panel.append(...again(refusal, retry));
   else if (retry && refusal.status >= 500) panel.append(...again(refusal, retry));
   place.append(panel);
 }
 
 function sentence(text) {
-  const clean = text.trim();
+  const trimmed = text.trim();
+  const isField = /^\w+:/.test(trimmed); // "q: ..." names a field as the API spells it
+  const clean = isField ? trimmed : trimmed.charAt(0).toUpperCase() + trimmed.slice(1);
   return /[.!?]$/.test(clean) ? clean : `${clean}.`;
 }
 

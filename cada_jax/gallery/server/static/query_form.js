@@ -102,7 +102,7 @@ function showBasis(state, file) {
   }
   const picture = h("img", { alt: file ? "Your picture" : "The picture that results resemble", src: address || thumbnailAddress(state.like) });
   picture.addEventListener("error", () => picture.classList.add("broken"));
-  const note = file ? "Your picture is not part of the link and is not kept." : "Add words to say what should differ.";
+  const note = file ? "Your picture is not part of the link and is not kept." : "Add words to narrow the search.";
   const title = file ? "Results resemble your picture" : "Results resemble this picture";
   place.replaceChildren(
     picture,
