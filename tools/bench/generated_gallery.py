@@ -1,6 +1,7 @@
-"""A gallery of random vectors in memory, served for `serve_load`: no picture has to be encoded.
+"""Writes a gallery of random vectors for `serve_load`: no picture has to be encoded.
 
-    python -m tools.bench.generated_gallery --count=100000 --port=8000
+    python -m tools.bench.generated_gallery --db=generated.db --count=100000
+    python -m cada_jax serve --db=generated.db
 
 Embeddings are random directions; image tokens are random numbers in bfloat16 of the shape that the
 model's own have. Searching and re-ranking cost what they cost on photographs. The pictures have no
@@ -8,78 +9,84 @@ files, so only searches can be asked for.
 """
 
 import argparse
-import dataclasses
+import contextlib
 import hashlib
+import json
 import sys
-from typing import Any
 
-import ml_dtypes
 import numpy as np
 
-from cada_jax.common.command_line import run_command
+from cada_jax.common.command_line import DONE, run_command
+from cada_jax.common.console import progress_bar
 from cada_jax.common.errors import UsageError
-from cada_jax.retrieval.encoded_images import EncodedImages
-from cada_jax.retrieval.in_memory import InMemoryGallery
+from cada_jax.gallery import meta as meta_lib
+from cada_jax.gallery import place as place_lib
+from cada_jax.gallery import records
+from cada_jax.gallery.gallery import open_vectors
+from cada_jax.gallery.summary import summarize
+from cada_jax.gallery.token_store import TokenStore
 from cada_jax.retrieval.searchable import Picture
 from cada_jax.retriever import Retriever, load_model
 
-BLOCK = 10_000
-
-
-def random_images(retriever: Retriever, count: int, seed: int = 0) -> EncodedImages:
-    """Random embeddings and tokens of the model's shapes.
-
-    Args:
-      retriever: gives the shapes and the digest.
-      count: of images.
-      seed: the same gives the same.
-    """
-    size = tuple(retriever.config.data.image_size)
-    one = retriever.encode_images([np.zeros((*size, 3), np.uint8)])
-    draw = np.random.default_rng(seed)
-    embeddings = draw.standard_normal((count, one.embeddings.shape[1]), np.float32)
-    embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
-    tokens = np.empty((count, *one.tokens.shape[1:]), ml_dtypes.bfloat16)
-    for begin in range(0, count, BLOCK):
-        part = tokens[begin : begin + BLOCK]
-        part[:] = draw.standard_normal(part.shape, np.float32)
-    return EncodedImages(embeddings, tokens, np.full(count, -1), model=retriever.digest)
+BLOCK = 2_000  # pictures written at once
 
 
 def picture(number: int) -> Picture:
     """The record of a picture that has no file."""
-    id = hashlib.sha256(str(number).encode()).hexdigest()[:32]
     path = f"/generated/{number // 1000:04d}/{number:07d}.jpg"
-    return Picture(id=id, path=path, taken=1.7e9 + 60.0 * number, camera=f"camera {number % 8}")
+    return Picture(
+        id=records.picture_id(path, None),
+        path=path,
+        content=hashlib.sha256(path.encode()).hexdigest(),
+        taken=1.7e9 + 60.0 * number,
+        camera=f"camera {number % 8}",
+    )
 
 
-class GeneratedGallery(InMemoryGallery):
-    """Random images with records, as the server wants them.
+def write_gallery(db: str, retriever: Retriever, model: str, count: int) -> None:
+    """Makes a gallery of random pictures; the same count gives the same.
 
     Args:
-      retriever: whose images they could be.
-      images: from `random_images`.
+      db: a new folder.
+      retriever: gives the shapes and the digest.
+      model: what the gallery records as the place of its model.
+      count: of pictures.
+
+    Raises:
+      UsageError: something lies there, or it cannot be written.
     """
-
-    def __init__(self, retriever: Retriever, images: EncodedImages):
-        self._records = [picture(number) for number in range(len(images))]
-        super().__init__(images, retriever.mesh, self._records)
-
-    def picture(self, id: str) -> Picture:
-        """The record of a picture; a UsageError names an id that is not there."""
-        row = self.row(id)
-        if row < 0:
-            raise UsageError(f"there is no picture {id}")
-        return self._records[row]
-
-    def summary(self) -> dict[str, Any]:
-        """What the gallery holds."""
-        return {"pictures": len(self), "model": self.model}
+    place = place_lib.place_of(db)
+    if place.folder is None:
+        raise UsageError(f"--db={place.shown_uri}: expected a folder, where the tokens lie, too")
+    place_lib.make_folder(place.folder)
+    with contextlib.ExitStack() as stack:
+        vectors = open_vectors(place, stack)
+        if vectors.exists():
+            raise UsageError(f"--db={db}: there is a gallery already: choose another place")
+        tokens = TokenStore(place.folder / "tokens")
+        meta = meta_lib.new_meta(
+            retriever, model_path=model, tokens=meta_lib.STORE, token_place=tokens.place
+        )
+        meta_lib.create(place, vectors, meta)
+        size = tuple(retriever.config.data.image_size)
+        shape = retriever.encode_images([np.zeros((*size, 3), np.uint8)]).tokens.shape[1:]
+        draw = np.random.default_rng(0)
+        blocks = range(0, count, BLOCK)
+        for begin in progress_bar(blocks, len(blocks), "write vectors and tokens"):
+            some = [picture(number) for number in range(begin, min(begin + BLOCK, count))]
+            random = draw.standard_normal((len(some), meta.width), np.float32)
+            random /= np.linalg.norm(random, axis=1, keepdims=True)
+            keys = [records.token_key(p.content, p.box) for p in some]
+            tokens.write({key: draw.standard_normal(shape, np.float32) for key in keys})
+            vectors.add([records.to_row(p, v) for p, v in zip(some, random, strict=True)])
+        summary = json.dumps(summarize(picture(number) for number in range(count)))
+        vectors.set_state({meta_lib.SUMMARY: summary})
+        vectors.flush()
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parses the flags and serves; returns the exit status."""
-    return run_command(lambda: _serve(_parse(argv)))
+    """Parses the flags and writes; returns the exit status."""
+    return run_command(lambda: _write(_parse(argv)))
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
@@ -88,26 +95,17 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--db", required=True, help="a new folder")
     parser.add_argument("--count", type=int, default=100_000, help="of pictures")
     parser.add_argument("--model", default="pretrained:synthetic", help="gives the shapes")
-    parser.add_argument("--port", type=int, default=8000)
     return parser.parse_args(argv)
 
 
-def _serve(flags: argparse.Namespace) -> int:
-    from cada_jax.common.compilation_cache import enable_compilation_cache
-    from cada_jax.gallery.server.device import device_of
-    from cada_jax.gallery.server.run import listen, serve, url_of
-    from cada_jax.gallery.server.services import Options, Services
-
-    enable_compilation_cache()
-    with listen("127.0.0.1", flags.port) as listener:
-        retriever = load_model(flags.model)
-        gallery = GeneratedGallery(retriever, random_images(retriever, flags.count))
-        options = dataclasses.replace(Options(), image_size=tuple(retriever.config.data.image_size))
-        services = Services(gallery, device_of(retriever), options)
-        print(f"serving {len(gallery):,} generated pictures at {url_of(listener)}", flush=True)
-        return serve(services, listener)
+def _write(flags: argparse.Namespace) -> int:
+    if flags.count < 1:
+        raise UsageError(f"--count={flags.count}, expected 1 or more")
+    write_gallery(flags.db, load_model(flags.model), flags.model, flags.count)
+    return DONE
 
 
 if __name__ == "__main__":

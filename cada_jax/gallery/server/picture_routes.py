@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Annotated, Any
 
 from cada_jax.gallery.server import answers, pictures
@@ -14,6 +15,7 @@ from cada_jax.retrieval.searchable import Picture
 CACHE = "private, max-age=300"
 _GONE = {"model": answers.Error, "description": "the file changed or vanished after indexing"}
 _UNKNOWN = {"model": answers.Error, "description": "no picture has this id"}
+_UNTRAINED = {"model": answers.Error, "description": "this model cannot read attributes"}
 _REFUSED = {401: REFUSALS[401], 404: _UNKNOWN, 429: REFUSALS[429], 503: REFUSALS[503]}
 _FILE = {**_REFUSED, 410: _GONE}
 _JPEG = {200: {"content": {"image/jpeg": {}}, "description": "a JPEG file"}}
@@ -69,13 +71,15 @@ def _add_explanations(app: Any, services: Services) -> None:
     from fastapi.responses import JSONResponse
     from starlette.concurrency import run_in_threadpool
 
-    refused = {**_FILE, 400: REFUSALS[400], 422: REFUSALS[422]}
+    refusals = {**_FILE, 400: REFUSALS[400], 422: REFUSALS[422]}
     number = Annotated[int | None, fastapi.Query(ge=0)]
 
-    async def explained(request: Any, id: str, event: str, compute: Callable, **what: Any) -> Any:
+    async def explained(
+        request: Any, id: str, event: str, compute: Callable, refused: int, **what: Any
+    ) -> Any:
         picture = await run_in_threadpool(services.picture, id)
         pixels = await run_in_threadpool(pictures.crop_of, picture)
-        answer = await services.outcome(lambda: compute(pixels), request.receive)
+        answer = await services.outcome(lambda: compute(pixels), request.receive, refused)
         await run_in_threadpool(
             lambda: services.audit(request.scope, event, ids=[picture.id], **what)
         )
@@ -85,7 +89,7 @@ def _add_explanations(app: Any, services: Services) -> None:
         "/api/pictures/{id}/association",
         summary="Where in the picture each word of a description looks",
         response_model=answers.AssociationAnswer,
-        responses=refused,
+        responses=refusals,
     )
     async def association(
         request: fastapi.Request, id: str, q: str, layer: number = None, head: number = None
@@ -95,16 +99,18 @@ def _add_explanations(app: Any, services: Services) -> None:
         def compute(pixels):
             return services.device.associate(pixels, text, layer, head)
 
-        return await explained(request, id, "association", compute, q=text)
+        return await explained(request, id, "association", compute, HTTPStatus.BAD_REQUEST, q=text)
 
     @app.get(
         "/api/pictures/{id}/attributes",
         summary="What the decoder reads off a picture",
         response_model=answers.AttributesAnswer,
-        responses=_FILE,
+        responses={**_FILE, 501: _UNTRAINED},
     )
     async def attributes(request: fastapi.Request, id: str) -> fastapi.Response:
-        return await explained(request, id, "attributes", services.device.read)
+        # A model that was trained without the attribute decoder's loss reads nothing.
+        refused = HTTPStatus.NOT_IMPLEMENTED
+        return await explained(request, id, "attributes", services.device.read, refused)
 
 
 def _no_store() -> dict[str, str]:

@@ -16,8 +16,10 @@ from http import HTTPStatus
 import numpy as np
 from PIL import Image
 
+from cada_jax.common.errors import UsageError
 from cada_jax.common.files import whole_file
 from cada_jax.common.images import PictureError, open_picture, rgb_pixels
+from cada_jax.gallery.photo import crop
 from cada_jax.gallery.server.answers import readable
 from cada_jax.gallery.server.problems import Problem
 from cada_jax.retrieval.searchable import Picture
@@ -92,15 +94,10 @@ def scene_of(picture: Picture) -> np.ndarray:
 
 def crop_of(picture: Picture) -> np.ndarray:
     """What was indexed of the scene, the person's box or all of it; otherwise as `scene_of`."""
-    scene = scene_of(picture)
-    if picture.box is None:
-        return scene
-    height, width = scene.shape[:2]
-    x, y, w, h = picture.box
-    left, top = min(max(int(np.floor(x)), 0), width - 1), min(max(int(np.floor(y)), 0), height - 1)
-    right = min(max(int(np.ceil(x + w)), left + 1), width)
-    bottom = min(max(int(np.ceil(y + h)), top + 1), height)
-    return scene[top:bottom, left:right]
+    try:
+        return crop(scene_of(picture), picture.box)
+    except UsageError as error:
+        raise _gone(picture.path, f"cannot be cut out: {error}") from None
 
 
 def jpeg(pixels: np.ndarray, most: tuple[int, int]) -> bytes:

@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import time
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -101,7 +102,9 @@ async def _answer(services: Services, request: Any, query: Query, start: float) 
         await asyncio.to_thread(services.picture, query.like_id)
     found: list[Found] = []
     if len(services.gallery):
-        found = await services.outcome(query, request.receive)
+        # The query is checked by now: what refuses is the gallery, whose database is gone.
+        refused = HTTPStatus.SERVICE_UNAVAILABLE
+        found = await services.outcome(query, request.receive, refused)
     answer = answers.SearchAnswer(
         query=echo(query),
         seconds=round(time.monotonic() - start, 4),

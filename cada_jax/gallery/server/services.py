@@ -83,8 +83,13 @@ class Services:
         with self.metrics.stage("search"):
             return self.search(queries)
 
-    async def outcome(self, work: Query | Callable[[], Any], receive: Receive) -> Any:
+    async def outcome(self, work: Query | Callable[[], Any], receive: Receive, refused: int) -> Any:
         """What the device answers; nothing is computed for a client that hangs up before its turn.
+
+        Args:
+          work: a query, or a function that is called in the device thread.
+          receive: of the request.
+          refused: the status of what the model or the gallery refuses with a UsageError.
 
         Raises:
           Problem: the queue is full, the work is refused, or it took too long.
@@ -107,7 +112,7 @@ class Services:
         except MissingFileError as error:
             raise Problem(HTTPStatus.GONE, str(error)) from None
         except UsageError as error:
-            raise Problem(HTTPStatus.BAD_REQUEST, str(error)) from None
+            raise Problem(refused, str(error)) from None
         finally:
             gone.cancel()
             future.cancel()  # at once: `answer` would hand it on in the loop's next turn

@@ -16,6 +16,7 @@ from tests.gallery.server.running import (
     recorded,
     running,
     stand_in,
+    until,
     write_picture,
 )
 
@@ -73,16 +74,21 @@ def test_a_thumbnail_shows_the_box_and_the_image_the_scene(tmp_path):
     ("box", "shape"),
     [
         ((0, 0, 40, 60), (60, 40)),
-        ((10.4, 20.6, 5.2, 4.8), (6, 6)),
+        ((10.4, 20.6, 8.2, 9.8), (11, 9)),
         ((-5, -5, 20, 20), (15, 15)),
-        ((35, 55, 100, 100), (5, 5)),
-        ((39.9, 59.9, 0, 0), (1, 1)),
-        ((500, 500, 10, 10), (1, 1)),
+        ((30, 50, 100, 100), (10, 10)),
     ],
 )
 def test_a_box_is_cut_out_within_the_scene(tmp_path, box, shape):
     write_picture(tmp_path / "a.png")
     assert pictures.crop_of(recorded(tmp_path / "a.png", box)).shape == (*shape, 3)
+
+
+def test_a_box_that_leaves_nothing_of_the_scene_is_gone(tmp_path):
+    write_picture(tmp_path / "a.png")
+    with pytest.raises(Problem, match="cannot be cut out") as raised:
+        pictures.crop_of(recorded(tmp_path / "a.png", (500, 500, 10, 10)))
+    assert raised.value.status == 410
 
 
 def test_a_thumbnail_is_made_once_by_many_requests(tmp_path):
@@ -255,3 +261,14 @@ def test_a_layer_that_the_model_has_not_is_refused(tmp_path):
     with running(ListedGallery([picture]), device) as server:
         answer = server.client.get(f"api/pictures/{picture.id}/association?q=coat&layer=9")
         assert answer.status_code == 400 and "layer is 9" in answer.json()["error"]
+
+
+def test_a_model_that_reads_no_attributes_says_so(tmp_path):
+    def read(pixels):
+        raise UsageError("this model cannot read attributes")
+
+    picture = write_picture(tmp_path / "a.png")
+    with running(ListedGallery([picture]), stand_in()._replace(read=read)) as server:
+        answer = server.client.get(f"api/pictures/{picture.id}/attributes")
+        assert answer.status_code == 501 and "cannot read" in answer.json()["error"]
+        until(lambda: server.client.get("healthz").status_code == 200)

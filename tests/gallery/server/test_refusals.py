@@ -237,7 +237,7 @@ def test_an_empty_gallery_has_no_results():
         assert server.client.get("healthz").json()["ready"] is True
 
 
-def test_a_query_that_the_search_refuses_is_told_why(tmp_path):
+def test_a_gallery_that_refuses_a_query_says_why_and_the_next_is_answered(tmp_path):
     from cada_jax.common.errors import UsageError
 
     def search(queries, gallery):
@@ -247,7 +247,7 @@ def test_a_query_that_the_search_refuses_is_told_why(tmp_path):
 
     gallery = ListedGallery([write_picture(tmp_path / "a.png")])
     with running(gallery, stand_in(search)) as server:
-        refused(server.client.get("api/search?q=bad"), 400, "bad is refused")
+        refused(server.client.get("api/search?q=bad"), 503, "bad is refused")
         assert server.client.get("api/search?q=good").status_code == 200
 
 
