@@ -64,13 +64,9 @@ export function relate(results) {
   const rank = results.findIndex((each) => each.id === shown.id);
   byId("previous").disabled = rank <= 0;
   byId("next").disabled = rank < 0 || rank === results.length - 1;
-  const parts = [];
-  if (rank >= 0) {
-    shown = results[rank];
-    parts.push(`Result ${rank + 1}`, `score ${scoreText(shown.score)}`, `similarity ${scoreText(shown.similarity, 3)}`);
-    if (typeof shown.match_logit === "number") parts.push(`match ${scoreText(shown.match_logit)}`);
-  }
-  byId("detail-score").textContent = parts.join(" · ");
+  if (rank >= 0) shown = results[rank];
+  byId("detail-score").textContent = rank < 0 ? "" : `Result ${rank + 1} · score ${scoreText(shown.score)}`;
+  if (shown.name) listFacts();
 }
 
 /** Closes the dialog, if it is open. */
@@ -92,10 +88,12 @@ function failed(refusal, retry) {
   notices.error(byId("words-notice"), refusal, retry, "h4");
 }
 
-function render() {
-  byId("detail-title").textContent = visible(shown.name);
+function listFacts() {
   const size = `${shown.width} × ${shown.height} pixels`;
+  const number = (value, digits) => (typeof value === "number" ? scoreText(value, digits) : "");
   const facts = [
+    ["Similarity", number(shown.similarity, 3)],
+    ["Match", number(shown.match_logit, 2)],
     ["Name", visible(shown.name)],
     ["Folder", visible(shown.folder)],
     ["Taken", `${day(shown.taken)} ${(shown.taken ?? "").slice(11, 16)}`.trim()],
@@ -104,6 +102,11 @@ function render() {
   ];
   const rows = facts.filter(([, text]) => text).map(([name, text]) => h("div", {}, h("dt", {}, name), h("dd", {}, text)));
   byId("record").replaceChildren(...rows);
+}
+
+function render() {
+  byId("detail-title").textContent = visible(shown.name);
+  listFacts();
   const scene = byId("scene");
   scene.src = api.sceneAddress(shown.id);
   scene.alt = shown.box ? `The scene of ${visible(shown.name)}, the person framed` : visible(shown.name);
