@@ -31,6 +31,10 @@ COMMANDS = {
         "cada_jax.gallery.commands.maps",
         "draw which patches of a picture every word of a description looks at",
     ),
+    "serve": (
+        "cada_jax.gallery.commands.serve",
+        "serve a page and a JSON API that search a gallery",
+    ),
     "search": (
         "cada_jax.gallery.commands.search",
         "search a gallery in words, by a picture, or both",

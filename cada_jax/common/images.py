@@ -33,6 +33,13 @@ class PictureError(UsageError):
     """Encoded bytes that are no usable picture; the text goes after the file's name."""
 
 
+class TooManyPixelsError(PictureError):
+    """The picture is too large to be decoded."""
+
+    def __init__(self, size: str, most: int = MOST_PIXELS):
+        super().__init__(f"has {size}, expected at most {most:,}: save it smaller")
+
+
 @contextlib.contextmanager
 def open_picture(data: bytes) -> Iterator[Image.Image]:
     """Yields the first picture of encoded bytes, its pixels not read yet.
@@ -40,7 +47,8 @@ def open_picture(data: bytes) -> Iterator[Image.Image]:
     Everything that a decoder raises inside the `with` block becomes a `PictureError`.
 
     Raises:
-      PictureError: no picture, one of another format, damaged, or of more than `MOST_PIXELS`.
+      PictureError: no picture, one of another format, damaged, or (`TooManyPixelsError`) of more
+        than `MOST_PIXELS`.
     """
     try:
         with warnings.catch_warnings():
@@ -50,20 +58,16 @@ def open_picture(data: bytes) -> Iterator[Image.Image]:
                     raise PictureError(f"is {image.format}, expected one of {', '.join(FORMATS)}")
                 width, height = image.size
                 if width * height > MOST_PIXELS:
-                    raise PictureError(_too_large(f"{width} x {height} pixels"))
+                    raise TooManyPixelsError(f"{width} x {height} pixels")
                 yield image
     except (PictureError, KeyboardInterrupt):
         raise
     except Image.DecompressionBombError as err:
-        raise PictureError(_too_large("more pixels")) from err
+        raise TooManyPixelsError("more pixels") from err
     except UnidentifiedImageError as err:  # its text holds an address in memory
         raise PictureError(f"cannot be decoded ({_what_it_is(data)})") from err
     except Exception as err:  # decoders of foreign bytes raise nearly every built-in exception
         raise PictureError(f"cannot be decoded ({str(err) or type(err).__name__})") from err
-
-
-def _too_large(size: str) -> str:
-    return f"has {size}, expected at most {MOST_PIXELS:,}: save it smaller"
 
 
 _NO_PICTURES = {

@@ -16,6 +16,12 @@ _USERS: collections.Counter[str] = collections.Counter()  # of a local database 
 _LOCK = threading.Lock()
 
 
+def first_line(error: Exception) -> str:
+    """What an exception of pymilvus says, without the traceback that it holds."""
+    text = getattr(error, "message", "") or str(error) or type(error).__name__
+    return text.strip().splitlines()[0]
+
+
 @contextlib.contextmanager
 def connected(place: Place, timeout: float) -> Iterator[Any]:
     """Yields pymilvus's client; creates the database of a local place.
@@ -24,7 +30,8 @@ def connected(place: Place, timeout: float) -> Iterator[Any]:
     stopped here, with its last user in this process.
 
     Args:
-      place: of the gallery.
+      place: of the gallery. A server's user and password are read from its URI, a token from
+        MILVUS_TOKEN.
       timeout: of a server, in seconds.
     """
     pymilvus = require("pymilvus")

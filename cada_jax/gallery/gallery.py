@@ -26,7 +26,7 @@ from cada_jax.retrieval.searchable import Near, Picture
 from cada_jax.retriever import Retriever
 
 if TYPE_CHECKING:
-    from cada_jax.gallery.indexing import IndexOptions
+    from cada_jax.gallery.index_options import IndexOptions
 
 
 class Gallery:
@@ -50,6 +50,7 @@ class Gallery:
     ):
         self.place, self.vectors, self.retriever, self._held = place, vectors, retriever, held
         self.meta = read_meta(vectors)
+        vectors.index = self.meta.vector_index
         self.tokens = TokenStore(self.meta.token_place) if self.meta.token_place else None
         self.thumbnail_path = self._thumbnail_path if place.folder else None
 
@@ -99,7 +100,7 @@ class Gallery:
           db: a new or an existing gallery, see `open`.
           images: folders or files.
           retriever: encodes what is new.
-          options: see `gallery.indexing.IndexOptions`.
+          options: see `gallery.index_options.IndexOptions`.
 
         Returns:
           The gallery, open; `gallery.report` tells what was done.
@@ -107,7 +108,8 @@ class Gallery:
         Raises:
           UsageError: as of `open`; or a folder is missing, or no picture can be read.
         """
-        from cada_jax.gallery.indexing import IndexOptions, index
+        from cada_jax.gallery.index_options import IndexOptions
+        from cada_jax.gallery.indexing import index
 
         paths = [images] if isinstance(images, str | os.PathLike) else list(images)
         report = index(db, paths, retriever, options or IndexOptions())

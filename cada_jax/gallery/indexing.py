@@ -5,22 +5,20 @@ a file's new records before its old ones go, records before their tokens and thu
 kill leaves over is removed by the next run.
 """
 
-import dataclasses
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from cada_jax.common.console import Progress
 from cada_jax.common.files import write_text
 from cada_jax.distributed.mesh import batch_divisor
 from cada_jax.gallery import meta as meta_lib
 from cada_jax.gallery import records
-from cada_jax.gallery.boxes import Boxes
 from cada_jax.gallery.gallery import Gallery
+from cada_jax.gallery.index_options import IndexOptions, Report
 from cada_jax.gallery.making import opened
 from cada_jax.gallery.photo import compile_camera_pattern
 from cada_jax.gallery.place import place_of
@@ -36,67 +34,6 @@ from cada_jax.retriever import Retriever
 # Of a CPU: larger ones are no faster, and a folder with one new picture waits for a whole batch.
 CPU_BATCH = 16
 FEW_GONE = 20  # so many may vanish without a question
-STAGES = ("tokens", "vectors", "stale", "gone", "sweep")
-
-
-@dataclasses.dataclass(frozen=True)
-class IndexOptions:
-    """How to index.
-
-    Attributes:
-      tokens: "store" keeps image tokens in bfloat16, "recompute" reads the picture again whenever
-        the decoder asks for it. Counts when a gallery is made.
-      token_store: folder or bucket of the tokens; "" for the gallery's own folder.
-      boxes: persons' boxes; None indexes whole pictures, and keeps boxes that are indexed already.
-      camera_pattern: regular expression with one group, the camera in a path; "" for EXIF.
-      reindex: drop what is there and begin anew, with another model or other tokens.
-      remove_missing: remove records of missing files even if they are more than half.
-      include_forgotten: index pictures that were forgotten before.
-      batch_size: pictures encoded at once; 0 chooses. The same batch size gives the same bits.
-      model_path: what the gallery records as the place of its model.
-      progress: wraps the loop over files.
-      after: called with the name of each stage of `STAGES` after it; for tests.
-    """
-
-    tokens: str = meta_lib.STORE
-    token_store: str = ""
-    boxes: Boxes | None = None
-    camera_pattern: str = ""
-    reindex: bool = False
-    remove_missing: bool = False
-    include_forgotten: bool = False
-    batch_size: int = 0
-    model_path: str = ""
-    progress: Progress | None = None
-    after: Callable[[str], None] = lambda stage: None
-
-
-@dataclasses.dataclass
-class Report:
-    """What indexing did. Numbers of files, but `pictures`, `encoded`: records, crops singly.
-
-    Attributes:
-      new, changed, moved, unchanged, removed: files. A copy of an indexed file counts as moved.
-      forgotten: files left out since they were forgotten.
-      kept_missing: records whose file is missing and that were kept, see `remove_missing`.
-      encoded: pictures that went through the network.
-      pictures: records in the gallery.
-      unreadable: files or boxes with the reason.
-      seconds, images_per_second: of encoding, reading and writing.
-    """
-
-    new: int = 0
-    changed: int = 0
-    moved: int = 0
-    unchanged: int = 0
-    removed: int = 0
-    forgotten: int = 0
-    kept_missing: int = 0
-    encoded: int = 0
-    pictures: int = 0
-    unreadable: list[Problem] = dataclasses.field(default_factory=list)
-    seconds: float = 0.0
-    images_per_second: float = 0.0
 
 
 def index(

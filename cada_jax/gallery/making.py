@@ -4,22 +4,20 @@ import contextlib
 import os
 import secrets
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from cada_jax.common.errors import UsageError
 from cada_jax.gallery import gallery as gallery_lib
 from cada_jax.gallery import meta as meta_lib
 from cada_jax.gallery import place as place_lib
 from cada_jax.gallery.gallery import Gallery
+from cada_jax.gallery.index_options import IndexOptions
 from cada_jax.gallery.lease import Lease
 from cada_jax.gallery.place import Place
+from cada_jax.gallery.vector_index import check_index
 from cada_jax.retriever import Retriever
 
-if TYPE_CHECKING:
-    from cada_jax.gallery.indexing import IndexOptions
 
-
-def token_place(place: Place, options: "IndexOptions") -> str:
+def token_place(place: Place, options: IndexOptions) -> str:
     """Where the tokens of a new gallery go; "" where they are computed again.
 
     A folder or bucket that is given gets a folder of this gallery's own: tokens that no record of
@@ -45,12 +43,13 @@ def token_place(place: Place, options: "IndexOptions") -> str:
 
 
 @contextlib.contextmanager
-def opened(place: Place, retriever: Retriever, options: "IndexOptions") -> Iterator[Gallery]:
+def opened(place: Place, retriever: Retriever, options: IndexOptions) -> Iterator[Gallery]:
     """Yields the gallery for writing, made if it is not there; no other process writes meanwhile.
 
     Raises:
       UsageError: another process uses it, another model encoded it, or it cannot be made.
     """
+    check_index(place, options.vector_index, options.shards)
     if place.folder and not place_lib.check_folder(place.folder):
         token_place(place, options)
         place_lib.make_folder(place.folder)
@@ -61,7 +60,14 @@ def opened(place: Place, retriever: Retriever, options: "IndexOptions") -> Itera
             stack.callback(Lease(vectors).release)
         if options.reindex or not vectors.exists():
             where = token_place(place, options)
-            meta = meta_lib.new_meta(retriever, options.model_path, options.tokens, where)
+            meta = meta_lib.new_meta(
+                retriever,
+                model_path=options.model_path,
+                tokens=options.tokens,
+                token_place=where,
+                vector_index=options.vector_index,
+                shards=options.shards,
+            )
             meta_lib.create(place, vectors, meta)
         gallery = Gallery(place, vectors, retriever, stack)
         meta_lib.check_model(gallery.meta, retriever, place.name)

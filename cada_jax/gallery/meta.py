@@ -4,10 +4,12 @@ import contextlib
 import dataclasses
 import json
 import shutil
+from typing import Any
 
 from cada_jax.common.errors import UsageError
 from cada_jax.gallery.place import Place
 from cada_jax.gallery.token_store import TokenStore
+from cada_jax.gallery.vector_index import EXACT
 from cada_jax.gallery.vectors import META, Vectors
 from cada_jax.retriever import Retriever
 
@@ -27,6 +29,8 @@ class Meta:
       image_size: height and width in pixels that the model reads.
       tokens: "store" or "recompute".
       token_place: folder or bucket of the tokens, "" where they are computed again.
+      vector_index: one of `vector_index.INDEXES`.
+      shards: parts of the collection on a server.
       format: of the gallery.
     """
 
@@ -36,6 +40,8 @@ class Meta:
     image_size: list[int]
     tokens: str
     token_place: str
+    vector_index: str = EXACT
+    shards: int = 1
     format: int = FORMAT
 
 
@@ -66,15 +72,18 @@ def check_model(meta: Meta, retriever: Retriever, name: str) -> None:
         )
 
 
-def new_meta(retriever: Retriever, model_path: str, tokens: str, token_place: str) -> Meta:
-    """What a new gallery keeps of its model; arguments as `Meta`'s attributes."""
+def new_meta(retriever: Retriever, **rest: Any) -> Meta:
+    """What a new gallery keeps of its model.
+
+    Args:
+      retriever: the model.
+      **rest: the other attributes of `Meta`.
+    """
     return Meta(
         model=retriever.digest,
-        model_path=model_path,
         width=int(retriever.config.model.embed_dim),
         image_size=list(retriever.config.data.image_size),
-        tokens=tokens,
-        token_place=token_place,
+        **rest,
     )
 
 
@@ -91,6 +100,6 @@ def create(place: Place, vectors: Vectors, meta: Meta) -> None:
                 store.remove(store.keys())
     if place.folder:
         shutil.rmtree(place.folder / "thumbnails", ignore_errors=True)
-    vectors.create(meta.width)
+    vectors.create(meta.width, meta.vector_index, meta.shards)
     vectors.drop_state([SUMMARY])
     vectors.set_state({META: json.dumps(dataclasses.asdict(meta))})

@@ -1,13 +1,13 @@
 """The collections of a gallery in Milvus: their columns, and how one is written anew.
 
-The index is FLAT with the inner product: vectors have length 1, so results are exact and are
-cosines.
+Vectors have length 1 and are compared by the inner product, so similarities are cosines.
 """
 
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from cada_jax.gallery.extra import require
+from cada_jax.gallery.vector_index import EXACT, INDEXES
 
 INSERTED = 500  # rows sent at once: 1 MB of vectors
 _REWRITTEN = "_rewritten"  # after a collection's name: its copy, until it takes the place
@@ -21,8 +21,10 @@ def _schema(client: Any) -> tuple[Any, Any]:
     )
 
 
-def create_pictures(client: Any, name: str, width: int) -> None:
-    """Makes the collection of pictures, whose vectors have `width` numbers."""
+def create_pictures(
+    client: Any, name: str, width: int, index: str = EXACT, shards: int = 1
+) -> None:
+    """Makes the collection of pictures; arguments as of `Vectors.create`."""
     schema, kinds = _schema(client)
     schema.add_field("id", kinds.VARCHAR, is_primary=True, max_length=32)
     schema.add_field("vector", kinds.FLOAT_VECTOR, dim=width)
@@ -31,7 +33,7 @@ def create_pictures(client: Any, name: str, width: int) -> None:
     schema.add_field("taken", kinds.DOUBLE)
     schema.add_field("content", kinds.VARCHAR, max_length=64)
     schema.add_field("record", kinds.VARCHAR, max_length=_LONGEST)
-    _create(client, name, schema, "vector")
+    _create(client, name, schema, "vector", index, shards)
 
 
 def create_state(client: Any, name: str) -> None:
@@ -43,26 +45,37 @@ def create_state(client: Any, name: str) -> None:
     _create(client, name, schema, "unused")
 
 
-def _create(client: Any, name: str, schema: Any, vector: str) -> None:
-    index = client.prepare_index_params()
-    index.add_index(vector, index_type="FLAT", metric_type="IP")
-    client.create_collection(name, schema=schema, index_params=index, consistency_level="Strong")
+def _create(
+    client: Any, name: str, schema: Any, vector: str, index: str = EXACT, shards: int = 1
+) -> None:
+    params = client.prepare_index_params()
+    params.add_index(vector, index_type=index, metric_type="IP", params=INDEXES[index])
+    client.create_collection(
+        name,
+        schema=schema,
+        index_params=params,
+        consistency_level="Strong",
+        num_shards=shards,
+    )
 
 
-def rewrite(client: Any, name: str, rows: Callable[[str, list[str]], Iterable[dict]]) -> None:
+def rewrite(
+    client: Any, name: str, rows: Callable[[str, list[str]], Iterable[dict]], index: str
+) -> None:
     """Copies a collection of milvus-lite into a new one and drops the old one with its files.
 
     Args:
       client: of the database.
       name: of the collection.
       rows: (name, columns) -> all rows.
+      index: of the pictures, one of `vector_index.INDEXES`.
     """
     described = client.describe_collection(name)["fields"]
     fields = [field["name"] for field in described]
     copy = name + _REWRITTEN
     if "vector" in fields:
         width = next(f["params"]["dim"] for f in described if f["name"] == "vector")
-        create_pictures(client, copy, int(width))
+        create_pictures(client, copy, int(width), index)
     else:
         create_state(client, copy)
     batch: list[dict] = []

@@ -1,4 +1,4 @@
-"""Vectors and records in Milvus: milvus-lite in a folder, or a server.
+"""Vectors and records in Milvus: milvus-lite in a folder, or a server. The one user of pymilvus.
 
 The index is FLAT with the inner product: vectors have length 1, so results are exact and are
 cosines. Beside the pictures lies a small collection of named texts, the gallery's state.
@@ -12,21 +12,17 @@ import numpy as np
 
 from cada_jax.common.errors import UsageError
 from cada_jax.gallery import tables
-from cada_jax.gallery.connection import connected
+from cada_jax.gallery.connection import connected, first_line
 from cada_jax.gallery.extra import require
 from cada_jax.gallery.place import Place
 from cada_jax.gallery.tables import INSERTED
+from cada_jax.gallery.vector_index import EXACT, search_settings
 
 STATE = "_state"  # after the collection's name: where the state lies
 META = "meta"  # the text of the state that is written last when a gallery is made
 READ = 4_000  # rows read at once
 SEARCHED = 64  # queries sent at once
 TIMEOUT = 60.0  # seconds; a dead server is noticed
-
-
-def _first_line(error: Exception) -> str:
-    text = getattr(error, "message", "") or str(error) or type(error).__name__
-    return text.strip().splitlines()[0]
 
 
 def _translated(method: Callable) -> Callable:
@@ -40,7 +36,7 @@ def _translated(method: Callable) -> Callable:
             return method(self, *args, **kwargs)
         except (MilvusException, ConnectionError, TimeoutError) as err:
             raise UsageError(
-                f"{self.place.name}: the vector database refused ({_first_line(err)}). Nothing "
+                f"{self.place.name}: the vector database refused ({first_line(err)}). Nothing "
                 "that was written is lost: see that it runs and has room, and run the same again."
             ) from err
 
@@ -59,6 +55,7 @@ class Vectors:
 
     def __init__(self, place: Place):
         self.place, self.name = place, place.collection
+        self.index = EXACT  # the gallery sets what it was made with
         require("pymilvus")
         self._stack = contextlib.ExitStack()
         try:
@@ -71,7 +68,7 @@ class Vectors:
                 raise
             raise UsageError(
                 f"{place.name}: expected a vector database, but opening it failed "
-                f"({_first_line(err)}). See that the address is right and the server runs."
+                f"({first_line(err)}). See that the address is right and the server runs."
             ) from err
 
     def close(self) -> None:
@@ -114,17 +111,22 @@ class Vectors:
         return expected <= fields and self.client.has_collection(state)
 
     @_translated
-    def create(self, width: int) -> None:
-        """Makes the collection of pictures for vectors of `width` numbers.
+    def create(self, width: int, index: str = EXACT, shards: int = 1) -> None:
+        """Makes the collection of pictures.
 
         Older pictures are dropped. An older state stays but for `META`, without which no gallery
         is there: a crash leaves one that is made again.
+
+        Args:
+          width: numbers in a vector.
+          index: one of `vector_index.INDEXES`.
+          shards: parts that a server's nodes share out.
         """
         self.make_state()
         self.client.delete(self.name + STATE, ids=[META])
         if self.client.has_collection(self.name):
             self.client.drop_collection(self.name)
-        tables.create_pictures(self.client, self.name, width)
+        tables.create_pictures(self.client, self.name, width, index, shards)
 
     @_translated
     def load(self) -> None:
@@ -197,7 +199,7 @@ class Vectors:
                 limit=k,
                 filter=filter,
                 output_fields=list(fields),
-                search_params={"metric_type": "IP"},
+                search_params={"metric_type": "IP", "params": search_settings(self.index, k)},
             )
             found += [[(float(h["distance"]), h["entity"]) for h in line] for line in hits]
         return found
@@ -240,7 +242,7 @@ class Vectors:
             if self.place.folder is None:
                 self.client.compact(name)
             else:
-                tables.rewrite(self.client, name, self._all)
+                tables.rewrite(self.client, name, self._all, self.index)
 
 
 def _is_id(text: str) -> bool:

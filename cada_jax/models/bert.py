@@ -234,7 +234,7 @@ class AttributeDecoder(nn.Module):
         self,
         ids: Int[AnyArray, "B T"],
         valid: Bool[AnyArray, "B T"],
-        image_tokens: Float[AnyArray, "B S Dv"],
+        image_tokens: Float[AnyArray, "I S Dv"],
         causal: bool,
         deterministic: bool = True,
     ) -> Float[Array, "B T D"]:

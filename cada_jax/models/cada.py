@@ -203,11 +203,14 @@ class CADA(nn.Module):
         self,
         token_ids: Int[AnyArray, "B T"],
         valid: Bool[AnyArray, "B T"],
-        image_tokens: Float[AnyArray, "B S Dv"],
+        image_tokens: Float[AnyArray, "I S Dv"],
         *,
         deterministic: bool = True,
     ) -> Float[Array, "B T D"]:
-        """What `predict_masked` computes before the vocabulary: float [B,T,D]; arguments there."""
+        """What `predict_masked` computes before the vocabulary: float [B,T,D]; arguments there.
+
+        Of fewer images than texts, I of them, B / I texts after each other attend one image.
+        """
         return self.attribute_decoder(token_ids, valid, image_tokens, self.causal, deterministic)
 
     def masked_logits(self, decoded: Float[AnyArray, "*rows D"]) -> Float32[Array, "*rows V"]:

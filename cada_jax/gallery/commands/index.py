@@ -22,11 +22,12 @@ from cada_jax.common.command_line import DONE, run_command
 from cada_jax.gallery.commands.flags import Flags
 
 if TYPE_CHECKING:
-    from cada_jax.gallery.indexing import IndexOptions, Report
+    from cada_jax.gallery.index_options import IndexOptions, Report
 
 EMPTY = 1
 SHOWN = 20  # unreadable files that are listed; all are in the gallery's unreadable.jsonl
 TOKENS = ("store", "recompute")
+INDEXES = ("FLAT", "HNSW", "IVF_SQ8", "DISKANN")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -46,6 +47,8 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     add("--db", required=True, help="the gallery: a folder, or http://HOST:PORT[#COLLECTION]")
     add("--tokens", choices=TOKENS, default="store", help="image tokens for re-ranking (store)")
     add("--token_store", default="", help="folder or bucket of the tokens (in the gallery)")
+    add("--vector_index", choices=INDEXES, default="FLAT", help="Milvus's; FLAT is exact (FLAT)")
+    add("--shards", type=int, default=1, help="parts of the collection on a Milvus server (1)")
     add("--boxes", default="", metavar="FILE", help="persons' boxes in COCO's detection format")
     add("--boxes_images", default="", metavar="FILE", help="COCO's list of images for them")
     add("--min_box_score", type=float, default=0.0, help="leave out boxes that score less (0)")
@@ -64,7 +67,7 @@ def _options(flags: argparse.Namespace) -> "IndexOptions":
     from cada_jax.common.console import progress_bar
     from cada_jax.common.errors import UsageError
     from cada_jax.gallery.boxes import read_boxes
-    from cada_jax.gallery.indexing import IndexOptions
+    from cada_jax.gallery.index_options import IndexOptions
     from cada_jax.gallery.photo import compile_camera_pattern
 
     if flags.boxes_images and not flags.boxes:
@@ -73,6 +76,8 @@ def _options(flags: argparse.Namespace) -> "IndexOptions":
         raise UsageError(f"--min_box_score={flags.min_box_score}: expected 0 to 1")
     if not 0 <= flags.batch_size <= 4096:
         raise UsageError(f"--batch_size={flags.batch_size}: expected 1 to 4096, or 0 to choose")
+    if not 1 <= flags.shards <= 64:
+        raise UsageError(f"--shards={flags.shards}: expected 1 to 64")
     if flags.camera_pattern:
         compile_camera_pattern(flags.camera_pattern)
     boxes = None
@@ -82,6 +87,8 @@ def _options(flags: argparse.Namespace) -> "IndexOptions":
     return IndexOptions(
         tokens=flags.tokens,
         token_store=flags.token_store,
+        vector_index=flags.vector_index,
+        shards=flags.shards,
         boxes=boxes,
         camera_pattern=flags.camera_pattern,
         reindex=flags.reindex,

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from cada_jax.common.compilation_cache import enable_compilation_cache
-from cada_jax.common.errors import UsageError
+from cada_jax.common.errors import MissingFileError, UsageError
 from cada_jax.retrieval.searchable import Searchable
 from cada_jax.retriever import Retriever, load_model
 
@@ -32,10 +32,12 @@ def open_gallery(db: str, model: str) -> Iterator[Opened]:
     from cada_jax.gallery.gallery import Gallery
 
     enable_compilation_cache()
-    if not model:
+    if model:
+        retriever = load_model(model)
+    else:
         with Gallery.open(db) as gallery:
             model = recorded_model(db, gallery.summary())
-    retriever = load_model(model)
+        retriever = load_recorded(db, model)
     with Gallery.open(db, retriever) as gallery:
         yield Opened(retriever, gallery)
 
@@ -56,3 +58,22 @@ def recorded_model(db: str, summary: dict) -> str:
         f"--db={db}: the gallery does not say which model encoded it: expected --model=DIR or "
         "--model=pretrained:NAME"
     )
+
+
+def load_recorded(db: str, model: str) -> Retriever:
+    """Loads the model that a gallery names.
+
+    Args:
+      db: named in the message.
+      model: from `recorded_model`.
+
+    Raises:
+      MissingFileError: it is no longer there.
+    """
+    try:
+        return load_model(model)
+    except MissingFileError as e:
+        raise MissingFileError(
+            f"--db={db}: the gallery was indexed with the model {model}, which is no longer there: "
+            "expected --model=DIR with the folder that it was moved to"
+        ) from e

@@ -4,21 +4,16 @@ from PIL import Image
 
 from cada_jax.common.errors import UsageError
 from cada_jax.common.images import read_rgb
+from cada_jax.gallery.photo import crop
 from cada_jax.retrieval.searchable import Picture
 
 
 def crop_of(picture: Picture) -> Image.Image | None:
     """The result's own part of its file, upright; None where the file is gone or damaged."""
     try:
-        image = Image.fromarray(read_rgb(picture.path))
+        return Image.fromarray(crop(read_rgb(picture.path), picture.box))
     except UsageError:
         return None
-    if picture.box is None:
-        return image
-    x, y, width, height = picture.box
-    left, top = max(0, round(x)), max(0, round(y))
-    right, bottom = min(image.width, round(x + width)), min(image.height, round(y + height))
-    return image.crop((left, top, right, bottom)) if left < right and top < bottom else image
 
 
 def fitted(image: Image.Image, most: tuple[int, int]) -> Image.Image:

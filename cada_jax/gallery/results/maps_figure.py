@@ -65,7 +65,7 @@ def save_figure(
     with matplotlib.rc_context(settings), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of letters that the font lacks
         figure = Figure(size)
-        parts = np.atleast_1d(figure.subfigures(len(rows), 1))
+        parts = np.ravel(np.asarray(figure.subfigures(len(rows), 1, squeeze=False)))
         for part, (title, seen) in zip(parts, rows, strict=True):
             if title:
                 part.suptitle(title, fontsize=8, x=0.02, ha="left")

@@ -1,0 +1,37 @@
+"""The load test counts what a running server answers, and what it refuses."""
+
+import importlib.util
+import json
+
+import pytest
+
+from tests.gallery.server.running import ListedGallery, running, stand_in, write_picture
+from tools.bench import serve_load
+
+# Not imported here: locust changes Python's sockets and threads for its whole process.
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("locust") is None,
+    reason="locust is not there: pip install -e '.[dev]'",
+)
+
+
+@pytest.fixture
+def gallery(tmp_path):
+    return ListedGallery([write_picture(tmp_path / "a.png")])
+
+
+def test_clients_are_answered_and_counted(gallery, capsys):
+    with running(gallery, stand_in()) as server:
+        flags = ["--clients=3", "--rerank=0", "--seconds=3", "--warm_seconds=3"]
+        assert serve_load.main([f"--url={server.client.base_url}", *flags]) == 0
+        answered = sum(entry["path"] == "/api/search" for entry in server.log)
+    (row,) = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert row["clients"] == 3 and row["errors"] == 0
+    assert 0 < row["requests"] <= answered
+    assert 0 < row["p50_ms"] <= row["p95_ms"] <= row["p99_ms"]
+
+
+def test_a_server_that_finds_nothing_is_an_error(gallery):
+    with running(gallery, stand_in(lambda queries, gallery: [[] for _ in queries])) as server:
+        row = serve_load.measure(str(server.client.base_url), 1, 0, 3)
+    assert row["errors"] == row["requests"] > 0

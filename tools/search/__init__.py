@@ -1,0 +1,1 @@
+"""Measures search on generated people: against the evaluation, and what its options do."""
