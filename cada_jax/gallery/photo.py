@@ -13,6 +13,7 @@ from cada_jax.common.errors import MissingFileError, UsageError
 from cada_jax.common.images import PictureError, open_picture, rgb_pixels
 
 SMALLEST = 8  # pixels on a side; less shows nobody
+LONGEST_CAMERA = 200  # characters of its name
 _BASE, _EXIF = ExifTags.Base, ExifTags.IFD.Exif
 
 
@@ -50,6 +51,12 @@ def compile_camera_pattern(text: str) -> re.Pattern:
             f"{pattern.groups}"
         )
     return pattern
+
+
+def camera_of(path: str, pattern: re.Pattern) -> str:
+    """What the group of a pattern finds in a path, at most 200 characters; "" for nothing."""
+    found = pattern.search(path)
+    return ((found.group(1) or "") if found else "")[:LONGEST_CAMERA]
 
 
 def _file_bytes(path: str) -> bytes:
@@ -90,8 +97,7 @@ def read_photo(path: str, modified_ns: int, camera_pattern: re.Pattern | None = 
     except PictureError as err:
         raise UsageError(f"the picture {err}") from err
     if camera_pattern is not None:
-        found = camera_pattern.search(path)
-        camera = (found.group(1) or "") if found else ""
+        camera = camera_of(path, camera_pattern)
     return Photo(
         pixels=pixels,
         content=hashlib.sha256(data).hexdigest(),
@@ -135,7 +141,7 @@ def _camera(make: object, model: object) -> str:
     texts = [text for text in texts if text]
     if len(texts) == 2 and texts[1].lower().startswith(texts[0].lower()):
         texts = texts[1:]
-    return " ".join(texts)[:200]
+    return " ".join(texts)[:LONGEST_CAMERA].strip()
 
 
 def _clean(text: str) -> str:
