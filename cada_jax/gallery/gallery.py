@@ -16,10 +16,9 @@ from cada_jax.common.errors import UsageError
 from cada_jax.gallery import place as place_lib
 from cada_jax.gallery import records
 from cada_jax.gallery.lease import Lease
-from cada_jax.gallery.meta import SUMMARY, check_model, read_meta
+from cada_jax.gallery.meta import SUMMARY, check_model, read_meta, token_store
 from cada_jax.gallery.photo import crop, read_photo
 from cada_jax.gallery.place import Place, place_of
-from cada_jax.gallery.token_store import TokenStore
 from cada_jax.gallery.vectors import Vectors
 from cada_jax.retrieval.query import Where
 from cada_jax.retrieval.searchable import Near, Picture
@@ -51,7 +50,7 @@ class Gallery:
         self.place, self.vectors, self.retriever, self._held = place, vectors, retriever, held
         self.meta = read_meta(vectors)
         vectors.index = self.meta.vector_index
-        self.tokens = TokenStore(self.meta.token_place) if self.meta.token_place else None
+        self.tokens = token_store(place, self.meta)
         self.thumbnail_path = self._thumbnail_path if place.folder else None
 
     @classmethod

@@ -71,15 +71,24 @@ class _Run:
         self.report = Report()
         self.pictures = {picture.id: picture for picture in gallery.all_pictures()}
         self.stale: list[str] = []
-        excluded = gallery.vectors.state(meta_lib.EXCLUDED)
+        excluded: frozenset[str] = frozenset()
+        if not options.include_forgotten:
+            texts = gallery.vectors.state(meta_lib.EXCLUDED)
+            excluded = frozenset(text.removeprefix(meta_lib.EXCLUDED) for text in texts)
+        self._finish_forgetting(excluded)
         self.reader = Reader(
             tuple(retriever.config.data.image_size),
             compile_camera_pattern(options.camera_pattern) if options.camera_pattern else None,
             {records.token_key(p.content, p.box): p for p in self.pictures.values()},
-            frozenset()
-            if options.include_forgotten
-            else frozenset(key.removeprefix(meta_lib.EXCLUDED) for key in excluded),
+            excluded,
         )
+
+    def _finish_forgetting(self, excluded: frozenset[str]) -> None:
+        """Removes what a forgetting that was killed has left; `_sweep` removes its tokens."""
+        left = [id for id, picture in self.pictures.items() if picture.content in excluded]
+        if left:
+            self.remove(left)
+            self.gallery.vectors.rewrite()
 
     def execute(self, plan: Plan) -> Report:
         """Does what is planned."""

@@ -233,6 +233,22 @@ def test_a_crash_while_rewriting_is_finished_at_the_next_opening(
         assert sorted(listed) == ["pictures", "pictures_state"]
 
 
+def test_a_forgetting_that_was_killed_is_finished_by_the_next_indexing(db, photos, retriever):
+    trace = trace_of(db, photos / "a.png")
+    with Gallery.open(db, read_only=False) as gallery:
+        client = gallery.vectors.client
+        gallery.vectors.client = _Crashing(client, "delete")
+        with pytest.raises(_Crash):
+            forget(gallery, chosen(gallery, paths=[str(photos / "a.png")]))
+        gallery.vectors.client = client
+    assert len(names(db, retriever)) == 4
+    report = index(db, [photos], retriever, IndexOptions())
+    assert report.forgotten == 1 and report.pictures == 3
+    trace = trace._replace(parts=())
+    assert find_traces(db / "vectors.db", trace) == 0
+    assert len(list((db / "tokens").rglob("*/*"))) == 3
+
+
 def test_a_gallery_of_many_rows_is_rewritten_whole(tmp_path):
     from cada_jax.gallery.place import place_of
     from cada_jax.gallery.vectors import Vectors

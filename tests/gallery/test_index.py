@@ -17,7 +17,14 @@ from cada_jax.gallery.index_options import STAGES, IndexOptions
 from cada_jax.gallery.indexing import FEW_GONE, index
 from cada_jax.gallery.place import MARKER
 from cada_jax.retrieval.query import Where
-from tests.gallery.tiny import held_by, picture_bytes, snapshot, tiny_retriever, write_pictures
+from tests.gallery.tiny import (
+    held_by,
+    picture,
+    picture_bytes,
+    snapshot,
+    tiny_retriever,
+    write_pictures,
+)
 
 
 @pytest.fixture(scope="module")
@@ -55,11 +62,6 @@ def counts(report):
 
 def alone(retriever, *numbers):
     """Vectors of pictures as the network gives them without any gallery."""
-    from PIL import Image
-
-    from tests.gallery.tiny import picture
-
-    assert isinstance(picture(0), Image.Image)
     return retriever.encode_images([picture(n) for n in numbers])
 
 
@@ -173,6 +175,20 @@ def test_a_renamed_folder_is_moved_without_encoding(run, found, photos):
     report = run()
     assert counts(report) == {"moved": 30, "unchanged": 4, "removed": 30} and not report.encoded
     assert len(found()) == 34
+
+
+def test_a_gallery_whose_folder_is_moved_or_copied_takes_its_tokens_along(
+    run, found, photos, tmp_path
+):
+    run()
+    before = held_by(found())
+    shutil.copytree(tmp_path / "db", tmp_path / "copy")
+    for path in [*photos.glob("*.png"), *photos.glob("in/*.png")][1:]:
+        path.unlink()
+    run(db=tmp_path / "copy")
+    (tmp_path / "db").rename(tmp_path / "moved")
+    assert held_by(found(tmp_path / "moved")) == before
+    assert len(found(tmp_path / "copy")) == 1
 
 
 def test_other_folders_are_left_alone(run, found, photos, tmp_path):
@@ -312,8 +328,6 @@ class TestBoxes:
         return read
 
     def test_every_box_is_a_picture_with_its_place(self, run, found, photos, boxes, retriever):
-        from tests.gallery.tiny import picture
-
         report = run(boxes=boxes({"a.png": self.BOXES, "in/c.png": self.BOXES[:1]}))
         assert counts(report) == {"new": 2} and report.pictures == report.encoded == 3
         record, vector, _ = found()[str(photos / "a.png"), (10.0, 5.0, 12.0, 30.0)]
