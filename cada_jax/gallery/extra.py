@@ -19,6 +19,6 @@ def require(module: str) -> Any:
         return importlib.import_module(module)
     except ModuleNotFoundError as err:
         raise UsageError(
-            f"{module} is not installed, and galleries need it: pip install 'cada_jax[search]', "
+            f"{module.partition('.')[0]} is not installed, and galleries need it: pip install 'cada_jax[search]', "
             "or pip install -e '.[search]' in a clone"
         ) from err
