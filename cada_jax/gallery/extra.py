@@ -18,7 +18,8 @@ def require(module: str) -> Any:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as err:
+        library = module.partition(".")[0]
         raise UsageError(
-            f"{module.partition('.')[0]} is not installed, and galleries need it: pip install 'cada_jax[search]', "
+            f"{library} is not installed, and galleries need it: pip install 'cada_jax[search]', "
             "or pip install -e '.[search]' in a clone"
         ) from err

@@ -137,11 +137,7 @@ class _Run:
             yield from read.fresh
 
     def _encode(self, crops: Iterable[tuple[Picture, np.ndarray]], writer: Writer) -> None:
-        devices = batch_divisor(self.retriever.mesh)
-        platform = self.retriever.mesh.devices.flat[0].platform
-        most = self.retriever.config.eval.batch_size
-        size = self.options.batch_size or (min(most, CPU_BATCH) if platform == "cpu" else most)
-        size = -(-size // devices) * devices
+        size = batch_size(self.retriever, self.options.batch_size)
         for rows, embeddings, tokens in encode_batches(self.retriever, _batches(crops, size)):
             count = len(rows)
             self.report.encoded += count
@@ -186,6 +182,15 @@ class _Run:
             return
         lines = [json.dumps(problem._asdict()) + "\n" for problem in self.report.unreadable]
         write_text(folder / "unreadable.jsonl", "".join(lines))
+
+
+def batch_size(retriever: Retriever, wished: int = 0) -> int:
+    """Pictures that are encoded at once: as wished, 0 to choose, rounded up for the devices."""
+    devices = batch_divisor(retriever.mesh)
+    most = retriever.config.eval.batch_size
+    on_cpu = retriever.mesh.devices.flat[0].platform == "cpu"
+    size = wished or (min(most, CPU_BATCH) if on_cpu else most)
+    return -(-size // devices) * devices
 
 
 def _batches(crops: Iterable[tuple[Picture, np.ndarray]], size: int) -> Iterator[tuple]:

@@ -1,0 +1,130 @@
+"""Images a second of indexing against those of the bare encoder, side by side in one process.
+
+    python -m tools.bench.index --model=pretrained:synthetic --count=2000
+    python -m tools.bench.index --model=DIR --images=photos --rounds=3
+
+The bare encoder gets pixels that are decoded and resized already, and gives embeddings and tokens
+to the host. Indexing finds, reads, hashes, decodes, resizes, encodes and writes: with the tokens
+stored, and with tokens that are computed again. Both compile before. Rounds take turns, so that
+what else the machine does hits all alike; the median counts. Without --images, people are drawn.
+The last line is JSON.
+"""
+
+import argparse
+import json
+import pathlib
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+
+import numpy as np
+
+from cada_jax.common.command_line import DONE, run_command
+from cada_jax.common.errors import UsageError
+from cada_jax.data.datasets.synthetic import people
+from cada_jax.gallery.index_options import IndexOptions
+from cada_jax.gallery.indexing import batch_size, index
+from cada_jax.gallery.meta import RECOMPUTE, STORE
+from cada_jax.gallery.scan import find_files
+from cada_jax.retrieval.encode import encode_batches
+from cada_jax.retrieval.images import pixels_of
+from cada_jax.retriever import Retriever, load_model
+
+HELD = 512  # decoded pictures that the bare encoder gets again and again
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parses the flags and measures; returns the exit status."""
+    return run_command(lambda: _measure(_parse(argv)))
+
+
+def _parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.bench.index",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--model", default="pretrained:synthetic", help="pretrained:synthetic")
+    parser.add_argument("--images", default="", help="a folder of pictures")
+    parser.add_argument("--count", type=int, default=2000, help="of people to draw (2000)")
+    parser.add_argument("--rounds", type=int, default=3, help="of each measurement (3)")
+    return parser.parse_args(argv)
+
+
+def draw_people(folder: pathlib.Path, count: int) -> None:
+    """Writes JPEG files of generated people.
+
+    Raises:
+      UsageError: there are not so many.
+    """
+    examples = people.generate(people.VARIANTS["pretrain"], "train")
+    for number in range(count):
+        example = next(examples, None)
+        if example is None:
+            raise UsageError(f"--count={count}: expected at most {number}")
+        (folder / f"{number:06d}.jpg").write_bytes(example.jpeg)
+
+
+def bare(retriever: Retriever, paths: list[str]) -> float:
+    """Images a second of the encoder alone, over as many images as there are paths."""
+    size = batch_size(retriever)
+    held = [pixels_of(path, tuple(retriever.config.data.image_size)) for path in paths[:HELD]]
+
+    def batches(count: int) -> Iterator[tuple[int, np.ndarray]]:
+        for begin in range(0, count, size):
+            yield begin, np.stack([held[(begin + i) % len(held)] for i in range(size)])
+
+    for _ in encode_batches(retriever, batches(2 * size)):
+        pass
+    begin = time.perf_counter()
+    count = sum(
+        len(embeddings) for _, embeddings, _ in encode_batches(retriever, batches(len(paths)))
+    )
+    return count / (time.perf_counter() - begin)
+
+
+def indexed(retriever: Retriever, folder: str, tokens: str, count: int) -> float:
+    """Images a second of indexing a folder into a new gallery.
+
+    Raises:
+      UsageError: not all `count` pictures were indexed.
+    """
+    with tempfile.TemporaryDirectory() as place:
+        begin = time.perf_counter()
+        report = index(f"{place}/db", [folder], retriever, IndexOptions(tokens=tokens))
+        seconds = time.perf_counter() - begin
+    if report.pictures != count:
+        raise UsageError(f"{folder}: {report.pictures} pictures of {count} files were indexed")
+    return count / seconds
+
+
+def _measure(flags: argparse.Namespace) -> int:
+    retriever = load_model(flags.model)
+    with tempfile.TemporaryDirectory() as drawn:
+        folder = flags.images or drawn
+        if not flags.images:
+            draw_people(pathlib.Path(drawn), flags.count)
+        paths = [file.path for file in find_files([folder])[0]]
+        if not paths:
+            raise UsageError(f"--images={folder}: there is no picture")
+        print(f"{'bare encoder':>14}{'tokens stored':>16}{'recomputed':>14}   images/s", flush=True)
+        rounds = []
+        for _ in range(flags.rounds):
+            rounds.append(
+                (
+                    bare(retriever, paths),
+                    indexed(retriever, folder, STORE, len(paths)),
+                    indexed(retriever, folder, RECOMPUTE, len(paths)),
+                )
+            )
+            print("{:>14.1f}{:>16.1f}{:>14.1f}".format(*rounds[-1]), flush=True)
+    encoder, *indexing = (statistics.median(column) for column in zip(*rounds, strict=True))
+    share = [round(speed / encoder, 3) for speed in indexing]
+    print(f"share of the bare encoder: {share[0]:.2f} stored, {share[1]:.2f} recomputed")
+    print(json.dumps({"images": len(paths), "bare": encoder, STORE: share[0], RECOMPUTE: share[1]}))
+    return DONE
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
