@@ -47,7 +47,10 @@ class TokenStore:
         self.place = os.fspath(place)
         tensorstore = require("tensorstore")
         try:
-            self._store: Any = tensorstore.KvStore.open(_url(place)).result()
+            # Waiting for the disk takes six times as long as writing. What a power failure takes is
+            # missing or damaged, as its checksum tells, and is computed again.
+            context = tensorstore.Context({"file_io_sync": False})
+            self._store: Any = tensorstore.KvStore.open(_url(place), context=context).result()
         except Exception as err:  # TensorStore raises ValueError and NotImplementedError, and more
             raise UsageError(
                 f"--token_store={self.place}: expected a folder or a bucket's URL (gs://, s3://): "

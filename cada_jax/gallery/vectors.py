@@ -98,9 +98,12 @@ class Vectors:
                 f"{self.place.name}: the collection {foreign!r} is there and is no gallery. "
                 f"Nothing was touched: choose another one, --db={self.place.shown_uri}#NAME"
             )
-        if not self.client.has_collection(state):
-            tables.create_state(self.client, state)
-        self.client.load_collection(state)
+        if self.client.has_collection(state):
+            if self.client.list_indexes(state):
+                self.client.load_collection(state)
+                return
+            self.client.drop_collection(state)  # a crash came before its index: it is empty
+        tables.create_state(self.client, state)
 
     def _ours(self, name: str, state: str) -> bool:
         """Whether a collection is missing or one of a gallery; the state is made first."""

@@ -418,6 +418,26 @@ def test_the_first_run_that_is_cut_off_is_continued(run, found, photos, tmp_path
     assert held_by(found()) == held_by(found(tmp_path / "undisturbed"))
 
 
+@pytest.mark.parametrize("name", ["pictures", "pictures_state"])
+def test_a_collection_whose_making_was_killed_is_made_again(run, found, tmp_path, name):
+    from cada_jax.gallery import tables
+    from cada_jax.gallery.place import make_folder, place_of
+    from cada_jax.gallery.vectors import Vectors
+
+    make_folder(tmp_path / "db")
+    vectors = Vectors(place_of(tmp_path / "db"))
+    if name == "pictures":
+        tables.create_state(vectors.client, "pictures_state")
+        tables.create_pictures(vectors.client, name, 16)
+    else:
+        tables.create_state(vectors.client, name)
+    vectors.client.release_collection(name)
+    vectors.client.drop_index(name, "vector" if name == "pictures" else "unused")
+    assert not vectors.client.list_indexes(name)
+    vectors.close()
+    assert counts(run()) == {"new": 4} and len(found()) == 4
+
+
 PARTS = st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1)
 PATHS = st.lists(PARTS | st.sampled_from("ab"), min_size=1, max_size=3).map(
     lambda parts: "/" + "/".join(parts)

@@ -2,6 +2,7 @@
 
     python -m tools.bench.index --model=pretrained:synthetic --count=2000
     python -m tools.bench.index --model=DIR --images=photos --rounds=3
+    python -m tools.bench.index --random=configs/default.py --count=64
 
 The bare encoder gets pixels that are decoded and resized already, and gives embeddings and tokens
 to the host. Indexing finds, reads, hashes, decodes, resizes, encodes and writes: with the tokens
@@ -17,11 +18,14 @@ import statistics
 import tempfile
 import time
 from collections.abc import Iterator
+from typing import Any
 
+import jax
 import numpy as np
 
 from cada_jax.common.command_line import DONE, run_command
 from cada_jax.common.errors import UsageError
+from cada_jax.config import load_config
 from cada_jax.data.datasets.synthetic import people
 from cada_jax.gallery.index_options import IndexOptions
 from cada_jax.gallery.indexing import batch_size, index
@@ -29,6 +33,7 @@ from cada_jax.gallery.meta import RECOMPUTE, STORE
 from cada_jax.gallery.scan import find_files
 from cada_jax.retrieval.encode import encode_batches
 from cada_jax.retrieval.images import pixels_of
+from cada_jax.retrieval.network import abstract_network
 from cada_jax.retriever import Retriever, load_model
 
 HELD = 512  # decoded pictures that the bare encoder gets again and again
@@ -46,10 +51,28 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--model", default="pretrained:synthetic", help="pretrained:synthetic")
+    random = "instead: a network of this configuration with random parameters"
+    parser.add_argument("--random", default="", metavar="CONFIG", help=random)
     parser.add_argument("--images", default="", help="a folder of pictures")
     parser.add_argument("--count", type=int, default=2000, help="of people to draw (2000)")
     parser.add_argument("--rounds", type=int, default=3, help="of each measurement (3)")
     return parser.parse_args(argv)
+
+
+class _NoTokenizer:
+    """Indexing reads no text."""
+
+
+def random_model(config_path: str) -> Retriever:
+    """A network of random parameters, as fast as one that was trained."""
+    network = abstract_network(load_config(config_path))
+    noise = np.random.default_rng(0)
+    params = jax.tree.map(
+        lambda x: 0.02 * noise.standard_normal(x.shape, np.float32), network.params
+    )
+    network = network.with_params(params)
+    no_tokenizer: Any = _NoTokenizer()
+    return Retriever(network.config, network.mesh, network.model, network.params, no_tokenizer)
 
 
 def draw_people(folder: pathlib.Path, count: int) -> None:
@@ -100,7 +123,7 @@ def indexed(retriever: Retriever, folder: str, tokens: str, count: int) -> float
 
 
 def _measure(flags: argparse.Namespace) -> int:
-    retriever = load_model(flags.model)
+    retriever = random_model(flags.random) if flags.random else load_model(flags.model)
     with tempfile.TemporaryDirectory() as drawn:
         folder = flags.images or drawn
         if not flags.images:
