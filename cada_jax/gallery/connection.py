@@ -42,7 +42,9 @@ def connected(place: Place, timeout: float) -> Iterator[Any]:
     with contextlib.ExitStack() as stack:
         if place.folder:
             stack.enter_context(_running(place.uri))
-            client = pymilvus.MilvusClient(place.uri)
+            # It pings every ten seconds while nothing is asked, which milvus-lite refuses.
+            quiet = {"grpc.keepalive_permit_without_calls": False}
+            client = pymilvus.MilvusClient(place.uri, grpc_options=quiet)
         else:
             parts = urllib.parse.urlsplit(place.uri)
             login = {"token": os.environ.get("MILVUS_TOKEN", "")}
