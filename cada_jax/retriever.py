@@ -51,8 +51,11 @@ class Hit(NamedTuple):
     picture: Picture
 
 
-def _as_query(asked: str | Query, k: int | None, rerank: int | None) -> Query:
+def _as_query(asked: str | Query, k: int | None, rerank: int | None, size: int) -> Query:
+    """A text or a query with these numbers; of a gallery of `size` images k may exceed all."""
     if isinstance(asked, str):
+        k = k if k is None else min(k, max(size, 1))
+        rerank = rerank if rerank is None else min(rerank, size)
         asked = Query((asked,))
     if not isinstance(asked, Query):
         raise UsageError(f"a query is {asked!r}: expected a text or a Query")
@@ -187,7 +190,7 @@ class Retriever(TextNetwork):
             gallery, or a picture to resemble is not there.
         """
         one = isinstance(query, str | Query)
-        queries = [_as_query(each, k, rerank) for each in ([query] if one else query)]
+        queries = [_as_query(each, k, rerank, len(gallery)) for each in ([query] if one else query)]
         if not queries:
             raise UsageError("nothing to search for: expected at least one description or query")
         self._check_gallery(gallery)

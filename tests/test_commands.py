@@ -36,7 +36,7 @@ def test_help_lists_every_command_and_says_how_to_train(capsys):
     assert commands.main(["--help"]) == 0
     printed = capsys.readouterr().out
     for name, (_, line) in commands.COMMANDS.items():
-        assert f"{name}  {line}" in printed
+        assert f"  {name:{max(map(len, commands.COMMANDS))}}  {line}" in printed
     assert "python -m cada_jax.main --config=" in printed
 
 

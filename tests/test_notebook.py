@@ -28,7 +28,7 @@ def outputs(notebook, kind: str) -> list:
 
 
 def test_every_cell_runs_and_draws(executed):
-    assert len(outputs(executed, "image/png")) == 2  # the hits, and the association maps
+    assert len(outputs(executed, "image/png")) == 3  # hits, hits of an index, association maps
     printed = "".join(
         output["text"]
         for cell in executed.cells
@@ -40,4 +40,4 @@ def test_every_cell_runs_and_draws(executed):
 
 
 def test_the_notebook_is_kept_with_the_outputs_that_a_reader_sees():
-    assert len(outputs(nbformat.read(NOTEBOOK, as_version=4), "image/png")) == 2
+    assert len(outputs(nbformat.read(NOTEBOOK, as_version=4), "image/png")) == 3

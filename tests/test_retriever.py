@@ -85,6 +85,11 @@ def test_one_text_gives_one_list_and_similarity_alone_is_in_its_order(retriever,
     assert sorted(hit.index for hit in hits) == list(range(COUNT))
 
 
+def test_more_than_all_images_are_all_images(retriever, photos, gallery):
+    hits = retriever.search(photos[1][0], gallery, k=10**9, rerank=10**9)
+    assert len(hits) == COUNT and all(hit.match_logit is not None for hit in hits)
+
+
 def test_searching_ranks_as_the_evaluation_does(retriever, photos, gallery):
     queries = retriever.encode_text(photos[1], pids=range(COUNT))
     known = retriever.encode_images(photos[0], pids=range(COUNT))

@@ -3,14 +3,17 @@
 import dataclasses
 import json
 import os
-import pathlib
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+
 from cada_jax.common.errors import UsageError
+from cada_jax.common.files import write_text
 from cada_jax.gallery import records
 from cada_jax.gallery.gallery import Gallery
 from cada_jax.gallery.meta import EXCLUDED, SUMMARY
 from cada_jax.gallery.summary import summarize
+from cada_jax.gallery.traces import Trace, find_traces
 from cada_jax.retrieval.searchable import Picture
 
 UNREADABLE = "unreadable.jsonl"
@@ -23,7 +26,7 @@ class Forgotten:
     Attributes:
       pictures, files: removed.
       records_left, tokens_left, thumbnails_left, bytes_left: of the removed pictures, still found
-        in the database, the token store, the thumbnails, and the bytes of all local files.
+        in the database, the token store, the thumbnails, and the files of a local database.
     """
 
     pictures: int
@@ -101,14 +104,27 @@ def forget(gallery: Gallery, pictures: Sequence[Picture], exclude: bool = True) 
     gallery.vectors.set_state({SUMMARY: json.dumps(summarize(remaining))})
     _forget_problems(gallery, {picture.path for picture in going})
     gallery.vectors.rewrite()
-    vectors = [bytes(memoryview(records.to_row(p, rows[p.id]["vector"])["vector"])) for p in going]
+    folder = gallery.place.folder
     return Forgotten(
         pictures=len(going),
         files=len({picture.path for picture in going}),
         records_left=len(gallery.vectors.get(ids, ["id"])),
         tokens_left=len(tokens & gallery.tokens.keys()) if gallery.tokens else 0,
         thumbnails_left=_thumbnails(gallery, ids),
-        bytes_left=_in_files(gallery, [*(id.encode() for id in ids), *vectors]),
+        bytes_left=0
+        if folder is None
+        else find_traces(folder / "vectors.db", _trace(going, remaining, rows)),
+    )
+
+
+def _trace(going: Sequence[Picture], remaining: Sequence[Picture], rows: dict) -> Trace:
+    """What tells of removed pictures in a file."""
+    kept = {os.path.dirname(picture.path) for picture in remaining}
+    folders = {os.path.dirname(picture.path) for picture in going} - kept
+    return Trace(
+        texts=frozenset(text for p in going for text in (p.id, records.encoded(p.path))),
+        parts=tuple(json.dumps(folder) for folder in sorted(folders)),
+        vectors=frozenset(np.asarray(row["vector"], np.float32).tobytes() for row in rows.values()),
     )
 
 
@@ -120,22 +136,9 @@ def _forget_problems(gallery: Gallery, paths: set[str]) -> None:
     if path.is_file():
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
         kept = [line for line in lines if json.loads(line)["path"] not in paths]
-        path.write_text("".join(kept), encoding="utf-8")
+        write_text(path, "".join(kept))
 
 
 def _thumbnails(gallery: Gallery, ids: Iterable[str]) -> int:
     place = gallery.thumbnail_path
     return sum(place(id).exists() for id in ids) if place else 0
-
-
-def _in_files(gallery: Gallery, texts: Sequence[bytes]) -> int:
-    """How many of some byte strings the gallery's own files hold."""
-    folder = gallery.place.folder
-    if folder is None:
-        return 0
-    left: set[bytes] = set()
-    for path in pathlib.Path(folder, "vectors.db").rglob("*"):
-        if path.is_file():
-            data = path.read_bytes()
-            left |= {text for text in texts if text in data}
-    return len(left)

@@ -5,7 +5,6 @@ a file's new records before its old ones go, records before their tokens and thu
 kill leaves over is removed by the next run.
 """
 
-import contextlib
 import json
 import os
 import time
@@ -14,23 +13,19 @@ from typing import Any
 
 import numpy as np
 
-from cada_jax.common.errors import UsageError
 from cada_jax.common.files import write_text
 from cada_jax.distributed.mesh import batch_divisor
-from cada_jax.gallery import gallery as gallery_lib
 from cada_jax.gallery import meta as meta_lib
-from cada_jax.gallery import place as place_lib
 from cada_jax.gallery import records
 from cada_jax.gallery.gallery import Gallery
 from cada_jax.gallery.index_options import IndexOptions, Report
-from cada_jax.gallery.lease import Lease
+from cada_jax.gallery.making import opened
 from cada_jax.gallery.photo import compile_camera_pattern
-from cada_jax.gallery.place import Place, place_of
+from cada_jax.gallery.place import place_of
 from cada_jax.gallery.plan import Plan, make_plan
 from cada_jax.gallery.reading import Read, Reader, in_threads
 from cada_jax.gallery.scan import Problem, find_files
 from cada_jax.gallery.summary import summarize
-from cada_jax.gallery.vector_index import check_index
 from cada_jax.gallery.writing import Writer
 from cada_jax.retrieval.encode import encode_batches
 from cada_jax.retrieval.searchable import Picture
@@ -39,54 +34,6 @@ from cada_jax.retriever import Retriever
 # Of a CPU: larger ones are no faster, and a folder with one new picture waits for a whole batch.
 CPU_BATCH = 16
 FEW_GONE = 20  # so many may vanish without a question
-
-
-def token_place(place: Place, options: IndexOptions) -> str:
-    """Where the tokens of a new gallery go; "" where they are computed again.
-
-    Raises:
-      UsageError: the vectors go to a server, and no place is given.
-    """
-    if options.tokens == meta_lib.RECOMPUTE:
-        return ""
-    if options.token_store:
-        given = options.token_store
-        return given if "://" in given else os.path.abspath(os.path.expanduser(given))
-    if place.folder is None:
-        raise UsageError(
-            f"--db={place.shown_uri}: the image tokens need a place too: expected --token_store="
-            "FOLDER_OR_BUCKET, or --tokens=recompute"
-        )
-    return str(place.folder / "tokens")
-
-
-@contextlib.contextmanager
-def _opened(place: Place, retriever: Retriever, options: IndexOptions) -> Iterator[Gallery]:
-    """Yields the gallery for writing, made if it is not there."""
-    if place.folder and not place_lib.check_folder(place.folder):
-        token_place(place, options)
-        check_index(place, options.vector_index, options.shards)
-        place_lib.make_folder(place.folder)
-    with contextlib.ExitStack() as stack:
-        vectors = gallery_lib.open_vectors(place, stack)
-        there = vectors.exists()
-        if not there or options.reindex:
-            check_index(place, options.vector_index, options.shards)
-            where = token_place(place, options)
-            meta = meta_lib.new_meta(
-                retriever,
-                model_path=options.model_path,
-                tokens=options.tokens,
-                token_place=where,
-                vector_index=options.vector_index,
-                shards=options.shards,
-            )
-            meta_lib.create(place, vectors, meta)
-        if not place.folder:
-            stack.callback(Lease(vectors).release)
-        gallery = Gallery(place, vectors, retriever, stack)
-        meta_lib.check_model(gallery.meta, retriever, place.name)
-        yield gallery
 
 
 def index(
@@ -98,7 +45,7 @@ def index(
     """Indexes; see `Gallery.index`."""
     place = place_of(db)
     files, problems = find_files(images)
-    with _opened(place, retriever, options) as gallery:
+    with opened(place, retriever, options) as gallery:
         run = _Run(gallery, retriever, options)
         run.report.unreadable += problems
         boxes_of = options.boxes.of if options.boxes else None
@@ -149,9 +96,7 @@ class _Run:
         self.options.after("stale")
         self._remove_gone(plan.gone)
         self._sweep()
-        self.gallery.vectors.set_state(
-            {meta_lib.SUMMARY: json.dumps(summarize(self.pictures.values()))}
-        )
+        self._note_state()
         self.gallery.vectors.flush()
         self._write_problems()
         report = self.report
@@ -217,6 +162,14 @@ class _Run:
         used = {records.token_key(p.content, p.box) for p in self.pictures.values()}
         store.remove(store.keys() - used)
         self.options.after("sweep")
+
+    def _note_state(self) -> None:
+        """Counts the pictures; those that are indexed again are no longer left out."""
+        vectors, pictures = self.gallery.vectors, self.pictures.values()
+        if self.options.include_forgotten:
+            included = {meta_lib.EXCLUDED + picture.content for picture in pictures}
+            vectors.drop_state(included & set(vectors.state(meta_lib.EXCLUDED)))
+        vectors.set_state({meta_lib.SUMMARY: json.dumps(summarize(pictures))})
 
     def _write_problems(self) -> None:
         folder = self.gallery.place.folder

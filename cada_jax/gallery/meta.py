@@ -88,7 +88,10 @@ def new_meta(retriever: Retriever, **rest: Any) -> Meta:
 
 
 def create(place: Place, vectors: Vectors, meta: Meta) -> None:
-    """Makes an empty gallery; an older one in its place is dropped, its tokens too."""
+    """Makes an empty gallery; an older one in its place is dropped, its tokens too.
+
+    What was forgotten stays forgotten.
+    """
     if vectors.exists():
         with contextlib.suppress(UsageError):  # of a format that this version does not read
             old = read_meta(vectors)
@@ -98,4 +101,5 @@ def create(place: Place, vectors: Vectors, meta: Meta) -> None:
     if place.folder:
         shutil.rmtree(place.folder / "thumbnails", ignore_errors=True)
     vectors.create(meta.width, meta.vector_index, meta.shards)
+    vectors.drop_state([SUMMARY])
     vectors.set_state({META: json.dumps(dataclasses.asdict(meta))})

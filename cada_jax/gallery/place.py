@@ -104,16 +104,17 @@ def check_folder(folder: pathlib.Path) -> bool:
     try:
         if not os.path.lexists(folder) or (folder.is_dir() and not any(_held_in(folder))):
             return False
-        ours = folder.is_dir() and marker.is_file()
-        if ours:
-            format_ = json.loads(marker.read_text(encoding="utf-8"))["format"]
-        else:
-            found = f"a folder with {contents(folder)}" if folder.is_dir() else "no folder"
+        foreign = ""
+        if not folder.is_dir():
+            foreign = "no folder"
+        elif not marker.is_file():
+            foreign = f"a folder with {contents(folder)}"
+        format_ = None if foreign else json.loads(marker.read_text(encoding="utf-8"))["format"]
     except (OSError, ValueError, KeyError, TypeError) as err:
         raise UsageError(f"{folder}: expected a gallery, but reading it failed: {err}.") from err
-    if not ours:
+    if foreign:
         raise UsageError(
-            f"{folder}: expected a gallery or a new path, found {found}. Nothing was touched: "
+            f"{folder}: expected a gallery or a new path, found {foreign}. Nothing was touched: "
             "choose another --db."
         )
     if format_ != FORMAT:

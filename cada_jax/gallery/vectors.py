@@ -1,29 +1,28 @@
 """Vectors and records in Milvus: milvus-lite in a folder, or a server. The one user of pymilvus.
 
-Vectors have length 1 and are compared by the inner product, so similarities are cosines. Beside
-the pictures lies a small collection of named texts, the gallery's state.
+The index is FLAT with the inner product: vectors have length 1, so results are exact and are
+cosines. Beside the pictures lies a small collection of named texts, the gallery's state.
 """
 
 import contextlib
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
 
 import numpy as np
 
 from cada_jax.common.errors import UsageError
-from cada_jax.gallery.connection import connect, first_line
+from cada_jax.gallery import tables
+from cada_jax.gallery.connection import connected, first_line
 from cada_jax.gallery.extra import require
 from cada_jax.gallery.place import Place
-from cada_jax.gallery.vector_index import EXACT, INDEXES, search_settings
+from cada_jax.gallery.tables import INSERTED
+from cada_jax.gallery.vector_index import EXACT, search_settings
 
 STATE = "_state"  # after the collection's name: where the state lies
 META = "meta"  # the text of the state that is written last when a gallery is made
-REWRITTEN = "_rewritten"  # the same: a copy without what was deleted, until it takes the place
-INSERTED = 500  # rows sent at once: 1 MB of vectors
 READ = 4_000  # rows read at once
 SEARCHED = 64  # queries sent at once
-_LONGEST = 65_535  # bytes of a text
+TIMEOUT = 60.0  # seconds; a dead server is noticed
 
 
 def _translated(method: Callable) -> Callable:
@@ -58,12 +57,15 @@ class Vectors:
         self.place, self.name = place, place.collection
         self.index = EXACT  # the gallery sets what it was made with
         require("pymilvus")
+        self._stack = contextlib.ExitStack()
         try:
-            self.client = connect(place)
-            self._finish_rewriting()
-        except UsageError:
-            raise
-        except Exception as err:  # pymilvus raises many kinds when it cannot connect
+            self.client = self._stack.enter_context(connected(place, TIMEOUT))
+            for name in (self.name, self.name + STATE):
+                tables.finish_rewriting(self.client, name)
+        except BaseException as err:  # pymilvus raises many kinds when it cannot connect
+            self.close()
+            if isinstance(err, UsageError) or not isinstance(err, Exception):
+                raise
             raise UsageError(
                 f"{place.name}: expected a vector database, but opening it failed "
                 f"({first_line(err)}). See that the address is right and the server runs."
@@ -71,8 +73,7 @@ class Vectors:
 
     def close(self) -> None:
         """Disconnects."""
-        with contextlib.suppress(Exception):
-            self.client.close()
+        self._stack.close()
 
     @_translated
     def exists(self) -> bool:
@@ -84,50 +85,48 @@ class Vectors:
         return META in self.state()
 
     @_translated
+    def make_state(self) -> None:
+        """Makes the collection of the state if it is missing.
+
+        Raises:
+          UsageError: a collection of the gallery's name is there that is none of ours.
+        """
+        state = self.name + STATE
+        foreign = next((n for n in (state, self.name) if not self._ours(n, state)), None)
+        if foreign:
+            raise UsageError(
+                f"{self.place.name}: the collection {foreign!r} is there and is no gallery. "
+                f"Nothing was touched: choose another one, --db={self.place.shown_uri}#NAME"
+            )
+        if not self.client.has_collection(state):
+            tables.create_state(self.client, state)
+        self.client.load_collection(state)
+
+    def _ours(self, name: str, state: str) -> bool:
+        """Whether a collection is missing or one of a gallery; the state is made first."""
+        if not self.client.has_collection(name):
+            return True
+        fields = {f["name"] for f in self.client.describe_collection(name)["fields"]}
+        expected = {"id", "value"} if name == state else {"id", "vector", "path_key", "record"}
+        return expected <= fields and self.client.has_collection(state)
+
+    @_translated
     def create(self, width: int, index: str = EXACT, shards: int = 1) -> None:
-        """Makes the collections; older ones are dropped.
+        """Makes the collection of pictures.
+
+        Older pictures are dropped. An older state stays but for `META`, without which no gallery
+        is there: a crash leaves one that is made again.
 
         Args:
           width: numbers in a vector.
           index: one of `vector_index.INDEXES`.
           shards: parts that a server's nodes share out.
         """
-        for name in (self.name, self.name + STATE):
-            if self.client.has_collection(name):
-                self.client.drop_collection(name)
-        self._create_pictures(self.name, width, index, shards)
-        kinds = _data_types()
-        schema = self.client.create_schema(auto_id=False, enable_dynamic_field=False)
-        schema.add_field("id", kinds.VARCHAR, is_primary=True, max_length=256)
-        schema.add_field("value", kinds.VARCHAR, max_length=_LONGEST)
-        schema.add_field("unused", kinds.FLOAT_VECTOR, dim=2)  # a collection needs a vector
-        self._create(self.name + STATE, schema, "unused")
-
-    def _create_pictures(self, name: str, width: int, index: str, shards: int) -> None:
-        kinds = _data_types()
-        schema = self.client.create_schema(auto_id=False, enable_dynamic_field=False)
-        schema.add_field("id", kinds.VARCHAR, is_primary=True, max_length=32)
-        schema.add_field("vector", kinds.FLOAT_VECTOR, dim=width)
-        schema.add_field("path_key", kinds.VARCHAR, max_length=_LONGEST)
-        schema.add_field("camera_key", kinds.VARCHAR, max_length=_LONGEST)
-        schema.add_field("taken", kinds.DOUBLE)
-        schema.add_field("content", kinds.VARCHAR, max_length=64)
-        schema.add_field("record", kinds.VARCHAR, max_length=_LONGEST)
-        self._create(name, schema, "vector", index, shards)
-
-    def _create(
-        self, name: str, schema: Any, vector: str, index: str = EXACT, shards: int = 1
-    ) -> None:
-        params = self.client.prepare_index_params()
-        settings = {"metric_type": "IP", "params": INDEXES[index]}
-        params.add_index(vector, index_type=index, **settings)
-        self.client.create_collection(
-            name,
-            schema=schema,
-            index_params=params,
-            consistency_level="Strong",
-            num_shards=shards,
-        )
+        self.make_state()
+        self.client.delete(self.name + STATE, ids=[META])
+        if self.client.has_collection(self.name):
+            self.client.drop_collection(self.name)
+        tables.create_pictures(self.client, self.name, width, index, shards)
 
     @_translated
     def load(self) -> None:
@@ -235,48 +234,15 @@ class Vectors:
     def rewrite(self) -> None:
         """Leaves no deleted row in storage.
 
-        milvus-lite keeps deleted rows in its files, so the pictures are copied into a new
-        collection, and the old one is dropped with its files. A server drops them when it
-        compacts, and by its own rules for retention.
+        milvus-lite keeps deleted rows in its files, so what is left is copied. A server drops them
+        when it compacts, and by its own rules for retention.
         """
-        self.client.flush(self.name)
-        if self.place.folder is None:
-            self.client.compact(self.name)
-            return
-        copy = self.name + REWRITTEN
-        width = self._width()
-        self._create_pictures(copy, width, self.index, 1)
-        fields = ("id", "vector", "path_key", "camera_key", "taken", "content", "record")
-        batch: list[dict] = []
-        for row in self._all(self.name, fields):
-            batch.append({field: row[field] for field in fields})
-            if len(batch) == INSERTED:
-                self.client.insert(copy, batch)
-                batch = []
-        if batch:
-            self.client.insert(copy, batch)
-        self.client.flush(copy)
-        self.client.drop_collection(self.name)
-        self.client.rename_collection(copy, self.name)
-        self.client.load_collection(self.name)
-
-    def _width(self) -> int:
-        fields = self.client.describe_collection(self.name)["fields"]
-        return int(next(f["params"]["dim"] for f in fields if f["name"] == "vector"))
-
-    def _finish_rewriting(self) -> None:
-        """Ends what a crash interrupted: a copy is whole when the original is gone."""
-        copy = self.name + REWRITTEN
-        if not self.client.has_collection(copy):
-            return
-        if self.client.has_collection(self.name):
-            self.client.drop_collection(copy)
-        else:
-            self.client.rename_collection(copy, self.name)
-
-
-def _data_types() -> Any:
-    return require("pymilvus").DataType
+        for name in (self.name, self.name + STATE):
+            self.client.flush(name)
+            if self.place.folder is None:
+                self.client.compact(name)
+            else:
+                tables.rewrite(self.client, name, self._all, self.index)
 
 
 def _is_id(text: str) -> bool:

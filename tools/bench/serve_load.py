@@ -8,6 +8,7 @@ The clients run in a process of their own; on the server's machine they take som
 """
 
 import argparse
+import contextlib
 import csv
 import json
 import os
@@ -53,7 +54,8 @@ def _measure_all(flags: argparse.Namespace) -> int:
     rows = []
     for rerank in flags.rerank:
         for clients in flags.clients:
-            measure(flags.url, clients, rerank, flags.warm_seconds)
+            with contextlib.suppress(UsageError):  # the measurement itself will say it again
+                measure(flags.url, clients, rerank, flags.warm_seconds)
             row = measure(flags.url, clients, rerank, flags.seconds)
             rows.append(row)
             print(
