@@ -12,7 +12,8 @@ from cada_jax.gallery import records, tables
 from cada_jax.gallery.commands import forget as command
 from cada_jax.gallery.forgetting import chosen, forget
 from cada_jax.gallery.gallery import Gallery
-from cada_jax.gallery.indexing import IndexOptions, index
+from cada_jax.gallery.index_options import IndexOptions
+from cada_jax.gallery.indexing import index
 from cada_jax.gallery.traces import Trace, find_traces
 from tests.gallery.tiny import snapshot, tiny_retriever, write_pictures
 

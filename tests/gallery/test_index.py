@@ -13,7 +13,8 @@ from cada_jax.common.errors import MissingFileError, UsageError
 from cada_jax.gallery import boxes as boxes_lib
 from cada_jax.gallery import records
 from cada_jax.gallery.gallery import Gallery
-from cada_jax.gallery.indexing import FEW_GONE, STAGES, IndexOptions, index
+from cada_jax.gallery.index_options import STAGES, IndexOptions
+from cada_jax.gallery.indexing import FEW_GONE, index
 from cada_jax.gallery.place import MARKER
 from cada_jax.retrieval.query import Where
 from tests.gallery.tiny import held_by, picture_bytes, snapshot, tiny_retriever, write_pictures

@@ -8,7 +8,8 @@ import pytest
 from cada_jax.common.errors import UsageError
 from cada_jax.gallery.commands import forget as forget_command
 from cada_jax.gallery.gallery import Gallery
-from cada_jax.gallery.indexing import IndexOptions, index
+from cada_jax.gallery.index_options import IndexOptions
+from cada_jax.gallery.indexing import index
 from tests.gallery.processes import holder
 from tests.gallery.tiny import snapshot, tiny_retriever, write_pictures
 

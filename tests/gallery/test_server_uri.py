@@ -12,7 +12,8 @@ from cada_jax.common.errors import UsageError
 from cada_jax.gallery import lease as lease_lib
 from cada_jax.gallery.commands import forget as forget_command
 from cada_jax.gallery.gallery import Gallery
-from cada_jax.gallery.indexing import IndexOptions, index
+from cada_jax.gallery.index_options import IndexOptions
+from cada_jax.gallery.indexing import index
 from cada_jax.gallery.lease import Lease
 from cada_jax.gallery.place import place_of
 from cada_jax.gallery.vectors import Vectors
