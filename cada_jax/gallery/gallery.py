@@ -51,7 +51,8 @@ class Gallery:
         self.place, self.vectors, self.retriever, self._held = place, vectors, retriever, held
         self.meta = read_meta(vectors)
         vectors.index = self.meta.vector_index
-        self.tokens = TokenStore(self.meta.token_place) if self.meta.token_place else None
+        tokens = place.tokens_at(self.meta.token_place)
+        self.tokens = TokenStore(tokens) if tokens else None
         self.thumbnail_path = self._thumbnail_path if place.folder else None
 
     @classmethod

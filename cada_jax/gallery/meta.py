@@ -28,7 +28,8 @@ class Meta:
       width: E.
       image_size: height and width in pixels that the model reads.
       tokens: "store" or "recompute".
-      token_place: folder or bucket of the tokens, "" where they are computed again.
+      token_place: folder or bucket of the tokens, "tokens" for the gallery's own, "" where they
+        are computed again.
       vector_index: one of `vector_index.INDEXES`.
       shards: parts of the collection on a server.
       format: of the gallery.
@@ -96,7 +97,7 @@ def create(place: Place, vectors: Vectors, meta: Meta) -> None:
         with contextlib.suppress(UsageError):  # of a format that this version does not read
             old = read_meta(vectors)
             if old.token_place:
-                store = TokenStore(old.token_place)
+                store = TokenStore(place.tokens_at(old.token_place))
                 store.remove(store.keys())
     if place.folder:
         shutil.rmtree(place.folder / "thumbnails", ignore_errors=True)
