@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from cada_jax.common.errors import MissingFileError, UsageError
 
@@ -27,6 +27,15 @@ FORMATS = ("JPEG", "MPO", "PNG", "BMP", "WEBP", "TIFF", "GIF")
 # A file of some kilobytes can ask for gigabytes of pixels. No picture of a person is that large.
 MOST_PIXELS = 89_478_485  # the number that Pillow warns at
 ORIENTATION = 0x0112  # EXIF tag; 1 is upright
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 class PictureError(UsageError):
@@ -116,9 +125,9 @@ def rgb_pixels(image: Image.Image) -> np.ndarray:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    if orientation(image) == 1:
-        return image
-    return ImageOps.exif_transpose(image)
+    # Not by ImageOps.exif_transpose, which writes the other EXIF data anew: damage there fails it.
+    turn = _TURNS.get(orientation(image))
+    return image if turn is None else image.transpose(turn)
 
 
 def read_rgb(source: bytes | str | os.PathLike, name: str | None = None) -> np.ndarray:

@@ -1,202 +1,136 @@
-"""Persons' boxes in COCO's detection format, as detectors write it.
+"""Persons' boxes of whole scenes: which of a boxes file belong to a picture file."""
 
-Either the list of results, [{"image_id": "lobby/17.jpg", "bbox": [x, y, width, height],
-"score": 0.9, "category_id": 1}, ...], or COCO's dictionary with "images" and "annotations".
-`image_id` is a file's name, or a number that a list of images explains. Of several categories only
-persons count: the one named "person", or 1 where none is named.
-"""
-
-import collections
 import hashlib
 import json
 import os
 import pathlib
-from typing import Any, NamedTuple
+import unicodedata
+from collections.abc import Iterable
 
-from cada_jax.common.errors import MissingFileError, UsageError
+from cada_jax.common.errors import UsageError
+from cada_jax.gallery.coco import Box, read_coco
 
-PERSON = 1  # COCO's number
-
-
-class Box(NamedTuple):
-    """A person in a scene, in pixels from the upper left corner. score: in [0,1], None without."""
-
-    x: float
-    y: float
-    width: float
-    height: float
-    score: float | None
+__all__ = ["Box", "Boxes", "read_boxes"]
 
 
 class Boxes:
-    """Boxes by file.
+    """Persons' boxes by picture file.
 
-    Args:
-      by_name: file name, as the boxes' file writes it -> boxes.
-      source: the boxes' file, for messages.
-      digest: SHA-256 of it.
+    A name of the boxes file belongs to the picture whose path is that name, or ends in it by whole
+    components: `cam1/7.jpg` belongs to `/photos/cam1/7.jpg`. Of several such names the longest
+    does. A picture without one takes the name that has its base name, if the boxes file has only
+    one and no other picture has it by its path.
 
-    Names are compared by whole components from the right, so "lobby/17.jpg" fits
-    "/archive/lobby/17.jpg". The longest name that fits counts.
+    Attributes:
+      digest: SHA-256 of names and boxes, 64 hexadecimal digits.
     """
 
-    def __init__(self, by_name: dict[str, list[Box]], source: str, digest: str):
-        self.digest, self._source = digest, source
-        self._boxes = {_parts(name): sorted(set(b), key=_order) for name, b in by_name.items()}
-        self._names = {_parts(name): name for name in by_name}
-        self._ends: dict[str, list[tuple[str, ...]]] = collections.defaultdict(list)
-        for parts in self._boxes:
-            self._ends[parts[-1]].append(parts)
-        self._met: dict[tuple[str, ...], str] = {}
+    def __init__(self, boxes: dict[str, list[Box]], source: str | os.PathLike):
+        """Takes boxes by file name; `source` is the boxes file, for messages."""
+        self._source = os.fspath(source)
+        self._boxes: dict[tuple[str, ...], list[Box]] = {}
+        self._names: dict[tuple[str, ...], str] = {}
+        for name, found in boxes.items():
+            self._boxes.setdefault(_parts(name), []).extend(found)
+            self._names.setdefault(_parts(name), name)
+        self._boxes = {key: _sorted(found) for key, found in self._boxes.items()}
+        self._by_base: dict[str, list[tuple[str, ...]]] = {}
+        for key in self._boxes:
+            self._by_base.setdefault(key[-1], []).append(key)
+        self._files: dict[tuple[str, ...], str] = {}  # whose a name is
+        self._sure: set[tuple[str, ...]] = set()  # names found by path, not by base name
+        self._keys: dict[str, tuple[str, ...] | None] = {}  # the name of a file
+        listed = json.dumps(sorted(self._boxes.items()))
+        self.digest = hashlib.sha256(listed.encode()).hexdigest()
 
-    def of(self, path: str) -> list[Box]:
-        """The boxes of a file, from left to right.
+    def match(self, file_paths: Iterable[str]) -> None:
+        """Finds the names of pictures. Given all of them first, their order does not matter.
 
         Raises:
-          UsageError: its name in the boxes' file fits another file, too.
+          UsageError: one name belongs to two pictures.
         """
-        parts = _parts(path)
-        fitting = [p for p in self._ends[parts[-1]] if parts[-len(p) :] == p]
-        if not fitting:
-            return []
-        name: tuple[str, ...] = max(fitting, key=lambda p: len(p))
-        if (other := self._met.setdefault(name, path)) != path:
-            raise UsageError(
-                f"--boxes={self._source}: {self._names[name]!r} fits both {other!r} and {path!r}: "
-                "write more of the path there"
-            )
-        return self._boxes[name]
+        paths = [path for path in file_paths if path not in self._keys]
+        later = []
+        for path in paths:
+            key = self._by_path(path)
+            if key is None:
+                later.append(path)
+            else:
+                self._claim(path, key)
+                self._sure.add(key)
+        for path in later:
+            keys = self._by_base.get(_parts(path)[-1], [])
+            self._keys[path] = None
+            if len(keys) == 1 and keys[0] not in self._sure:
+                self._claim(path, keys[0])
+
+    def of(self, file_path: str) -> list[Box]:
+        """Returns the boxes of a picture, in order of place, no place twice.
+
+        Args:
+          file_path: its absolute path.
+
+        Raises:
+          UsageError: its name in the boxes file is also that of another picture asked for before.
+        """
+        self.match([file_path])
+        key = self._keys[file_path]
+        return [] if key is None else list(self._boxes[key])
 
     def unmatched(self) -> list[str]:
-        """Names that fitted no file that was asked for."""
-        return sorted(name for parts, name in self._names.items() if parts not in self._met)
+        """Returns the names in the boxes file that belong to no picture asked for, sorted."""
+        return sorted(name for key, name in self._names.items() if key not in self._files)
+
+    def _by_path(self, path: str) -> tuple[str, ...] | None:
+        parts = _parts(path)
+        ends = (parts[start:] for start in range(len(parts)))
+        return next((end for end in ends if end in self._boxes), None)
+
+    def _claim(self, path: str, key: tuple[str, ...]) -> None:
+        other = self._files.setdefault(key, path)
+        if other != path:
+            raise UsageError(
+                f"{self._source}: the name {self._names[key]!r} fits two pictures, {other!r} and "
+                f"{path!r}. Write more of the folders before the name, or the absolute path."
+            )
+        self._keys[path] = key
 
 
-def _order(box: Box) -> tuple:
-    return (*box[:4], -1.0 if box.score is None else box.score)
+def _parts(path: str) -> tuple[str, ...]:
+    """Components of a path; macOS writes accents as two characters where others write one."""
+    return pathlib.PurePosixPath(os.path.normpath(unicodedata.normalize("NFC", path))).parts
 
 
-def _parts(name: str) -> tuple[str, ...]:
-    return pathlib.PurePosixPath(os.path.normpath(name.replace("\\", "/"))).parts or ("",)
-
-
-def _load(path: str, flag: str) -> tuple[Any, bytes]:
-    try:
-        data = pathlib.Path(path).expanduser().read_bytes()
-    except FileNotFoundError as err:
-        raise MissingFileError(f"{flag}={path}: there is no such file") from err
-    except OSError as err:
-        raise UsageError(f"{flag}={path} cannot be read: {err.strerror}") from err
-    try:
-        return json.loads(data), data
-    except (ValueError, RecursionError) as err:
-        raise UsageError(f"{flag}={path}: expected JSON: {str(err) or 'nested too deep'}") from err
+def _sorted(boxes: list[Box]) -> list[Box]:
+    """Boxes in order of place; of several at one place the one of the highest score."""
+    best: dict[tuple, Box] = {}
+    for box in boxes:
+        here = best.setdefault(box[:4], box)
+        if box.score is not None and (here.score is None or box.score > here.score):
+            best[box[:4]] = box
+    return [best[place] for place in sorted(best)]
 
 
 def read_boxes(
-    path: str, min_score: float = 0.0, category: int | None = None, images_path: str | None = None
+    path: str | os.PathLike,
+    min_score: float = 0.0,
+    category: int | None = None,
+    images_path: str | os.PathLike | None = None,
 ) -> Boxes:
-    """Reads a file of boxes; see the module.
+    """Reads persons' boxes in the COCO detection format.
 
     Args:
-      path: of the file.
-      min_score: boxes that score less are left out.
-      category: number of persons; None looks for it.
-      images_path: a COCO file whose "images" explain numbers in `image_id`.
+      path: a JSON file. Either the list of a detector's results, `{image_id, bbox, score,
+        category_id}` with file names as `image_id`, or a mapping with `images` and `annotations`.
+        `bbox` is [x, y, width, height] in pixels of the upright picture.
+      min_score: boxes of a smaller score are left out; those without a score stay.
+      category: the `category_id` of persons. By default that of the category named person, else 1.
+        Without any `category_id` in the file all boxes are persons'.
+      images_path: a JSON file with the `images` of a list of results whose `image_id` are numbers.
 
     Raises:
-      MissingFileError: a file is not there.
-      UsageError: an entry is not what it has to be; the message numbers it from 0.
+      MissingFileError: a file does not exist.
+      UsageError: a file cannot be read or is malformed; the message names the entry and its field.
+        Or no box of a person is left.
     """
-    content, data = _load(path, "--boxes")
-    names, categories = {}, []
-    if images_path is not None:
-        listed, _ = _load(images_path, "--boxes_images")
-        names = _image_names(listed, f"--boxes_images={images_path}")
-        categories = _list(listed, "categories")
-    entries = content
-    if isinstance(content, dict):
-        entries = content.get("annotations")
-        names |= _image_names(content, f"--boxes={path}") if "images" in content else {}
-        categories = _list(content, "categories") or categories
-    if not isinstance(entries, list):
-        raise UsageError(
-            f'--boxes={path}: expected a list of detections, or {{"images": [...], "annotations": '
-            f"[...]}}, found {type(content).__name__}"
-        )
-    wanted = _person(categories) if category is None else category
-    found: dict[str, list[Box]] = {name: [] for name in names.values()}
-    for number, entry in enumerate(entries):
-        where = f"--boxes={path}, entry {number}"
-        if not isinstance(entry, dict):
-            raise UsageError(f"{where}: expected an object, found {type(entry).__name__}")
-        name, box = _name(entry, names, where), _box(entry, where)
-        if entry.get("category_id", wanted) == wanted and not _below(box.score, min_score):
-            found.setdefault(name, []).append(box)
-    if not found:
-        raise UsageError(f"--boxes={path}: expected at least one detection, found none")
-    return Boxes(found, path, hashlib.sha256(data).hexdigest())
-
-
-def _below(score: float | None, least: float) -> bool:
-    return score is not None and score < least
-
-
-def _list(content: Any, key: str) -> list:
-    value = content.get(key) if isinstance(content, dict) else None
-    return value if isinstance(value, list) else []
-
-
-def _person(categories: list) -> int:
-    named = [c.get("id") for c in categories if isinstance(c, dict) and c.get("name") == "person"]
-    return next((id for id in named if isinstance(id, int)), PERSON)
-
-
-def _image_names(content: Any, where: str) -> dict[int | str, str]:
-    """Number -> file name, of COCO's "images"."""
-    images = content.get("images") if isinstance(content, dict) else content
-    if not isinstance(images, list):
-        raise UsageError(f'{where}: expected a list under "images"')
-    names = {}
-    for number, image in enumerate(images):
-        id, name = (image.get("id"), image.get("file_name")) if isinstance(image, dict) else (0, 0)
-        if not isinstance(id, int | str) or not isinstance(name, str) or not name:
-            raise UsageError(
-                f'{where}, image {number}: expected {{"id": ..., "file_name": "..."}}, found '
-                f"{str(image)[:80]}"
-            )
-        if names.setdefault(id, name) != name:
-            raise UsageError(f"{where}, image {number}: the id {id!r} is there twice")
-    return names
-
-
-def _name(entry: dict, names: dict, where: str) -> str:
-    id = entry.get("image_id", entry.get("file_name"))
-    if isinstance(id, int | str) and id in names:
-        return names[id]
-    if isinstance(id, str) and id:
-        return id
-    if isinstance(id, int) and not isinstance(id, bool):
-        raise UsageError(
-            f"{where}: image_id is the number {id}, and no list of images names its file: give "
-            "--boxes_images=FILE, or file names as image_id"
-        )
-    raise UsageError(f"{where}: expected image_id, a file's name or number, found {id!r:.80}")
-
-
-def _is_number(value: Any) -> bool:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    return abs(value) < 1e9  # NaN and infinity are not
-
-
-def _box(entry: dict, where: str) -> Box:
-    values, score = entry.get("bbox"), entry.get("score")
-    if not isinstance(values, list) or len(values) != 4 or not all(map(_is_number, values)):
-        raise UsageError(f"{where}: expected bbox [x, y, width, height], found {values!r:.80}")
-    x, y, width, height = map(float, values)
-    if width <= 0 or height <= 0:
-        raise UsageError(f"{where}: bbox has a width of {width} and a height of {height}")
-    if score is not None and (not _is_number(score) or not 0 <= score <= 1):
-        raise UsageError(f"{where}: expected a score from 0 to 1, found {score!r:.80}")
-    return Box(x, y, width, height, None if score is None else float(score))
+    return Boxes(read_coco(path, min_score, category, images_path), path)

@@ -16,9 +16,10 @@ from cada_jax.common.errors import UsageError
 from cada_jax.gallery import place as place_lib
 from cada_jax.gallery import records
 from cada_jax.gallery.lease import Lease
-from cada_jax.gallery.meta import SUMMARY, check_model, read_meta, token_store
+from cada_jax.gallery.meta import SUMMARY, check_model, read_meta
 from cada_jax.gallery.photo import crop, read_photo
 from cada_jax.gallery.place import Place, place_of
+from cada_jax.gallery.token_store import TokenStore
 from cada_jax.gallery.vectors import Vectors
 from cada_jax.retrieval.query import Where
 from cada_jax.retrieval.searchable import Near, Picture
@@ -50,7 +51,8 @@ class Gallery:
         self.place, self.vectors, self.retriever, self._held = place, vectors, retriever, held
         self.meta = read_meta(vectors)
         vectors.index = self.meta.vector_index
-        self.tokens = token_store(place, self.meta)
+        tokens = place.tokens_at(self.meta.token_place)
+        self.tokens = TokenStore(tokens) if tokens else None
         self.thumbnail_path = self._thumbnail_path if place.folder else None
 
     @classmethod

@@ -39,7 +39,7 @@ def token_place(place: Place, options: IndexOptions) -> str:
             f"--db={place.shown_uri}: the image tokens need a place too: expected --token_store="
             "FOLDER_OR_BUCKET, or --tokens=recompute"
         )
-    return "tokens"
+    return place_lib.TOKENS
 
 
 @contextlib.contextmanager

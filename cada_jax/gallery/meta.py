@@ -28,8 +28,8 @@ class Meta:
       width: E.
       image_size: height and width in pixels that the model reads.
       tokens: "store" or "recompute".
-      token_place: folder or bucket of the tokens, "" where they are computed again. A relative
-        path begins at the gallery's folder, which may be moved or copied.
+      token_place: folder or bucket of the tokens, "tokens" for the gallery's own, "" where they
+        are computed again.
       vector_index: one of `vector_index.INDEXES`.
       shards: parts of the collection on a server.
       format: of the gallery.
@@ -60,14 +60,6 @@ def read_meta(vectors: Vectors) -> Meta:
             f"version reads {FORMAT}: use the version of cada_jax that made it, or --reindex"
         )
     return Meta(**values)
-
-
-def token_store(place: Place, meta: Meta) -> TokenStore | None:
-    """The tokens of a gallery, None where they are computed again."""
-    where = meta.token_place
-    if where and place.folder and "://" not in where:
-        where = str(place.folder / where)  # an absolute path stays as it is
-    return TokenStore(where) if where else None
 
 
 def check_model(meta: Meta, retriever: Retriever, name: str) -> None:
@@ -104,7 +96,8 @@ def create(place: Place, vectors: Vectors, meta: Meta) -> None:
     if vectors.exists():
         with contextlib.suppress(UsageError):  # of a format that this version does not read
             old = read_meta(vectors)
-            if store := token_store(place, old):
+            if old.token_place:
+                store = TokenStore(place.tokens_at(old.token_place))
                 store.remove(store.keys())
     if place.folder:
         shutil.rmtree(place.folder / "thumbnails", ignore_errors=True)

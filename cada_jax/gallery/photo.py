@@ -1,32 +1,50 @@
-"""One picture file: its pixels, what its bytes hash to, when and with what it was taken."""
+"""One picture file: its pixels, the hash of its bytes, when it was taken, by which camera."""
 
 import dataclasses
 import datetime
 import hashlib
 import math
+import os
 import re
+import stat
+import unicodedata
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import Image
 
-from cada_jax.common.errors import MissingFileError, UsageError
-from cada_jax.common.images import PictureError, open_picture, rgb_pixels
+from cada_jax.common import images
+from cada_jax.common.errors import UsageError
+from cada_jax.common.images import PictureError
 
-SMALLEST = 8  # pixels on a side; less shows nobody
-LONGEST_CAMERA = 200  # characters of its name
-_BASE, _EXIF = ExifTags.Base, ExifTags.IFD.Exif
+# An uncompressed picture of the most pixels, with 16 bits in four channels, is smaller.
+MOST_BYTES = 1 << 30
+LEAST_SIDE = 8  # pixels; less shows nobody
+LONGEST_CAMERA = 128  # characters
+
+# EXIF tags, by their names in the standard (CIPA DC-008).
+_MAKE, _MODEL, _DATE_TIME = 0x010F, 0x0110, 0x0132
+_EXIF_FOLDER = 0x8769
+_DATE_TIME_ORIGINAL, _OFFSET_TIME, _OFFSET_TIME_ORIGINAL = 0x9003, 0x9010, 0x9011
+_TAGS = (
+    *(_MAKE, _MODEL, _DATE_TIME),
+    *(_DATE_TIME_ORIGINAL, _OFFSET_TIME, _OFFSET_TIME_ORIGINAL),
+)
+
+_TIME = re.compile(r"\s*(\d{4})[:/-](\d\d)[:/-](\d\d)[ T](\d\d):(\d\d):(\d\d)", re.ASCII)
+_OFFSET = re.compile(r"\s*(?:(Z)|([+-])(\d\d):?(\d\d))\s*\Z", re.ASCII)
 
 
 @dataclasses.dataclass(frozen=True)
 class Photo:
-    """What a file holds.
+    """A picture that was read.
 
     Attributes:
       pixels: uint8 [H,W,3], upright.
-      content: SHA-256 of the bytes.
-      taken: seconds since 1970 in UTC. EXIF's time of exposure, local time unless it says
-        otherwise; the file's time of modification without one.
-      camera: EXIF's make and model, or what the path says; "" for unknown.
+      content: SHA-256 of the file's bytes, 64 hexadecimal digits.
+      taken: seconds since 1970 in UTC. From EXIF DateTimeOriginal, else DateTime, in the zone that
+        the file states or else in this computer's; without either, the file's last change.
+      camera: the group of the camera pattern in the path; else EXIF make and model; else "". At
+        most 128 characters.
     """
 
     pixels: np.ndarray
@@ -35,141 +53,213 @@ class Photo:
     camera: str
 
 
-def compile_camera_pattern(text: str) -> re.Pattern:
-    """The pattern that finds a camera in a path.
-
-    Raises:
-      UsageError: it is no regular expression, or has not exactly one group.
-    """
-    try:
-        pattern = re.compile(text)
-    except re.error as err:
-        raise UsageError(f"--camera_pattern={text!r}: no regular expression: {err}") from err
-    if pattern.groups != 1:
-        raise UsageError(
-            f"--camera_pattern={text!r}: expected one group, as in '_c([0-9]+)', found "
-            f"{pattern.groups}"
-        )
-    return pattern
-
-
-def camera_of(path: str, pattern: re.Pattern) -> str:
-    """What the group of a pattern finds in a path, at most 200 characters; "" for nothing."""
-    found = pattern.search(path)
-    return ((found.group(1) or "") if found else "")[:LONGEST_CAMERA]
-
-
-def _file_bytes(path: str) -> bytes:
-    try:
-        with open(path, "rb") as file:
-            return file.read()
-    except FileNotFoundError as err:
-        raise MissingFileError(f"{path!r} is no longer there") from err
-    except OSError as err:
-        raise UsageError(f"{path!r} cannot be read ({err.strerror})") from err
-
-
-def content_of(path: str) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal.
-
-    Raises:
-      UsageError: it cannot be read.
-    """
-    return hashlib.sha256(_file_bytes(path)).hexdigest()
-
-
 def read_photo(path: str, modified_ns: int, camera_pattern: re.Pattern | None = None) -> Photo:
-    """Reads a file once: the bytes that are hashed are those that are decoded.
+    """Reads a picture file once: the hash is that of the very bytes that were decoded.
 
     Args:
-      path: of the file.
-      modified_ns: its time of modification.
-      camera_pattern: finds the camera in the path.
+      path: the file.
+      modified_ns: its last change, nanoseconds since 1970; what `taken` is without EXIF.
+      camera_pattern: from `compile_camera_pattern`. Where it is not found in the path, EXIF names
+        the camera.
 
     Raises:
-      UsageError: it cannot be read or decoded; the message does not name it twice.
+      PictureError: (a UsageError) the file is gone, cannot be read, is no picture, is damaged, or
+        has more than 1 GiB or `images.MOST_PIXELS` pixels. Its text is the reason, one line that
+        goes after the path.
     """
-    data = _file_bytes(path)
+    data = _bytes_of(path)
     try:
-        with open_picture(data) as image:
-            pixels = rgb_pixels(image)
-            taken, camera = _exif(image)
+        with images.open_picture(data) as image:
+            # To ask for EXIF data reads a PNG's pixels. Damage to these must come out here.
+            image.load()
+            tags = _exif(image)
+            pixels = images.rgb_pixels(image)
     except PictureError as err:
-        raise UsageError(f"the picture {err}") from err
-    if camera_pattern is not None:
-        camera = camera_of(path, camera_pattern)
+        raise PictureError(" ".join(str(err).split())) from err
+    taken = _time_taken(tags)
     return Photo(
         pixels=pixels,
         content=hashlib.sha256(data).hexdigest(),
         taken=modified_ns / 1e9 if taken is None else taken,
-        camera=camera,
+        camera=camera_in(path, camera_pattern) or _camera_of(tags),
     )
 
 
-def _exif(image: Image.Image) -> tuple[float | None, str]:
-    """(time of exposure, camera) of a picture; (None, "") where its EXIF data tell nothing."""
+def _bytes_of(path: str) -> bytes:
     try:
-        exif = image.getexif()
-        inner = exif.get_ifd(_EXIF)
-        when = inner.get(_BASE.DateTimeOriginal) or exif.get(_BASE.DateTime)
-        offset = inner.get(_BASE.OffsetTimeOriginal) or inner.get(_BASE.OffsetTime)
-        return _seconds(when, offset), _camera(exif.get(_BASE.Make), exif.get(_BASE.Model))
-    except Exception:  # damaged metadata raise nearly every built-in exception
-        return None, ""
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode):  # to open a pipe waits for a writer
+            raise PictureError("is no ordinary file")
+        if status.st_size > MOST_BYTES:
+            raise PictureError(f"has {status.st_size:,} bytes, expected at most {MOST_BYTES:,}")
+        with open(path, "rb") as file:
+            data = file.read()
+    except PictureError:
+        raise
+    except (OSError, ValueError, MemoryError) as err:
+        raise PictureError(_why_unreadable(err)) from err
+    return data
 
 
-def _seconds(when: object, offset: object) -> float | None:
-    """EXIF's "2026:05:31 18:00:00" in seconds since 1970, None for anything else."""
-    if not isinstance(when, str):
-        return None
+def _why_unreadable(err: Exception) -> str:
+    if isinstance(err, FileNotFoundError):
+        return "is no longer there"
+    return f"cannot be read ({getattr(err, 'strerror', None) or err or type(err).__name__})"
+
+
+def content_of(path: str) -> str:
+    """Returns the SHA-256 of a file's bytes, 64 hexadecimal digits, in constant memory.
+
+    Raises:
+      PictureError: (a UsageError) it is gone or cannot be read.
+    """
     try:
-        moment = datetime.datetime.strptime(when.strip("\0 "), "%Y:%m:%d %H:%M:%S")
-    except ValueError:
-        return None
-    zone = re.fullmatch(r"([+-])(\d\d):(\d\d)", str(offset).strip("\0 "))
-    if zone and int(zone[2]) < 24:
-        minutes = int(zone[1] + "1") * (60 * int(zone[2]) + int(zone[3]))
-        moment = moment.replace(tzinfo=datetime.timezone(datetime.timedelta(minutes=minutes)))
-    try:
-        return moment.timestamp()
-    except (OverflowError, OSError, ValueError):
-        return None
-
-
-def _camera(make: object, model: object) -> str:
-    texts = [_clean(text) for text in (make, model) if isinstance(text, str)]
-    texts = [text for text in texts if text]
-    if len(texts) == 2 and texts[1].lower().startswith(texts[0].lower()):
-        texts = texts[1:]
-    return " ".join(texts)[:LONGEST_CAMERA].strip()
-
-
-def _clean(text: str) -> str:
-    printable = "".join(c if c.isprintable() else " " for c in text)
-    return " ".join(printable.encode("utf-8", "replace").decode("utf-8").split())
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise PictureError("is no ordinary file")
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except PictureError:
+        raise
+    except (OSError, ValueError) as err:
+        raise PictureError(_why_unreadable(err)) from err
 
 
 def crop(pixels: np.ndarray, box: tuple[float, float, float, float] | None) -> np.ndarray:
-    """The part of a picture in a box, rounded outward and clipped to the picture.
+    """Cuts a box out of a picture.
 
     Args:
       pixels: uint8 [H,W,3].
-      box: x, y, width, height in pixels; None for the whole.
+      box: x, y, width, height in pixels from the upper left corner. What lies outside the picture
+        is cut off; pixels that it covers in part are kept. None stands for the whole picture.
+
+    Returns:
+      uint8 [h,w,3], a copy, so that the scene need not stay in memory; without a box, `pixels`.
 
     Raises:
-      UsageError: fewer than 8 pixels on a side are left.
+      UsageError: a number is not finite, or fewer than 8 x 8 pixels remain.
     """
     if box is None:
         return pixels
-    if not all(map(math.isfinite, box)):
-        raise UsageError(f"the box {list(box)} has a number that is not finite")
-    x, y, width, height = box
-    left, top = max(math.floor(x), 0), max(math.floor(y), 0)
-    right = min(math.ceil(x + width), pixels.shape[1])
-    bottom = min(math.ceil(y + height), pixels.shape[0])
-    if right - left < SMALLEST or bottom - top < SMALLEST:
+    try:
+        x, y, width, height = (float(value) for value in box)
+    except (TypeError, ValueError, OverflowError) as err:
+        raise UsageError(f"box {box!r}: expected x, y, width, height as numbers.") from err
+    if not all(map(math.isfinite, (x, y, width, height))):
+        raise UsageError(f"box {box!r}: expected four finite numbers x, y, width, height.")
+    rows, columns = pixels.shape[:2]
+    left, right = _whole(x, x + width, columns)
+    top, bottom = _whole(y, y + height, rows)
+    if right - left < LEAST_SIDE or bottom - top < LEAST_SIDE:
         raise UsageError(
-            f"the box {list(box)} leaves {max(right - left, 0)} x {max(bottom - top, 0)} pixels of "
-            f"a picture of {pixels.shape[1]} x {pixels.shape[0]}: expected {SMALLEST} on a side"
+            f"box x={x:g} y={y:g} width={width:g} height={height:g} keeps "
+            f"{max(right - left, 0)} x {max(bottom - top, 0)} pixels of a picture of {columns} x "
+            f"{rows}, expected at least {LEAST_SIDE} x {LEAST_SIDE}."
         )
-    return pixels[top:bottom, left:right]
+    return pixels[top:bottom, left:right].copy()
+
+
+def _whole(start: float, end: float, size: int) -> tuple[int, int]:
+    """An interval clipped to 0..size, then rounded outward."""
+    return math.floor(min(max(start, 0), size)), math.ceil(min(max(end, 0), size))
+
+
+def compile_camera_pattern(text: str) -> re.Pattern:
+    """Returns the pattern of a camera's name in a path, as `/(cam[0-9]+)/`.
+
+    Raises:
+      UsageError: no regular expression, or one without exactly one group.
+    """
+    example = "Write the camera's name as the only group, as in '/(cam[0-9]+)/'."
+    try:
+        pattern = re.compile(text)
+    except (re.error, TypeError, OverflowError, RecursionError) as err:
+        raise UsageError(
+            f"camera_pattern: expected a regular expression, got {text!r} ({err}). {example}"
+        ) from err
+    if pattern.groups != 1:
+        raise UsageError(
+            f"camera_pattern: expected one group, got {pattern.groups} in {text!r}. {example} "
+            "Brackets that are no group begin with (?: ."
+        )
+    return pattern
+
+
+def camera_in(path: str, pattern: re.Pattern | None) -> str:
+    """What the group of a pattern finds in a path, "" for nothing or without a pattern."""
+    found = pattern.search(path) if pattern else None
+    return _clean(found.group(1)) if found else ""
+
+
+def _exif(image: Image.Image) -> dict[int, object]:
+    """The EXIF tags that could be read, those of the main and of the EXIF folder in one."""
+    tags: dict[int, object] = {}
+    for folder in (None, _EXIF_FOLDER):
+        try:
+            found = image.getexif()
+            part = found if folder is None else found.get_ifd(folder)
+        except Exception:  # damaged metadata raise nearly every built-in exception
+            continue
+        for tag in _TAGS:
+            try:
+                if tag in part:
+                    tags.setdefault(tag, part[tag])
+            except Exception:  # each tag is decoded when it is asked for
+                continue
+    return tags
+
+
+def _text(value: object) -> str:
+    """A tag's text up to the NUL that ends it; "" where it is no text."""
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "replace")
+    return value.strip("\0").split("\0")[0] if isinstance(value, str) else ""
+
+
+def _clean(value: object) -> str:
+    """A name in one line: control and other invisible characters become blanks."""
+    invisible = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
+    text = "".join(" " if unicodedata.category(c) in invisible else c for c in _text(value))
+    return " ".join(text.split())[:LONGEST_CAMERA].rstrip()
+
+
+def _camera_of(tags: dict[int, object]) -> str:
+    make, model = _clean(tags.get(_MAKE)), _clean(tags.get(_MODEL))
+    if model.lower().startswith(make.lower()):
+        return model
+    return _clean(f"{make} {model}")
+
+
+def _time_taken(tags: dict[int, object]) -> float | None:
+    """Seconds since 1970 in UTC; None where no tag holds a time."""
+    original = _text(tags.get(_OFFSET_TIME_ORIGINAL))
+    changed = _text(tags.get(_OFFSET_TIME)) or original
+    for tag, offset in ((_DATE_TIME_ORIGINAL, original), (_DATE_TIME, changed)):
+        seconds = _seconds(_text(tags.get(tag)), offset)
+        if seconds is not None:
+            return seconds
+    return None
+
+
+def _seconds(text: str, offset: str) -> float | None:
+    found = _TIME.match(text)
+    if not found:
+        return None
+    try:
+        moment = datetime.datetime(*map(int, found.groups()), tzinfo=_zone(offset))
+        return moment.timestamp()
+    except (ValueError, OverflowError, OSError):  # the 0th of month 0, as unset clocks write
+        return None
+
+
+def _zone(offset: str) -> datetime.timezone | None:
+    """The zone of "+02:00"; None, this computer's zone, where the text is no offset."""
+    found = _OFFSET.match(offset)
+    if not found:
+        return None
+    zulu, sign, hours, minutes = found.groups()
+    if zulu:
+        return datetime.UTC
+    ahead = datetime.timedelta(hours=int(hours), minutes=int(minutes))
+    if ahead >= datetime.timedelta(days=1):
+        return None
+    return datetime.timezone(-ahead if sign == "-" else ahead)

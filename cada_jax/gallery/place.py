@@ -22,6 +22,7 @@ from cada_jax.common.errors import MissingFileError, UsageError
 from cada_jax.common.files import contents, write_text
 
 MARKER, FORMAT = "cada_gallery.json", 1
+TOKENS = "tokens"  # the folder of a local gallery's tokens, below its own
 COLLECTION = "pictures"  # unless the URI names another
 
 
@@ -35,6 +36,12 @@ class Place(NamedTuple):
     uri: str
     collection: str
     folder: pathlib.Path | None
+
+    def tokens_at(self, token_place: str) -> str:
+        """Where tokens are: the gallery's own folder goes with it when it is moved."""
+        if self.folder and token_place == TOKENS:
+            return str(self.folder / TOKENS)
+        return token_place
 
     @property
     def name(self) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 
 from cada_jax.common.errors import UsageError
 from cada_jax.gallery import records
-from cada_jax.gallery.photo import Photo, camera_of, content_of, crop, read_photo
+from cada_jax.gallery.photo import Photo, camera_in, content_of, crop, read_photo
 from cada_jax.gallery.plan import Job
 from cada_jax.retrieval.images import pixels_of
 from cada_jax.retrieval.searchable import Picture
@@ -102,9 +102,7 @@ class Reader:
     def _moved(self, job: Job, source: Picture, box, score: float | None) -> Picture:
         """The record of pixels that are indexed already, at this file's place."""
         from_file = source.taken == source.modified_ns / 1e9
-        camera = source.camera
-        if self._camera_pattern:
-            camera = camera_of(job.file.path, self._camera_pattern)
+        camera = camera_in(job.file.path, self._camera_pattern) or source.camera
         return dataclasses.replace(
             source,
             id=records.picture_id(job.file.path, box),

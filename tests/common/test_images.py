@@ -1,5 +1,8 @@
 """One reader of pictures: every kind of file gives the pixels that a person sees."""
 
+import io
+import struct
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -85,6 +88,18 @@ def test_exif_rotation_is_applied(turn):
 def test_an_unreadable_exif_block_counts_as_none(exif):
     data = pictures.encoded(pictures.PHOTO, "JPEG", exif=exif)
     assert read_rgb(data).shape == PHOTO.shape
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_a_picture_is_turned_though_its_other_exif_data_cannot_be_written_anew(kind):
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F] = 6, "Make"
+    # The maker's tag becomes that of the width: text where Pillow writes numbers only.
+    block = exif.tobytes().replace(b"\x01\x0f\x00\x02", b"\x01\x00\x00\x02")
+    data = pictures.encoded(pictures.PHOTO, kind, exif=block)
+    with Image.open(io.BytesIO(data)) as image, pytest.raises(struct.error):
+        image.getexif().tobytes()
+    assert read_rgb(data).shape == PHOTO.swapaxes(0, 1).shape
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 77])

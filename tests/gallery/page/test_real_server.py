@@ -1,6 +1,7 @@
 """The page, the server and the shipped model together, on files of generated people."""
 
 import dataclasses
+import json
 import shutil
 
 import pytest
@@ -9,18 +10,21 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select
 
+from cada_jax.gallery.boxes import read_boxes
+from cada_jax.gallery.gallery import Gallery
+from cada_jax.gallery.index_options import IndexOptions
 from cada_jax.gallery.server.device import device_of
 from cada_jax.gallery.server.tokens import Tokens
 from cada_jax.retrieval.query import Query
 from cada_jax.retrieval.searchable import Picture
 from tests.gallery.page.browser import RESULT, Browser
-from tests.gallery.server.double import MemoryGallery, load_retriever, picture_of, write_people
+from tests.gallery.server.double import load_retriever, write_people
 from tests.gallery.server.running import QUICK, running
 
 QUERY = "a woman in a yellow coat with a black backpack"
 ROOT = "/people"
 SECRET = "open-sesame"
-NAME = "<b> & \"quoted\" 'x' %41 #?+;é.jpg"
+HOSTILE_NAME = "<b> & \"quoted\" 'x' %41 #?+;é.jpg"
 
 
 @pytest.fixture(scope="module")
@@ -29,25 +33,35 @@ def retriever():
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory) -> list[Picture]:
-    """Twelve people: the first in a hostile file, the second as a box in a scene."""
+def gallery(retriever, tmp_path_factory):
+    """Twelve people of two cameras, indexed: one in a hostile file, one in a wide scene."""
     folder = tmp_path_factory.mktemp("people")
-    paths = write_people(folder, 12)
-    paths[0] = paths[0].rename(folder / NAME)
-    person = Image.open(paths[1])
-    scene = Image.new("RGB", (200, 120), (150, 150, 140))
-    scene.paste(person, (120, 10))
-    scene.save(paths[1], quality=95)
-    box = (120.0, 10.0, float(person.width), float(person.height))
-    return [
-        picture_of(path, ("north", "south")[i % 2], box if i == 1 else None)
-        for i, path in enumerate(paths)
-    ]
+    boxes = []
+    for i, path in enumerate(write_people(folder, 12)):
+        camera = folder / ("north", "south")[i % 2]
+        camera.mkdir(exist_ok=True)
+        path = path.rename(camera / (HOSTILE_NAME if i == 0 else path.name))
+        with Image.open(path) as person:
+            size, x = person.size, 0
+            if i == 1:
+                scene = Image.new("RGB", (200, 120), (150, 150, 140))
+                scene.paste(person, (x := 120, 0))
+                scene.save(path, quality=95)
+        boxes.append({"image_id": path.name, "bbox": [x, 0, *size], "score": 0.9})
+    (folder / "boxes.json").write_text(json.dumps(boxes))
+    options = IndexOptions(
+        boxes=read_boxes(str(folder / "boxes.json")), camera_pattern="/(north|south)/"
+    )
+    Gallery.index(folder / "people.db", [folder], retriever, options).close()
+    with Gallery.open(folder / "people.db", retriever) as gallery:
+        yield gallery
 
 
 @pytest.fixture(scope="module")
-def gallery(retriever, pictures):
-    return MemoryGallery(retriever, pictures)
+def pictures(retriever, gallery) -> list[Picture]:
+    """What is indexed, the picture of the wide scene first."""
+    hits = retriever.search(Query(texts=("a man",), k=12), gallery)
+    return sorted((hit.picture for hit in hits), key=lambda picture: -picture.width)
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +103,7 @@ def test_the_page_shows_what_the_library_finds(chromium: Browser, url, retriever
     assert ids == [hit.picture.id for hit in hits]
     for name, hit in zip(chromium.names(), hits, strict=True):
         assert f"score {hit.score:.2f}".replace("-", "\u2212") in name
-    assert any(NAME in name for name in chromium.names())
+    assert any(HOSTILE_NAME in name for name in chromium.names())
     drawn = (
         "return [...document.querySelectorAll(arguments[0] + ' img')]"
         ".every(i => i.complete && i.naturalWidth)"
@@ -106,7 +120,7 @@ def test_filters_and_excluded_words_are_understood(chromium: Browser, url):
 
 
 def test_words_light_up_and_attributes_are_read(chromium: Browser, url, pictures):
-    chromium.driver.get(f"{url}?q={QUERY.replace(' ', '+')}&picture={pictures[1].id}")
+    chromium.driver.get(f"{url}?q={QUERY.replace(' ', '+')}&picture={pictures[0].id}")
     chromium.one("#words button")
     words = chromium.all("#words button .word")
     assert [word.text for word in words] == QUERY.split()
