@@ -10,34 +10,16 @@ import math
 import os
 import pathlib
 import re
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+
+from cada_jax.common.command_line import Flags
 
 MOST_DEVICES = 4096  # of a simulated mesh: XLA makes each of them
 
 
-class Parser(argparse.ArgumentParser):
-    """The flags of one tool.
-
-    Args:
-      tool: the module that `python -m` runs, as "tools.memory".
-      description: printed by --help as it stands, usually the module's docstring.
-    """
-
-    def __init__(self, tool: str, description: str | None):
-        super().__init__(
-            prog=f"python -m {tool}",
-            description=description,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,  # --repeat would be --repeats today and another flag tomorrow
-        )
-
-    def error(self, message: str) -> NoReturn:
-        """Prints one line and exits with code 2."""
-        print(f"error: {message}; {self.prog} --help lists the flags", file=sys.stderr)
-        raise SystemExit(2)
+class Parser(Flags):
+    """The flags of one tool; of a misspelt one the message names what was meant."""
 
     def flags(self, argv: Sequence[str] | None) -> argparse.Namespace:
         """The flags in `argv`, those of the process if None."""

@@ -16,7 +16,7 @@ import argparse
 import os
 import sys
 
-from cada_jax.common.command_line import DONE, run_command
+from cada_jax.common.command_line import DONE, Flags, run_command
 
 DAMAGED = 1
 
@@ -27,11 +27,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m cada_jax inspect",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = Flags("cada_jax inspect", __doc__)
     parser.add_argument("path", help="a run's folder, a checkpoint in it, or an exported model")
     parser.add_argument(
         "--verify", action="store_true", help="compare every array with its stored checksum"

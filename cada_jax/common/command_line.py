@@ -1,10 +1,12 @@
 """How every command ends: with one line, and without a traceback, for what its user can mend."""
 
+import argparse
 import contextlib
 import errno
 import os
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 from cada_jax.common.errors import UsageError
 
@@ -12,6 +14,28 @@ DONE, UNUSABLE, INTERRUPTED, NO_READER = 0, 2, 130, 141
 
 # What the system says of a place that cannot be written to; none of these is a bug of ours.
 _NOT_WRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EFBIG}
+
+
+class Flags(argparse.ArgumentParser):
+    """The flags of one command or tool; a mistake in them is one line.
+
+    Args:
+      module: what `python -m` runs, as "cada_jax search" or "tools.bench.train".
+      description: printed by --help as it stands, usually the module's docstring.
+    """
+
+    def __init__(self, module: str, description: str | None):
+        super().__init__(
+            prog=f"python -m {module}",
+            description=description,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,  # --repeat would be --repeats today and another flag tomorrow
+        )
+
+    def error(self, message: str) -> NoReturn:
+        """Prints one line and exits with code 2."""
+        print(f"error: {message}; {self.prog} --help lists the flags", file=sys.stderr)
+        raise SystemExit(UNUSABLE)
 
 
 def run_command(work: Callable[[], int]) -> int:

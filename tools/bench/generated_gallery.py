@@ -27,6 +27,7 @@ from cada_jax.gallery.summary import summarize
 from cada_jax.gallery.token_store import TokenStore
 from cada_jax.retrieval.searchable import Picture
 from cada_jax.retriever import Retriever, load_model
+from tools import arguments
 
 BLOCK = 2_000  # pictures written at once
 
@@ -63,9 +64,9 @@ def write_gallery(db: str, retriever: Retriever, model: str, count: int) -> None
         vectors = open_vectors(place, stack)
         if vectors.exists():
             raise UsageError(f"--db={db}: there is a gallery already: choose another place")
-        tokens = TokenStore(place.folder / "tokens")
+        tokens = TokenStore(place.tokens_at(place_lib.TOKENS))
         meta = meta_lib.new_meta(
-            retriever, model_path=model, tokens=meta_lib.STORE, token_place=tokens.place
+            retriever, model_path=model, tokens=meta_lib.STORE, token_place=place_lib.TOKENS
         )
         meta_lib.create(place, vectors, meta)
         size = tuple(retriever.config.data.image_size)
@@ -90,20 +91,14 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m tools.bench.generated_gallery",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = arguments.Parser("tools.bench.generated_gallery", __doc__)
     parser.add_argument("--db", required=True, help="a new folder")
-    parser.add_argument("--count", type=int, default=100_000, help="of pictures")
+    parser.add_argument("--count", type=arguments.integer(1), default=100_000, help="of pictures")
     parser.add_argument("--model", default="pretrained:synthetic", help="gives the shapes")
-    return parser.parse_args(argv)
+    return parser.flags(argv)
 
 
 def _write(flags: argparse.Namespace) -> int:
-    if flags.count < 1:
-        raise UsageError(f"--count={flags.count}, expected 1 or more")
     write_gallery(flags.db, load_model(flags.model), flags.model, flags.count)
     return DONE
 

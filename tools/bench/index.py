@@ -35,6 +35,7 @@ from cada_jax.retrieval.encode import encode_batches
 from cada_jax.retrieval.images import pixels_of
 from cada_jax.retrieval.network import abstract_network
 from cada_jax.retriever import Retriever, load_model
+from tools import arguments
 
 HELD = 512  # decoded pictures that the bare encoder gets again and again
 
@@ -45,18 +46,18 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m tools.bench.index",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = arguments.Parser("tools.bench.index", __doc__)
     parser.add_argument("--model", default="pretrained:synthetic", help="pretrained:synthetic")
     random = "instead: a network of this configuration with random parameters"
     parser.add_argument("--random", default="", metavar="CONFIG", help=random)
     parser.add_argument("--images", default="", help="a folder of pictures")
-    parser.add_argument("--count", type=int, default=2000, help="of people to draw (2000)")
-    parser.add_argument("--rounds", type=int, default=3, help="of each measurement (3)")
-    return parser.parse_args(argv)
+    parser.add_argument(
+        "--count", type=arguments.integer(1), default=2000, help="of people to draw (2000)"
+    )
+    parser.add_argument(
+        "--rounds", type=arguments.integer(1), default=3, help="of each measurement (3)"
+    )
+    return parser.flags(argv)
 
 
 class _NoTokenizer:

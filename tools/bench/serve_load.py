@@ -19,6 +19,7 @@ import tempfile
 
 from cada_jax.common.command_line import run_command
 from cada_jax.common.errors import UsageError
+from tools import arguments
 
 USER = pathlib.Path(__file__).with_name("serve_user.py")
 
@@ -33,17 +34,17 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m tools.bench.serve_load",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = arguments.Parser("tools.bench.serve_load", __doc__)
     parser.add_argument("--url", default="http://127.0.0.1:8000", help="of the running server")
     parser.add_argument("--clients", type=_numbers, default=[1, 32], help="1,32")
     parser.add_argument("--rerank", type=_numbers, default=[0, 32], help="0,32")
-    parser.add_argument("--seconds", type=int, default=30, help="of each measurement")
-    parser.add_argument("--warm_seconds", type=int, default=5, help="left out before each")
-    return parser.parse_args(argv)
+    parser.add_argument(
+        "--seconds", type=arguments.integer(1), default=30, help="of each measurement"
+    )
+    parser.add_argument(
+        "--warm_seconds", type=arguments.integer(1), default=5, help="left out before each"
+    )
+    return parser.flags(argv)
 
 
 def _measure_all(flags: argparse.Namespace) -> int:

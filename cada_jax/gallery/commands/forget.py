@@ -16,8 +16,7 @@ import argparse
 import sys
 from typing import IO
 
-from cada_jax.common.command_line import DONE, run_command
-from cada_jax.gallery.commands.flags import Flags
+from cada_jax.common.command_line import DONE, Flags, run_command
 
 LEFT = 1
 SHOWN = 10
@@ -34,7 +33,7 @@ def main(argv: list[str] | None = None, stdin: IO | None = None) -> int:
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = Flags("forget", __doc__)
+    parser = Flags("cada_jax forget", __doc__)
     add = parser.add_argument
     add("--db", required=True, help="the gallery: a folder, or the URI of a Milvus server")
     add("--ids", nargs="+", action="extend", default=[], help="ids, as `search --json` gives them")

@@ -18,8 +18,7 @@ import json
 import os
 from typing import TYPE_CHECKING
 
-from cada_jax.common.command_line import DONE, run_command
-from cada_jax.gallery.commands.flags import Flags
+from cada_jax.common.command_line import DONE, Flags, run_command
 
 if TYPE_CHECKING:
     from cada_jax.gallery.index_options import IndexOptions, Report
@@ -40,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = Flags("index", __doc__)
+    parser = Flags("cada_jax index", __doc__)
     add = parser.add_argument
     add("--model", required=True, help="a model folder or pretrained:NAME")
     add("--images", required=True, nargs="+", action="extend", help="folders, or picture files")

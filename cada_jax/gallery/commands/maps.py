@@ -19,8 +19,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from cada_jax.common.command_line import DONE, run_command
-from cada_jax.gallery.commands.flags import Flags
+from cada_jax.common.command_line import DONE, Flags, run_command
 
 if TYPE_CHECKING:
     from cada_jax.retriever import Retriever
@@ -39,7 +38,7 @@ def main(argv: list[str] | None = None, retriever: "Retriever | None" = None) ->
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = Flags("maps", __doc__)
+    parser = Flags("cada_jax maps", __doc__)
     add = parser.add_argument
     add("text", metavar="TEXT", help="the description")
     add("--model", required=True, help="a model folder or pretrained:NAME")

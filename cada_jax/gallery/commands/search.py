@@ -19,8 +19,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from cada_jax.common.command_line import DONE, run_command
-from cada_jax.gallery.commands.flags import Flags
+from cada_jax.common.command_line import DONE, Flags, run_command
 
 if TYPE_CHECKING:
     import pathlib
@@ -48,7 +47,7 @@ def main(
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = Flags("search", __doc__)
+    parser = Flags("cada_jax search", __doc__)
     add = parser.add_argument
     add("texts", nargs="*", metavar="TEXT", help="a description; several are its phrasings")
     add("--db", required=True, help="the gallery: a folder, or the URI of a Milvus server")

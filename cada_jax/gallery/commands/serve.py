@@ -18,9 +18,8 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any, cast
 
-from cada_jax.common.command_line import run_command
+from cada_jax.common.command_line import Flags, run_command
 from cada_jax.common.errors import UsageError
-from cada_jax.gallery.commands.flags import Flags
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,7 +69,7 @@ def main(
 def _parse(argv: list[str] | None) -> argparse.Namespace:
     from cada_jax.gallery.server.limits import Limits
 
-    parser = Flags("serve", __doc__)
+    parser = Flags("cada_jax serve", __doc__)
     add = parser.add_argument
     add("--db", required=True, help="the gallery: a folder, or the URI of a Milvus server")
     add("--model", default="", help="a model folder or pretrained:NAME; by default the gallery's")
