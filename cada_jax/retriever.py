@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import os
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, overload
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 
@@ -51,19 +51,24 @@ class Hit(NamedTuple):
     picture: Picture
 
 
-def _as_query(asked: str | Query, k: int | None, rerank: int | None, size: int) -> Query:
-    """A text or a query with these numbers; of a gallery of `size` images k may exceed all."""
-    if isinstance(asked, str):
-        k = k if k is None else min(k, max(size, 1))
-        rerank = rerank if rerank is None else min(rerank, size)
-        asked = Query((asked,))
-    if not isinstance(asked, Query):
-        raise UsageError(f"a query is {asked!r}: expected a text or a Query")
-    return dataclasses.replace(
-        asked,
-        k=asked.k if k is None else k,
-        rerank=asked.rerank if rerank is None else rerank,
-    )
+def _as_queries(
+    asked: Sequence[str | Query], k: int | None, rerank: int | None, gallery: Searched
+) -> list[Query]:
+    """Texts and queries with these numbers; of a text k may exceed the gallery."""
+    given: dict[str, Any] = {"k": k, "rerank": rerank}
+    given = {name: value for name, value in given.items() if value is not None}
+    bounded = given
+    if given and any(isinstance(each, str) for each in asked):
+        size = len(gallery)  # once: a database counts its rows for it
+        least = {"k": max(size, 1), "rerank": size}
+        bounded = {name: min(value, least[name]) for name, value in given.items()}
+    queries = []
+    for each in asked:
+        if not isinstance(each, str | Query):
+            raise UsageError(f"a query is {each!r}: expected a text or a Query")
+        text = isinstance(each, str)
+        queries.append(Query((each,), **bounded) if text else dataclasses.replace(each, **given))
+    return queries
 
 
 def _hit(found: query_scores.Found, gallery: Searchable) -> Hit:
@@ -190,7 +195,7 @@ class Retriever(TextNetwork):
             gallery, or a picture to resemble is not there.
         """
         one = isinstance(query, str | Query)
-        queries = [_as_query(each, k, rerank, len(gallery)) for each in ([query] if one else query)]
+        queries = _as_queries([query] if one else query, k, rerank, gallery)
         if not queries:
             raise UsageError("nothing to search for: expected at least one description or query")
         self._check_gallery(gallery)

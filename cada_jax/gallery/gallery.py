@@ -179,13 +179,15 @@ class Gallery:
         """Every record."""
         return [records.from_row(row) for row in self.vectors.rows(records.FIELDS)]
 
-    def tokens_of(self, ids: Sequence[str]) -> np.ndarray:
+    def tokens_of(self, pictures: Sequence[Picture]) -> np.ndarray:
         """Image tokens [n,S,Dv] in the model's dtype, or bfloat16 without a retriever.
 
+        Args:
+          pictures: of this gallery.
+
         Raises:
-          UsageError: an id is not there, or tokens are missing and cannot be computed again.
+          UsageError: tokens are missing and cannot be computed again.
         """
-        pictures = self.pictures(ids)
         keys = [records.token_key(p.content, p.box) for p in pictures]
         read = self.tokens.read(keys) if self.tokens else [None] * len(pictures)
         found = {i: tokens for i, tokens in enumerate(read) if tokens is not None}

@@ -70,9 +70,9 @@ class InMemoryGallery:
         """Embeddings of length 1; a UsageError names an id that is not there."""
         return self.images.embeddings[self._rows_of(ids)]
 
-    def tokens_of(self, ids: Sequence[str]) -> Float[np.ndarray, "n S Dv"]:
-        """Image tokens for the decoder; a UsageError names an id that is not there."""
-        return self.images.tokens[self._rows_of(ids)]
+    def tokens_of(self, pictures: Sequence[Picture]) -> Float[np.ndarray, "n S Dv"]:
+        """Image tokens for the decoder, of pictures of this gallery."""
+        return self.images.tokens[self._rows_of([picture.id for picture in pictures])]
 
     def _rows_of(self, ids: Sequence[str]) -> np.ndarray:
         if unknown := [id for id in ids if id not in self._rows]:

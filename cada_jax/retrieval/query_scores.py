@@ -118,20 +118,22 @@ def _match(
 ) -> list[Float32[np.ndarray, "texts pictures"]]:
     """Stage two: of every query the match logits of its texts, then of what it excludes."""
     shapes, texts, ids = [], [], []
+    pictures: dict[str, Picture] = {}
     for query, found in zip(encoded.queries, near, strict=True):
         asked = [encoded.rows[text] for text in (*query.texts, *query.exclude)]
         top = [one.picture.id for one in found[: _reranked(query)]]
+        pictures |= {one.picture.id: one.picture for one in found[: _reranked(query)]}
         shapes.append((len(asked), len(top)))
         texts += [row for row in asked for _ in top]
         ids += top * len(asked)
     if not ids:
         return [np.zeros(shape, np.float32) for shape in shapes]
-    pictures = list(dict.fromkeys(ids))
     place = {id: number for number, id in enumerate(pictures)}
     pairs = np.stack([np.asarray(texts), np.asarray([place[id] for id in ids])])
     # Two users who ask the same cost as much as one.
     different, inverse = np.unique(pairs, axis=1, return_inverse=True)
-    scores = _match_different(network, encoded.texts, different, pictures, gallery)[inverse]
+    shown = list(pictures.values())
+    scores = _match_different(network, encoded.texts, different, shown, gallery)[inverse]
     ends = np.cumsum([rows * columns for rows, columns in shapes])[:-1]
     parts = np.split(scores, ends)
     return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
@@ -141,7 +143,7 @@ def _match_different(
     network: Network,
     texts: Queries | None,
     pairs: np.ndarray,
-    pictures: list[str],
+    pictures: list[Picture],
     gallery: Searchable,
 ) -> Float32[np.ndarray, "P"]:
     """Match logits of P pairs, int [2,P] of (text, picture)."""

@@ -73,6 +73,9 @@ class Searchable(Protocol):
         """Embeddings of length 1; a UsageError names an id that is not there."""
         ...
 
-    def tokens_of(self, ids: Sequence[str]) -> Float[np.ndarray, "n S Dv"]:
-        """Image tokens for the decoder; a UsageError names an id that is not there."""
+    def tokens_of(self, pictures: Sequence[Picture]) -> Float[np.ndarray, "n S Dv"]:
+        """Image tokens for the decoder, of pictures of this gallery.
+
+        They come with the records that `nearest` has read: a database is not asked for them again.
+        """
         ...

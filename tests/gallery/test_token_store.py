@@ -104,13 +104,13 @@ def test_damaged_tokens_are_computed_again_with_the_model_and_are_one_error_with
     path = next((tmp_path / "db/tokens").rglob("*/*"))
     path.write_bytes(damage(path.read_bytes()))
     with Gallery.open(tmp_path / "db") as gallery:
-        ids = [picture.id for picture in gallery.all_pictures()]
+        pictures = gallery.all_pictures()
         with pytest.raises(UsageError, match="not stored or damaged: open the gallery with its"):
-            gallery.tokens_of(ids)
+            gallery.tokens_of(pictures)
     with Gallery.open(tmp_path / "db", retriever) as gallery:
-        paths = [picture.path for picture in gallery.pictures(ids)]
+        paths = [picture.path for picture in pictures]
         expected = retriever.encode_images(paths).tokens
-        np.testing.assert_allclose(gallery.tokens_of(ids), expected, rtol=2**-7, atol=1e-6)
+        np.testing.assert_allclose(gallery.tokens_of(pictures), expected, rtol=2**-7, atol=1e-6)
 
 
 @pytest.mark.parametrize("module", ["pymilvus", "milvus_lite", "tensorstore"])

@@ -57,9 +57,8 @@ def snapshot(db, retriever: Retriever) -> dict:
     """All that a gallery holds: {(path, box): (record, vector, tokens)}."""
     with Gallery.open(db, retriever) as gallery:
         pictures = gallery.all_pictures()
-        ids = [picture.id for picture in pictures]
-        vectors = gallery.embeddings_of(ids)
-        tokens = gallery.tokens_of(ids) if ids else ()
+        vectors = gallery.embeddings_of([picture.id for picture in pictures])
+        tokens = gallery.tokens_of(pictures) if pictures else ()
     return {(p.path, p.box): (p, v, t) for p, v, t in zip(pictures, vectors, tokens, strict=True)}
 
 

@@ -28,6 +28,7 @@ class Counting:
         return self._gallery.model
 
     def __len__(self):
+        self.calls.append(("len",))
         return len(self._gallery)
 
     def __getattr__(self, name):
@@ -111,7 +112,17 @@ def test_a_batch_asks_once_for_every_filter_and_once_for_tokens(retriever, galle
     assert [call[2] for call in counting.asked("nearest")] == [Where(), where]
     assert len(counting.asked("tokens_of")) == len(counting.asked("embeddings_of")) == 1
     (wanted,) = counting.asked("tokens_of")[0]
-    assert len(set(wanted)) == len(wanted)
+    assert len({picture.id for picture in wanted}) == len(wanted)
+
+
+def test_pictures_are_counted_once_at_most_since_a_database_takes_long_for_it(
+    retriever, gallery, captions
+):
+    counting = Counting(gallery)
+    retriever.search(captions[:3], counting)
+    assert not counting.asked("len")
+    hits = retriever.search(captions[:3], counting, k=10_000_000, rerank=2)
+    assert len(counting.asked("len")) == 1 and [len(found) for found in hits] == 3 * [COUNT]
 
 
 def test_plain_texts_and_queries_are_the_same_search(retriever, gallery, captions):

@@ -104,10 +104,10 @@ class WatchedGallery:
         with self._asked("embeddings"):
             return self._gallery.embeddings_of(ids)
 
-    def tokens_of(self, ids: Sequence[str]) -> np.ndarray:
+    def tokens_of(self, pictures: Sequence[Picture]) -> np.ndarray:
         """As of the gallery."""
         with self._asked("tokens"):
-            return self._gallery.tokens_of(ids)
+            return self._gallery.tokens_of(pictures)
 
     def picture(self, id: str) -> Picture:
         """As of the gallery."""
