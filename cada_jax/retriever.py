@@ -8,8 +8,9 @@ top k.
 import dataclasses
 import functools
 import os
+import sys
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, overload
+from typing import NamedTuple, overload
 
 import numpy as np
 
@@ -55,19 +56,21 @@ def _as_queries(
     asked: Sequence[str | Query], k: int | None, rerank: int | None, gallery: Searched
 ) -> list[Query]:
     """Texts and queries with these numbers; of a text k may exceed the gallery."""
-    given: dict[str, Any] = {"k": k, "rerank": rerank}
-    given = {name: value for name, value in given.items() if value is not None}
-    bounded = given
-    if given and any(isinstance(each, str) for each in asked):
+    size = sys.maxsize
+    if (k is not None or rerank is not None) and any(isinstance(each, str) for each in asked):
         size = len(gallery)  # once: a database counts its rows for it
-        least = {"k": max(size, 1), "rerank": size}
-        bounded = {name: min(value, least[name]) for name, value in given.items()}
     queries = []
     for each in asked:
-        if not isinstance(each, str | Query):
+        query, most = (Query((each,)), size) if isinstance(each, str) else (each, sys.maxsize)
+        if not isinstance(query, Query):
             raise UsageError(f"a query is {each!r}: expected a text or a Query")
-        text = isinstance(each, str)
-        queries.append(Query((each,), **bounded) if text else dataclasses.replace(each, **given))
+        queries.append(
+            dataclasses.replace(
+                query,
+                k=query.k if k is None else min(k, max(most, 1)),
+                rerank=query.rerank if rerank is None else min(rerank, most),
+            )
+        )
     return queries
 
 
