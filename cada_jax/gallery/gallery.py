@@ -26,7 +26,7 @@ from cada_jax.retrieval.searchable import Near, Picture
 from cada_jax.retriever import Retriever
 
 if TYPE_CHECKING:
-    from cada_jax.gallery.index_options import IndexOptions
+    from cada_jax.gallery.index_options import IndexOptions, Report
 
 
 class Gallery:
@@ -37,6 +37,7 @@ class Gallery:
       meta: of its model.
       vectors: the database.
       tokens: the store of image tokens, None where they are computed again.
+      report: what `index` did, None after `open`.
       thumbnail_path: id -> where its thumbnail is kept; None for a gallery on a server, whose
         thumbnails are not kept.
     """
@@ -53,6 +54,7 @@ class Gallery:
         vectors.index = self.meta.vector_index
         tokens = place.tokens_at(self.meta.token_place)
         self.tokens = TokenStore(tokens) if tokens else None
+        self.report: Report | None = None
         self.thumbnail_path = self._thumbnail_path if place.folder else None
 
     @classmethod
@@ -107,7 +109,7 @@ class Gallery:
           The gallery, open; `gallery.report` tells what was done.
 
         Raises:
-          UsageError: as of `open`; or a folder is missing, or no picture can be read.
+          UsageError: as of `open`; or a folder is missing, or the options do not fit.
         """
         from cada_jax.gallery.index_options import IndexOptions
         from cada_jax.gallery.indexing import index
@@ -117,8 +119,6 @@ class Gallery:
         gallery = cls.open(db, retriever)
         gallery.report = report
         return gallery
-
-    report: Any = None
 
     def close(self) -> None:
         """Lets other processes open it."""
@@ -215,7 +215,7 @@ class Gallery:
 
     def summary(self) -> dict[str, Any]:
         """What the gallery holds, as of the last change: see `gallery.summary`, and its model."""
-        counted = json.loads(self.vectors.state().get(SUMMARY, "{}"))
+        counted = json.loads(self.vectors.text(SUMMARY) or "{}")
         return counted | {
             "model": self.meta.model,
             "model_path": self.meta.model_path,

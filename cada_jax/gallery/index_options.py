@@ -4,10 +4,8 @@ import dataclasses
 from collections.abc import Callable
 
 from cada_jax.common.console import Progress
-from cada_jax.gallery import meta as meta_lib
 from cada_jax.gallery.boxes import Boxes
 from cada_jax.gallery.scan import Problem
-from cada_jax.gallery.vector_index import EXACT
 
 STAGES = ("tokens", "vectors", "stale", "gone", "sweep")
 
@@ -18,10 +16,11 @@ class IndexOptions:
 
     Attributes:
       tokens: "store" keeps image tokens in bfloat16, "recompute" reads the picture again whenever
-        the decoder asks for it. Counts when a gallery is made.
-      token_store: folder or bucket of the tokens; "" for the gallery's own folder.
-      vector_index: one of `vector_index.INDEXES`; FLAT is exact. Counts when a gallery is made.
-      shards: parts of the collection on a server. Counts when a gallery is made.
+        the decoder asks for it. This and the next three are settled when a gallery is made: None
+        takes what it has, or "store", its own folder, "FLAT" and 1 of a new one.
+      token_store: folder or bucket of the tokens.
+      vector_index: one of `vector_index.INDEXES`; FLAT is exact.
+      shards: parts of the collection on a server.
       boxes: persons' boxes; None indexes whole pictures, and keeps boxes that are indexed already.
       camera_pattern: regular expression with one group, the camera in a path; "" for EXIF.
       reindex: drop what is there and begin anew, with another model or other tokens.
@@ -33,10 +32,10 @@ class IndexOptions:
       after: called with the name of each stage of `STAGES` after it; for tests.
     """
 
-    tokens: str = meta_lib.STORE
-    token_store: str = ""
-    vector_index: str = EXACT
-    shards: int = 1
+    tokens: str | None = None
+    token_store: str | None = None
+    vector_index: str | None = None
+    shards: int | None = None
     boxes: Boxes | None = None
     camera_pattern: str = ""
     reindex: bool = False

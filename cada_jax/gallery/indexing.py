@@ -45,6 +45,8 @@ def index(
     """Indexes; see `Gallery.index`."""
     place = place_of(db)
     files, problems = find_files(images)
+    if options.boxes:
+        options.boxes.match([file.path for file in files])  # before anything is made
     with opened(place, retriever, options) as gallery:
         run = _Run(gallery, retriever, options)
         run.report.unreadable += problems

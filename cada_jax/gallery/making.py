@@ -13,8 +13,15 @@ from cada_jax.gallery.gallery import Gallery
 from cada_jax.gallery.index_options import IndexOptions
 from cada_jax.gallery.lease import Lease
 from cada_jax.gallery.place import Place
-from cada_jax.gallery.vector_index import check_index
+from cada_jax.gallery.vector_index import EXACT, check_index
+from cada_jax.gallery.vectors import Vectors
 from cada_jax.retriever import Retriever
+
+
+def _place_of_tokens(given: str) -> str:
+    """A folder or a bucket as it is written down."""
+    given = given.rstrip("/") or given
+    return given if "://" in given else os.path.abspath(os.path.expanduser(given))
 
 
 def token_place(place: Place, options: IndexOptions) -> str:
@@ -29,11 +36,7 @@ def token_place(place: Place, options: IndexOptions) -> str:
     if options.tokens == meta_lib.RECOMPUTE:
         return ""
     if options.token_store:
-        given = options.token_store.rstrip("/")
-        own = f"cada_gallery_{secrets.token_hex(8)}"
-        if "://" in given:
-            return f"{given}/{own}"
-        return os.path.join(os.path.abspath(os.path.expanduser(given)), own)
+        return f"{_place_of_tokens(options.token_store)}/cada_gallery_{secrets.token_hex(8)}"
     if place.folder is None:
         raise UsageError(
             f"--db={place.shown_uri}: the image tokens need a place too: expected --token_store="
@@ -42,14 +45,43 @@ def token_place(place: Place, options: IndexOptions) -> str:
     return place_lib.TOKENS
 
 
+def _check_made_with(meta: meta_lib.Meta, place: Place, options: IndexOptions) -> None:
+    """Raises UsageError for an option that a gallery was made without."""
+    asked = options.token_store and _place_of_tokens(options.token_store)
+    for name, wished, has in (
+        ("tokens", options.tokens, meta.tokens),
+        ("token_store", asked, meta.token_place.rpartition("/")[0]),
+        ("vector_index", options.vector_index, meta.vector_index),
+        ("shards", options.shards, meta.shards),
+    ):
+        if wished and wished != has:
+            raise UsageError(
+                f"--{name}={wished}: {place.name} was made with {has or 'its own folder'}: leave "
+                "the flag out, or make the gallery anew with --reindex"
+            )
+
+
+def _make(place: Place, vectors: Vectors, retriever: Retriever, options: IndexOptions) -> None:
+    meta = meta_lib.new_meta(
+        retriever,
+        model_path=options.model_path,
+        tokens=options.tokens or meta_lib.STORE,
+        token_place=token_place(place, options),
+        vector_index=options.vector_index or EXACT,
+        shards=options.shards or 1,
+    )
+    meta_lib.create(place, vectors, meta)
+
+
 @contextlib.contextmanager
 def opened(place: Place, retriever: Retriever, options: IndexOptions) -> Iterator[Gallery]:
     """Yields the gallery for writing, made if it is not there; no other process writes meanwhile.
 
     Raises:
-      UsageError: another process uses it, another model encoded it, or it cannot be made.
+      UsageError: another process uses it, another model or other options made it, or it cannot be
+        made.
     """
-    check_index(place, options.vector_index, options.shards)
+    check_index(place, options.vector_index or EXACT, options.shards or 1)
     if place.folder and not place_lib.check_folder(place.folder):
         token_place(place, options)
         place_lib.make_folder(place.folder)
@@ -59,16 +91,8 @@ def opened(place: Place, retriever: Retriever, options: IndexOptions) -> Iterato
         if not place.folder:
             stack.callback(Lease(vectors).release)
         if options.reindex or not vectors.exists():
-            where = token_place(place, options)
-            meta = meta_lib.new_meta(
-                retriever,
-                model_path=options.model_path,
-                tokens=options.tokens,
-                token_place=where,
-                vector_index=options.vector_index,
-                shards=options.shards,
-            )
-            meta_lib.create(place, vectors, meta)
+            _make(place, vectors, retriever, options)
         gallery = Gallery(place, vectors, retriever, stack)
         meta_lib.check_model(gallery.meta, retriever, place.name)
+        _check_made_with(gallery.meta, place, options)
         yield gallery

@@ -52,8 +52,7 @@ def read_meta(vectors: Vectors) -> Meta:
     Raises:
       UsageError: it is missing or of a newer format.
     """
-    text = vectors.state().get(META, "{}")
-    values = json.loads(text)
+    values = json.loads(vectors.text(META) or "{}")
     if values.get("format") != FORMAT:
         raise UsageError(
             f"{vectors.place.name} is a gallery of format {values.get('format')!r}, and this "

@@ -78,7 +78,7 @@ class Reader:
             try:
                 pixels = pixels_of(crop(photo.pixels, box), self._size)
             except UsageError as err:
-                result.problems.append(f"{job.file.path!r}, box {records.box_key(box)}: {err}")
+                result.problems.append(str(err))
                 continue
             result.fresh.append((picture, pixels))
         return result

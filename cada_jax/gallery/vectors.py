@@ -1,7 +1,6 @@
 """Vectors and records in Milvus: milvus-lite in a folder, or a server. The one user of pymilvus.
 
-The index is FLAT with the inner product: vectors have length 1, so results are exact and are
-cosines. Beside the pictures lies a small collection of named texts, the gallery's state.
+Beside the pictures lies a small collection of named texts, the gallery's state.
 """
 
 import contextlib
@@ -82,7 +81,7 @@ class Vectors:
             if not self.client.has_collection(name):
                 return False
         self.load()
-        return META in self.state()
+        return self.text(META) is not None
 
     @_translated
     def make_state(self) -> None:
@@ -218,6 +217,12 @@ class Vectors:
         """The named texts whose names begin with `prefix`."""
         rows = self._all(self.name + STATE, ["id", "value"])
         return {row["id"]: row["value"] for row in rows if row["id"].startswith(prefix)}
+
+    @_translated
+    def text(self, name: str) -> str | None:
+        """One of the named texts, None if it is not there."""
+        rows = self.client.get(self.name + STATE, ids=[name], output_fields=["value"])
+        return rows[0]["value"] if rows else None
 
     @_translated
     def set_state(self, texts: dict[str, str]) -> None:

@@ -291,6 +291,23 @@ def test_pictures_whose_file_changed_are_left_out_where_tokens_are_computed_agai
             gallery.tokens_of([gallery.picture(id)])
 
 
+@pytest.mark.parametrize(
+    ("option", "value"), [("tokens", "recompute"), ("vector_index", "HNSW"), ("token_store", "/t")]
+)
+def test_what_a_gallery_was_made_with_cannot_be_changed_in_silence(run, found, option, value):
+    run()
+    before = held_by(found())
+    with pytest.raises(UsageError, match=rf"--{option}={value}.*--reindex"):
+        run(**{option: value})
+    assert held_by(found()) == before
+
+
+def test_naming_what_a_gallery_was_made_with_changes_nothing(run):
+    run(tokens="recompute", vector_index="HNSW")
+    assert counts(run(tokens="recompute", vector_index="HNSW")) == {"unchanged": 4}
+    assert counts(run()) == {"unchanged": 4}
+
+
 def test_a_foreign_folder_is_refused_and_untouched(run, tmp_path):
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis/a.tex").write_text("x")
@@ -342,6 +359,14 @@ class TestBoxes:
         assert counts(report) == {"changed": 1} and report.pictures == 2
         run(boxes=boxes({"a.png": [self.BOXES[1], [1, 1, 10, 10]]}))
         assert {key[1] for key in found()} == {(10.0, 5.0, 12.0, 30.0), (1.0, 1.0, 10.0, 10.0)}
+
+    def test_a_name_of_two_pictures_is_refused_before_anything_is_made(
+        self, run, photos, boxes, tmp_path
+    ):
+        write_pictures(photos, ["in/a.png"])
+        with pytest.raises(UsageError, match="fits two pictures"):
+            run(boxes=boxes({"a.png": self.BOXES}))
+        assert not (tmp_path / "db").exists()
 
     def test_boxes_are_kept_when_none_are_given(self, run, found, boxes, photos):
         run(boxes=boxes({"a.png": self.BOXES}))

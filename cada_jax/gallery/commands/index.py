@@ -44,10 +44,11 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     add("--model", required=True, help="a model folder or pretrained:NAME")
     add("--images", required=True, nargs="+", action="extend", help="folders, or picture files")
     add("--db", required=True, help="the gallery: a folder, or http://HOST:PORT[#COLLECTION]")
-    add("--tokens", choices=TOKENS, default="store", help="image tokens for re-ranking (store)")
-    add("--token_store", default="", help="folder or bucket of the tokens (in the gallery)")
-    add("--vector_index", choices=INDEXES, default="FLAT", help="Milvus's; FLAT is exact (FLAT)")
-    add("--shards", type=int, default=1, help="parts of the collection on a Milvus server (1)")
+    made = parser.add_argument_group("settled when the gallery is made").add_argument
+    made("--tokens", choices=TOKENS, help="image tokens for re-ranking (store)")
+    made("--token_store", help="folder or bucket of the tokens (in the gallery)")
+    made("--vector_index", choices=INDEXES, help="Milvus's; FLAT is exact (FLAT)")
+    made("--shards", type=int, help="parts of the collection on a Milvus server (1)")
     add("--boxes", default="", metavar="FILE", help="persons' boxes in COCO's detection format")
     add("--boxes_images", default="", metavar="FILE", help="COCO's list of images for them")
     add("--min_box_score", type=float, default=0.0, help="leave out boxes that score less (0)")
@@ -75,7 +76,7 @@ def _options(flags: argparse.Namespace) -> "IndexOptions":
         raise UsageError(f"--min_box_score={flags.min_box_score}: expected 0 to 1")
     if not 0 <= flags.batch_size <= 4096:
         raise UsageError(f"--batch_size={flags.batch_size}: expected 1 to 4096, or 0 to choose")
-    if not 1 <= flags.shards <= 64:
+    if flags.shards is not None and not 1 <= flags.shards <= 64:
         raise UsageError(f"--shards={flags.shards}: expected 1 to 64")
     if flags.camera_pattern:
         compile_camera_pattern(flags.camera_pattern)

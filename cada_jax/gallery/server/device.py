@@ -26,11 +26,6 @@ def device_of(retriever: Retriever) -> Device:
 
     def read(pixels: np.ndarray) -> dict[str, Any]:
         (readings,) = read_attributes(retriever, [pixels])
-        return {
-            "readings": [
-                {"part": reading.part, "words": [answer._asdict() for answer in reading.answers]}
-                for reading in readings
-            ]
-        }
+        return {"readings": [reading.plain() for reading in readings]}
 
     return Device(search, associate, read)
