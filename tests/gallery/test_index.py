@@ -1,68 +1,27 @@
-"""The story of an index: new, changed, moved, deleted, copied, boxed and unreadable pictures."""
+"""The story of an index: new, changed, moved, deleted, copied and unreadable pictures."""
 
 import json
 import os
 import shutil
 
-import hypothesis
-import hypothesis.strategies as st
 import numpy as np
 import pytest
 
 from cada_jax.common.errors import MissingFileError, UsageError
-from cada_jax.gallery import boxes as boxes_lib
 from cada_jax.gallery import records
 from cada_jax.gallery.gallery import Gallery
-from cada_jax.gallery.index_options import STAGES, IndexOptions
-from cada_jax.gallery.indexing import FEW_GONE, index
+from cada_jax.gallery.indexing import FEW_GONE
 from cada_jax.gallery.place import MARKER
 from cada_jax.retrieval.query import Where
 from tests.gallery.tiny import (
+    alone,
+    counts,
     held_by,
-    picture,
     picture_bytes,
     snapshot,
     tiny_retriever,
     write_pictures,
 )
-
-
-@pytest.fixture(scope="module")
-def retriever():
-    return tiny_retriever()
-
-
-@pytest.fixture
-def photos(tmp_path):
-    folder = tmp_path / "photos"
-    write_pictures(folder, ["a.png", "b.png", "in/c.png", "in/d.png"])
-    return folder
-
-
-@pytest.fixture
-def run(tmp_path, photos, retriever):
-    """A function: options -> the report of indexing `photos` into `db`."""
-
-    def call(images=None, retriever=retriever, db=tmp_path / "db", **options):
-        return index(db, images or [photos], retriever, IndexOptions(**options))
-
-    return call
-
-
-@pytest.fixture
-def found(tmp_path, retriever):
-    """A function: the state of `db`, {path and box: (record, vector, tokens)}."""
-    return lambda db=tmp_path / "db": snapshot(db, retriever)
-
-
-def counts(report):
-    names = ("new", "changed", "moved", "unchanged", "removed")
-    return {name: getattr(report, name) for name in names if getattr(report, name)}
-
-
-def alone(retriever, *numbers):
-    """Vectors of pictures as the network gives them without any gallery."""
-    return retriever.encode_images([picture(n) for n in numbers])
 
 
 def test_every_picture_is_indexed_with_the_vector_and_tokens_of_the_network(
@@ -324,190 +283,3 @@ def test_a_newer_format_is_refused_and_untouched(run, tmp_path):
         with pytest.raises(UsageError, match="format 2, and this version reads 1"):
             run(reindex=reindex)
     assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "db").rglob("*")}
-
-
-class TestBoxes:
-    BOXES = ([0, 0, 12, 20], [10, 5, 12, 30])
-
-    @pytest.fixture
-    def boxes(self, tmp_path):
-        """A function: {name: boxes} -> as `--boxes` reads them."""
-
-        def read(by_name):
-            entries = [
-                {"image_id": name, "bbox": box, "score": 0.5, "category_id": 1}
-                for name, listed in by_name.items()
-                for box in listed
-            ]
-            (tmp_path / "boxes.json").write_text(json.dumps(entries))
-            return boxes_lib.read_boxes(str(tmp_path / "boxes.json"))
-
-        return read
-
-    def test_every_box_is_a_picture_with_its_place(self, run, found, photos, boxes, retriever):
-        report = run(boxes=boxes({"a.png": self.BOXES, "in/c.png": self.BOXES[:1]}))
-        assert counts(report) == {"new": 2} and report.pictures == report.encoded == 3
-        record, vector, _ = found()[str(photos / "a.png"), (10.0, 5.0, 12.0, 30.0)]
-        assert record.box_score == 0.5 and (record.width, record.height) == (24, 40)
-        crop = np.asarray(picture(0))[5:35, 10:22]
-        expected = retriever.encode_images([crop]).embeddings[0]
-        np.testing.assert_allclose(vector, expected, atol=1e-6)
-
-    def test_boxes_that_are_added_and_changed_are_encoded_alone(self, run, found, boxes):
-        run(boxes=boxes({"a.png": self.BOXES[:1]}))
-        report = run(boxes=boxes({"a.png": self.BOXES}))
-        assert counts(report) == {"changed": 1} and report.pictures == 2
-        run(boxes=boxes({"a.png": [self.BOXES[1], [1, 1, 10, 10]]}))
-        assert {key[1] for key in found()} == {(10.0, 5.0, 12.0, 30.0), (1.0, 1.0, 10.0, 10.0)}
-
-    def test_a_name_of_two_pictures_is_refused_before_anything_is_made(
-        self, run, photos, boxes, tmp_path
-    ):
-        write_pictures(photos, ["in/a.png"])
-        with pytest.raises(UsageError, match="fits two pictures"):
-            run(boxes=boxes({"a.png": self.BOXES}))
-        assert not (tmp_path / "db").exists()
-
-    def test_boxes_are_kept_when_none_are_given(self, run, found, boxes, photos):
-        run(boxes=boxes({"a.png": self.BOXES}))
-        report = run()
-        assert report.new == 3 and report.unchanged == 1
-        assert len([key for key in found() if key[0] == str(photos / "a.png")]) == 2
-
-    def test_a_file_whose_boxes_are_gone_is_found_no_more(self, run, found, boxes):
-        run(boxes=boxes({"a.png": self.BOXES, "b.png": self.BOXES}))
-        run(boxes=boxes({"b.png": self.BOXES}))
-        assert {os.path.basename(key[0]) for key in found()} == {"b.png"}
-
-    def test_a_box_outside_is_listed_and_the_others_are_indexed(self, run, found, boxes):
-        report = run(boxes=boxes({"a.png": [*self.BOXES, [20, 0, 90, 90], [500, 0, 90, 90]]}))
-        assert report.pictures == 2
-        assert (
-            len(report.unreadable) == 2 and "expected at least 8 x 8" in report.unreadable[0].reason
-        )
-
-    def test_a_scene_that_was_indexed_whole_becomes_boxes(self, run, found, boxes):
-        run()
-        run(boxes=boxes({"a.png": self.BOXES}))
-        assert {key[1] for key in found()} == {tuple(map(float, box)) for box in self.BOXES}
-
-
-class _Stop(Exception):
-    pass
-
-
-def _changes(photos):
-    """New, changed, moved, swapped and deleted files at once."""
-    (photos / "a.png").rename(photos / "moved.png")
-    write_pictures(photos, {"a.png": 31, "b.png": 32, "new.png": 33, "in/e.png": 34})
-    (photos / "in/d.png").unlink()
-    write_pictures(photos / "in", {"twin.png": 33})
-
-
-@pytest.mark.parametrize("call", [0, 1])
-@pytest.mark.parametrize("stage", STAGES)
-def test_a_run_that_is_cut_off_and_repeated_gives_what_an_undisturbed_one_gives(
-    run, found, photos, tmp_path, stage, call
-):
-    run()
-    shutil.copytree(tmp_path / "db", tmp_path / "undisturbed")
-    _changes(photos)
-    calls = []
-
-    def after(reached):
-        calls.append(reached)
-        if calls.count(stage) == call + 1 and reached == stage:
-            raise _Stop
-
-    if call == 0:
-        with pytest.raises(_Stop):
-            run(after=after)
-    else:  # a stage that comes once only
-        try:
-            run(after=after)
-        except _Stop:
-            assert calls.count(stage) == 2
-    run()
-    run(db=tmp_path / "undisturbed")
-    assert held_by(found()) == held_by(found(tmp_path / "undisturbed"))
-    assert len(list((tmp_path / "db/tokens").rglob("*/*"))) == 6
-
-
-def test_the_first_run_that_is_cut_off_is_continued(run, found, photos, tmp_path):
-    def after(stage):
-        if stage == "tokens":
-            raise _Stop
-
-    with pytest.raises(_Stop):
-        run(after=after)
-    assert counts(run()) == {"new": 4}
-    run(db=tmp_path / "undisturbed")
-    assert held_by(found()) == held_by(found(tmp_path / "undisturbed"))
-
-
-@pytest.mark.parametrize("name", ["pictures", "pictures_state"])
-def test_a_collection_whose_making_was_killed_is_made_again(run, found, tmp_path, name):
-    from cada_jax.gallery import tables
-    from cada_jax.gallery.place import make_folder, place_of
-    from cada_jax.gallery.vectors import Vectors
-
-    make_folder(tmp_path / "db")
-    vectors = Vectors(place_of(tmp_path / "db"))
-    if name == "pictures":
-        tables.create_state(vectors.client, "pictures_state")
-        tables.create_pictures(vectors.client, name, 16)
-    else:
-        tables.create_state(vectors.client, name)
-    vectors.client.release_collection(name)
-    vectors.client.drop_index(name, "vector" if name == "pictures" else "unused")
-    assert not vectors.client.list_indexes(name)
-    vectors.close()
-    assert counts(run()) == {"new": 4} and len(found()) == 4
-
-
-PARTS = st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1)
-PATHS = st.lists(PARTS | st.sampled_from("ab"), min_size=1, max_size=3).map(
-    lambda parts: "/" + "/".join(parts)
-)
-
-
-@hypothesis.settings(max_examples=10)
-@hypothesis.given(paths=st.lists(PATHS, min_size=1, max_size=12), data=st.data())
-def test_a_folder_finds_what_lies_below_it_and_nothing_else(searched, paths, data):
-    from cada_jax.retrieval.searchable import Picture
-
-    made = {}
-    for n, path in enumerate(dict.fromkeys(paths)):
-        row = {"taken": n - 3.5e-7, "camera": path[1:4], "content": "0" * 64}
-        made[path] = Picture(records.picture_id(path, None), path, **row)
-    searched.remove([row["id"] for row in searched.rows(["id"])])
-    searched.add([records.to_row(p, np.eye(16)[0]) for p in made.values()])
-    parents = {path[: i + 1] for path in made for i, c in enumerate(path + "/") if c == "/"}
-    folder = data.draw(st.sampled_from(sorted(parents | set(made))) | PATHS)
-    camera = data.draw(st.sampled_from(sorted(path[1:4] for path in made)) | st.just(""))
-    since = data.draw(st.none() | st.floats(-4, 14))
-    until = since + 3 if since is not None else None
-    where = Where(folder, since, until, camera)
-    hits = searched.search(np.eye(16)[:1], 100, records.expression(where), records.FIELDS)[0]
-    expected = {
-        path
-        for path, p in made.items()
-        if path.startswith(folder.rstrip("/") + "/")
-        and (since is None or since <= p.taken < until)
-        and (not camera or p.camera == camera)
-    }
-    assert {records.from_row(row) for _, row in hits} == {made[path] for path in expected}
-
-
-@pytest.fixture(scope="module")
-def searched(tmp_path_factory):
-    """Vectors in a database without a gallery."""
-    from cada_jax.gallery.place import place_of
-    from cada_jax.gallery.vectors import Vectors
-
-    folder = tmp_path_factory.mktemp("vectors")
-    vectors = Vectors(place_of(folder))
-    vectors.create(16)
-    vectors.load()
-    yield vectors
-    vectors.close()

@@ -65,3 +65,13 @@ def snapshot(db, retriever: Retriever) -> dict:
 def held_by(found: dict) -> dict:
     """A snapshot that `==` compares, to the bit."""
     return {key: (p, v.tobytes(), t.tobytes()) for key, (p, v, t) in found.items()}
+
+
+def counts(report):
+    names = ("new", "changed", "moved", "unchanged", "removed")
+    return {name: getattr(report, name) for name in names if getattr(report, name)}
+
+
+def alone(retriever, *numbers):
+    """Vectors of pictures as the network gives them without any gallery."""
+    return retriever.encode_images([picture(n) for n in numbers])
