@@ -15,6 +15,7 @@ from PIL import Image
 from cada_jax.common import images
 from cada_jax.common.errors import UsageError
 from cada_jax.common.images import PictureError
+from cada_jax.gallery.results.printable import INVISIBLE
 
 # An uncompressed picture of the most pixels, with 16 bits in four channels, is smaller.
 MOST_BYTES = 1 << 30
@@ -217,8 +218,7 @@ def _text(value: object) -> str:
 
 def _clean(value: object) -> str:
     """A name in one line: control and other invisible characters become blanks."""
-    invisible = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
-    text = "".join(" " if unicodedata.category(c) in invisible else c for c in _text(value))
+    text = "".join(" " if unicodedata.category(c) in INVISIBLE else c for c in _text(value))
     return " ".join(text.split())[:LONGEST_CAMERA].rstrip()
 
 

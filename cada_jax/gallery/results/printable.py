@@ -4,7 +4,7 @@ import unicodedata
 
 # Control characters, invisible formatting (which can turn the direction of a line), halves of
 # characters, private and unassigned ones, separators of lines and paragraphs.
-_ESCAPED = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
 
 def printable(text: str) -> str:
@@ -16,7 +16,7 @@ def printable(text: str) -> str:
 
 
 def _shown(character: str) -> str:
-    if unicodedata.category(character) not in _ESCAPED:
+    if unicodedata.category(character) not in INVISIBLE:
         return character
     number = ord(character)
     if 0xDC80 <= number <= 0xDCFF:  # a byte that the file system's name has and UTF-8 has not

@@ -7,17 +7,16 @@ from typing import Any
 
 from cada_jax.gallery.moments import local_iso
 from cada_jax.retrieval.query import Query
+from cada_jax.retrieval.searchable import Picture
 from cada_jax.retriever import Hit
 
 
-def record(hit: Hit) -> dict[str, Any]:
-    """One result for JSON: `taken` is ISO 8601 in local time, `box` [x, y, width, height] or None.
+def picture_record(picture: Picture) -> dict[str, Any]:
+    """What commands and the server tell of a picture.
 
-    Scores are rounded to six digits after the point.
+    `taken` is ISO 8601 in local time, "" for unknown; `box` is [x, y, width, height] or None.
     """
-    picture = hit.picture
     folder, name = os.path.split(picture.path)
-    logit = hit.match_logit
     return {
         "id": picture.id,
         "path": picture.path,
@@ -28,6 +27,13 @@ def record(hit: Hit) -> dict[str, Any]:
         "box": None if picture.box is None else [float(side) for side in picture.box],
         "width": picture.width,
         "height": picture.height,
+    }
+
+
+def record(hit: Hit) -> dict[str, Any]:
+    """One result for JSON; scores are rounded to six digits after the point."""
+    logit = hit.match_logit
+    return picture_record(hit.picture) | {
         "similarity": round(hit.similarity, 6),
         "match_logit": None if logit is None else round(logit, 6),
         "score": round(hit.score, 6),

@@ -3,7 +3,7 @@
 import dataclasses
 import os
 
-from cada_jax.gallery.moments import local_iso
+from cada_jax.gallery.results.records import picture_record
 from cada_jax.retrieval.searchable import Picture
 
 
@@ -186,18 +186,5 @@ def result(picture: Picture, similarity: float, match_logit: float | None, score
 
 
 def _fields(picture: Picture) -> dict:
-    path = readable(picture.path)
-    folder, name = os.path.split(path)
-    box = None if picture.box is None else [float(x) for x in picture.box]
-    return {
-        "id": picture.id,
-        "path": path,
-        "name": name,
-        "folder": folder,
-        "taken": local_iso(picture.taken) if picture.taken else "",
-        "camera": picture.camera,
-        "box": box,
-        "width": picture.width,
-        "height": picture.height,
-        "thumbnail": f"pictures/{picture.id}/thumbnail",
-    }
+    shown = dataclasses.replace(picture, path=readable(picture.path))
+    return picture_record(shown) | {"thumbnail": f"pictures/{picture.id}/thumbnail"}
