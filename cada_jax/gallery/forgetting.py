@@ -48,7 +48,7 @@ def chosen(
     paths: Sequence[str] = (),
     folder: str = "",
 ) -> list[Picture]:
-    """The records that ids, paths of files, or a folder name.
+    """The records that ids, paths of files, or a folder name, and those with the same bytes.
 
     Raises:
       UsageError: an id or a path is not in the gallery, or nothing is chosen.
@@ -72,7 +72,13 @@ def chosen(
         found |= {id: p for id, p in by_id.items() if p.path.startswith(root)}
     if not found:
         raise UsageError(f"{gallery.place.name}: no indexed picture is chosen; nothing was removed")
-    return list(found.values())
+    return _with_copies(found.values(), everything)
+
+
+def _with_copies(pictures: Iterable[Picture], everything: Sequence[Picture]) -> list[Picture]:
+    """Records, and all others of files with the same bytes: a copy shows the same person."""
+    contents = {picture.content for picture in pictures}
+    return [picture for picture in everything if picture.content in contents]
 
 
 def forget(gallery: Gallery, pictures: Sequence[Picture], exclude: bool = True) -> Forgotten:
@@ -86,10 +92,9 @@ def forget(gallery: Gallery, pictures: Sequence[Picture], exclude: bool = True) 
     Returns:
       What was removed; `left` is 0 if all of it is gone.
     """
-    contents = {picture.content for picture in pictures}
     everything = gallery.all_pictures()
-    named = {picture.id for picture in pictures}
-    going = [p for p in everything if p.content in contents or p.id in named]
+    going = _with_copies(pictures, everything)
+    contents = {picture.content for picture in going}
     ids = [picture.id for picture in going]
     rows = gallery.vectors.get(ids, ["id", "vector"])
     if exclude:  # first: a kill after this leaves a gallery that the next indexing completes

@@ -109,10 +109,12 @@ def test_tokens_thumbnails_and_lines_of_problems_go(db, photos, run):
     assert json.loads((db / "unreadable.jsonl").read_text())["path"] == str(photos / "z.png")
 
 
-def test_copies_of_a_forgotten_file_go_too(db, photos, retriever, run):
+def test_copies_of_a_forgotten_file_are_shown_and_go_too(db, photos, retriever, run):
     (photos / "copy.png").write_bytes((photos / "a.png").read_bytes())
     index(db, [photos], retriever, IndexOptions())
     (photos / "a").write_text(f"{photos / 'a.png'}\n")
+    _, out, _ = run(f"--paths_from={photos / 'a'}", "--dry_run")
+    assert "copy.png" in out and "2 pictures would be forgotten" in out
     assert run(f"--paths_from={photos / 'a'}", "--yes")[0] == 0
     assert names(db, retriever) == ["b.png", "c.png", "d.png"]
 
