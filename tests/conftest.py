@@ -1,6 +1,7 @@
 """What every test shares: eight simulated devices, strict shapes, a very small configuration."""
 
 import atexit
+import contextlib
 import importlib
 import importlib.metadata
 import os
@@ -26,6 +27,11 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="cada_jax_tests_")
     atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+
+# pymilvus sets up logging anew when it is imported, which closes the handlers of absl, and with
+# them what pytest captures. So it comes first, where it is installed.
+with contextlib.suppress(ImportError):
+    import pymilvus  # noqa: E402, F401
 
 import hypothesis  # noqa: E402
 import jax  # noqa: E402

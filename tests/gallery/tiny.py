@@ -6,7 +6,6 @@ import pathlib
 
 import jax
 import numpy as np
-import pymilvus  # noqa: F401 - first imported while a test captures stderr, it breaks pytest
 from PIL import Image
 
 from cada_jax.gallery.gallery import Gallery

@@ -19,7 +19,7 @@ TEXT = json.dumps(ENTRIES, indent=1)
     [
         (b"", "is empty"),
         (b" \n\t", "is empty"),
-        (gzip.compress(TEXT.encode()), "compressed by gzip: unpack it (gunzip)"),
+        (gzip.compress(TEXT.encode(), mtime=0), "compressed by gzip: unpack it (gunzip)"),
         (b"PK\x03\x04rest", "zip archive"),
         (b"BZh9rest", "bzip2"),
         (b"<!DOCTYPE html><html>", "web page or XML"),
