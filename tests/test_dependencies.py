@@ -70,7 +70,5 @@ def test_what_a_file_imports_is_declared(file, declared, distributions):
 
 
 def test_an_undeclared_import_is_noticed(declared, distributions):
-    source = (
-        "import os\nfrom jax import numpy\ndef f():\n    import flask\n    import nothing_like_it"
-    )
+    source = "import os\nfrom jax import numpy\ndef f():\n    import flask\n    import no_such"
     assert undeclared(source, declared, distributions) == {"flask", "no_such"}
