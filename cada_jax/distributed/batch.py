@@ -8,6 +8,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, PartitionSpec
 
+from cada_jax.distributed.exchange import exchange_rows
 from cada_jax.distributed.mesh import (
     BATCH_AXES,
     batch_divisor,
@@ -33,13 +34,12 @@ def constrain_rows(x: jax.Array) -> jax.Array:
 def gather_rows(x: jax.Array, index: jax.Array) -> jax.Array:
     """Inside `jit`: x[index], rows of the whole batch for rows of the whole batch.
 
-    Over several devices x is gathered once, as it is: of the choices the compiler has this one
-    moves least, and it cannot know how few rows of another device each one needs.
+    Over several devices no device holds the whole of x, see `exchange`. Where x's or the index's
+    rows do not divide evenly the compiler decides what is sent.
     """
-    if not is_sharded():
-        return x[index]
-    everywhere = jax.lax.with_sharding_constraint(x, PartitionSpec())
-    return constrain_rows(everywhere[index])
+    if not is_sharded() or len(x) % _shards() or len(index) % _shards():
+        return constrain_rows(x[index])
+    return exchange_rows(x, index)
 
 
 def _shards() -> int:
