@@ -1,0 +1,62 @@
+"""The parts of a step that see the whole batch: what of them grows with it, and what does not."""
+
+import pytest
+
+from cada_jax.distributed import mesh as mesh_lib
+from tests.distributed.test_sharding import mesh_config
+from tools import whole_batch
+
+
+def table(batch):
+    mesh = mesh_lib.make_mesh(mesh_config(8))
+    lines = whole_batch.compiled_lines(mesh, batch, ["tokens", "gradient", "gathered"])
+    rows = [line.split() for line in lines]
+    return {row[1]: (float(row[2]), float(row[3])) for row in rows}
+
+
+def test_bringing_rows_takes_less_memory_and_sends_less_than_gathering_all():
+    found = table(64)
+    assert set(found) == {"tokens", "gradient", "gathered"}
+    whole = 64 * 197 * 768 * 4 / 1e6
+    # The CPU's compiler sends bfloat16 as float32: twice a device's share, and the index.
+    for part in ("tokens", "gradient"):
+        assert found[part][1] == pytest.approx(2 * whole / 8, rel=0.01)
+        assert found[part][0] < found["gathered"][0] / 2
+    assert found["gathered"][1] == pytest.approx(whole, rel=0.01)
+
+
+def test_bytes_are_those_of_every_operand():
+    text = """
+  %a = (f32[2,3]{1,0}, bf16[4]{0}) all-to-all(%x, %y), replica_groups={{0,1}}
+  %b = s32[8]{0} all-gather-start(%i), replica_groups={{0,1}}
+  %c = f32[100]{0} add(%x, %x), metadata={op_name="all-to-all"}
+"""
+    assert whole_batch.bytes_sent(text) == 2 * 3 * 4 + 4 * 2 + 8 * 4
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        (["--devices=8", "--batch=12"], "--batch = 12 is not a multiple of 8"),
+        (["--tpu=v9:1x1", "--batch=8"], "--tpu=v9:1x1: expected a slice"),
+    ],
+)
+def test_what_cannot_be_compiled_is_one_line(flag, message, capsys, monkeypatch):
+    monkeypatch.setattr(whole_batch.os, "environ", {})  # JAX has started in this process
+    assert whole_batch.main(flag) == 2
+    said = capsys.readouterr().err
+    assert message in said and len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--batch=8"], "one of the arguments --devices --tpu is required"),
+        (["--devices=8", "--batch=0"], "expected a whole number from 1"),
+        (["--devices=8", "--batch=8", "--only", "token"], "invalid choice: 'token'"),
+    ],
+)
+def test_flags_that_make_no_sense_are_refused(flags, message, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        whole_batch.read_flags(flags)
+    assert message in capsys.readouterr().err
