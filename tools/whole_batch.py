@@ -95,7 +95,9 @@ def programs(mesh: Any, batch: int) -> dict[str, tuple]:
         return lambda x, index: jax.vjp(lambda x: gather(x, index), x)[1](x)[0]
 
     def global_loss(image, text, pid):
-        loss = lambda *features: losses.ndf(*features, pid, config.loss.scale)  # noqa: E731
+        def loss(image, text):
+            return losses.ndf(image, text, pid, config.loss.scale)
+
         return jax.value_and_grad(loss, argnums=(0, 1))(image, text)
 
     def negatives(image, text, pid, token_ids):
@@ -145,9 +147,17 @@ def compiled_lines(mesh: Any, batch: int, only: Sequence[str]) -> Any:
         if name not in only:
             continue
         start = time.monotonic()
-        compiled = jax.jit(on_mesh(function)).lower(*shapes).compile()
-        temporary = compiled.memory_analysis().temp_size_in_bytes / 2**20
-        sent = bytes_sent(compiled.as_text()) / 1e6
+        lowered = jax.jit(on_mesh(function)).lower(*shapes)
+        try:
+            compiled = lowered.compile()
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            yield f"{batch:>8}  {name:<18} does not fit: {str(error).splitlines()[0][:150]}"
+            continue
+        analysis, text = compiled.memory_analysis(), compiled.as_text()
+        assert analysis is not None and text is not None, "both compilers give both"
+        temporary, sent = analysis.temp_size_in_bytes / 2**20, bytes_sent(text) / 1e6
         seconds = time.monotonic() - start
         yield f"{batch:>8}  {name:<18} {temporary:>10.1f} {sent:>10.1f} {seconds:>8.0f}"
 

@@ -1,5 +1,6 @@
 """The parts of a step that see the whole batch: what of them grows with it, and what does not."""
 
+import jax
 import pytest
 
 from cada_jax.distributed import mesh as mesh_lib
@@ -23,6 +24,21 @@ def test_bringing_rows_takes_less_memory_and_sends_less_than_gathering_all():
         assert found[part][1] == pytest.approx(2 * whole / 8, rel=0.01)
         assert found[part][0] < found["gathered"][0] / 2
     assert found["gathered"][1] == pytest.approx(whole, rel=0.01)
+
+
+@pytest.mark.parametrize("reason", ["RESOURCE_EXHAUSTED: 105.01G exceeds 95.74G", "INTERNAL: ?"])
+def test_a_program_that_does_not_fit_is_a_line_and_other_failures_are_not(reason, monkeypatch):
+    def fail(self):
+        raise jax.errors.JaxRuntimeError(reason)
+
+    monkeypatch.setattr(jax.stages.Lowered, "compile", fail)
+    mesh = mesh_lib.make_mesh(mesh_config(8))
+    lines = whole_batch.compiled_lines(mesh, 64, ["gathered"])
+    if reason.startswith("INTERNAL"):
+        with pytest.raises(jax.errors.JaxRuntimeError):
+            next(lines)
+    else:
+        assert "gathered           does not fit: RESOURCE_EXHAUSTED: 105.01G" in next(lines)
 
 
 def test_bytes_are_those_of_every_operand():
