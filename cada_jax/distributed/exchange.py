@@ -8,10 +8,10 @@ are not sent as a whole. Each row is cut into as many pieces as there are device
     2. Each device picks, among its pieces, those of the rows that are wanted, whoever wants them.
     3. All-to-all back: each device receives the pieces of the rows that it wants.
 
-A device sends and receives at most its own share of the batch twice, and holds no more than that,
+A device sends and receives its own share of the batch twice, and holds a few copies of that share,
 however many devices there are and whatever the index. Picking is local, so the gradient is the same
-path backwards: pieces are added up on one device, in the order of the batch's rows, as the gradient
-of `x[index]` on one device does.
+path backwards: the pieces of a row that several want are added up on one device, in the dtype and
+by the scatter-add of the gradient of `x[index]`. README.md compares other ways.
 """
 
 import functools

@@ -137,7 +137,8 @@ def row_inputs(
       features: un-normalised (image, text) embeddings, float32 [B,E] each.
       keys: of this step.
       gather: brings the negative images' tokens to the rows that want them. On several devices they
-        travel once; the keys and values that every layer makes of them would weigh 24 times that.
+        are sent once for all layers; the keys and values that every layer makes of them would weigh
+        24 times that.
         Otherwise they are found by index, so that keys and values are made once for each image.
     """
     inputs = RowInputs(image_tokens)
