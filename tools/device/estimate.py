@@ -103,8 +103,14 @@ def _surroundings(module: hlo.Module) -> dict[str, str]:
     return paths
 
 
-def estimate(module: hlo.Module, chip: Chip) -> Estimate:
-    """Adds up a program's cycles; chip: a TPU's."""
+def estimate(module: hlo.Module, chip: Chip, vocabulary: int) -> Estimate:
+    """Adds up a program's cycles.
+
+    Args:
+      module: compiled for a TPU.
+      chip: that TPU.
+      vocabulary: words of the model, by whose number its tables are known.
+    """
     runs = hlo.runs(module)
     by_kind, largest = collections.Counter(), collections.Counter()
     by_part = {part: [0.0, 0.0] for part in kinds.PARTS}
@@ -119,7 +125,7 @@ def estimate(module: hlo.Module, chip: Chip) -> Estimate:
             if not cycles and not kernel:
                 continue
             path = kinds.path_of(module, instruction) or around.get(name, "")
-            part = kinds.part_of(path, around.get(name, ""))
+            part = kinds.part_of(path, around.get(name, ""), instruction.result, vocabulary)
             if kernel:
                 each, bound = _roofline(instruction, computation, chip)
                 kind, seconds = KERNELS, times * each

@@ -19,9 +19,11 @@ PARTS = (
     "rest",
 )
 KINDS = (
-    "products",
-    "attention",
+    "products of attention",
+    "other products",
+    "attention between its products",
     "norms",
+    "bias gradients",
     "scan stacking",
     "optimizer",
     "vocabulary",
@@ -36,10 +38,15 @@ _MOVES |= {"concatenate", "parameter", "constant", "tuple", "get-tuple-element",
 _MOVES |= {"copy-start", "copy-done", "bitcast-convert", "reverse", "custom-call"}
 _STACKS = {"dynamic-slice", "dynamic-update-slice"}
 _RANDOM = re.compile(r"threefry|random_bits|_uniform|bernoulli|rng_bit|randint|RowNumbers")
-_NORM = re.compile(r"(^|/)\w*_?norm(/|$)")
+_NORM = re.compile(r"(^|/)\w*norm\d*(/|$)")
 _ATTENTION = re.compile(r"/(attn|cross)/|attention")
-# Ends of paths that JAX gives to what the step does outside of the model: update and norm.
-_UPDATE = re.compile(r"^jit\(\w+\)/(\w+|jit\(\w+\)/\w+)$")
+_MAPS = re.compile(r"/(query|key|value|out|fc1|fc2)/")
+# The training step does its arithmetic outside of the model for the update and the gradient's norm.
+_UPDATE = re.compile(
+    r"^jit\(step\)/(add|sub|mul|div|neg|sqrt|rsqrt|square|pow|integer_pow|reduce_sum"
+    r"|convert_element_type|broadcast_in_dim)$"
+)
+_INTEGERS = re.compile(r"^\(?(u8|pred|s32|u32)\[")
 _MODEL_PARTS = (
     ("attribute decoder", re.compile(r"attribute_decoder|decode_masked")),
     ("image encoder", re.compile(r"encode_image|image_encoder|vision_proj|project_image")),
@@ -61,23 +68,27 @@ def path_of(module: hlo.Module, instruction: hlo.Instruction) -> str:
     return names.most_common(1)[0][0] if names else ""
 
 
-def part_of(path: str, around: str = "") -> str:
-    """Which of `PARTS` a path belongs to.
+def part_of(path: str, around: str, result: str, vocabulary: int) -> str:
+    """Which of `PARTS` an operation belongs to.
 
     Args:
-      path: of an operation.
+      path: of the operation.
       around: that of the loop or condition it stands in, for what has no path of its own.
+      result: shapes that it gives, as text.
+      vocabulary: words of the model; a result of so many rows or columns is of the vocabulary.
     """
+    if _UPDATE.match(path) and not _INTEGERS.match(result):
+        return "optimizer"
+    if re.search(rf"[\[,]{vocabulary}[\],]", result):
+        return "vocabulary"
     for text in (path, around):
         if _VOCABULARY.search(text):
             return "vocabulary"
         for part, pattern in _MODEL_PARTS:
             if pattern.search(text):
                 return part
-    if _UPDATE.match(path) and not _RANDOM.search(path):
-        return "optimizer"
     # Losses take the logits some masked places at a time; nothing else of the step loops there.
-    if "/while" in path and re.search(r"jvp\(\)\)?/while", path):
+    if re.search(r"jvp\(\)\)?/while", path):
         return "vocabulary"
     return "rest"
 
@@ -94,17 +105,20 @@ def kind_of(module: hlo.Module, instruction: hlo.Instruction, path: str, part: s
     if part in ("vocabulary", "optimizer"):
         return part
     if opcodes & PRODUCTS:
-        return "products"
+        return "products of attention" if _ATTENTION.search(path) else "other products"
     if _RANDOM.search(path):
         return "random bits"
     # What a loop over layers takes from a stack or puts there; a loop may have been unrolled.
     heads = {i.opcode for i in fused if i.root} | {instruction.opcode}
-    if heads & _STACKS or "dynamic-update-slice" in instruction.name:
+    stacks = heads & _STACKS or "dynamic-update-slice" in instruction.name
+    if part != "rest" and (stacks or opcodes <= _MOVES | _STACKS and opcodes & _STACKS):
         return "scan stacking"
     if opcodes <= _MOVES | _STACKS:
-        return "scan stacking" if opcodes & _STACKS else "copies, converts, broadcasts"
+        return "copies, converts, broadcasts"
     if _NORM.search(path):
         return "norms"
-    if _ATTENTION.search(path):
-        return "attention"
+    if _MAPS.search(path) and path.endswith("/reduce_sum"):
+        return "bias gradients"
+    if _ATTENTION.search(path) and not _MAPS.search(path):
+        return "attention between its products"
     return "other"
