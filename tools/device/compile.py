@@ -135,8 +135,8 @@ def measured_product(device: Any) -> float:
     import jax.numpy as jnp
     from jax.sharding import SingleDeviceSharding
 
-    side = jax.ShapeDtypeStruct((PRODUCT, PRODUCT), jnp.bfloat16, None)
-    x = side.update(sharding=SingleDeviceSharding(device))
+    sharding = SingleDeviceSharding(device)
+    x = jax.ShapeDtypeStruct((PRODUCT, PRODUCT), jnp.bfloat16, sharding=sharding)
     text = jax.jit(lambda a, b: a @ b).lower(x, x).compile().as_text()
     return estimate.product_rate(hlo.parse(text or ""), 2 * PRODUCT**3)
 

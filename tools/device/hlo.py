@@ -162,11 +162,13 @@ def _carried(computation: Computation, name: str) -> int | None:
 
 
 def _step(body: Computation, index: int) -> int | None:
-    """What a loop's body adds to its value number `index`: a constant, or None if it is not one."""
+    """What a loop's body adds to its value number `index`, or None if that is no constant."""
     root = next((i for i in body.values() if i.root), None)
     if root is None or root.opcode != "tuple" or index >= len(root.operands):
         return None
     name = root.operands[index]
+    if _carried(body, name) == index:
+        return 0
     while name in body and body[name].opcode in _SAME:
         name = body[name].operands[0]
     found = body.get(name)
@@ -201,9 +203,10 @@ def trip_count(module: Module, caller: Computation, loop: Instruction) -> int | 
     start = caller.get(loop.operands[0])
     if index is None or start is None or start.opcode != "tuple":
         return None
-    if bound is None:  # the bound may be one of the values carried through the loop
+    if bound is None:  # the bound may be one of the values carried through the loop unchanged
         place = _carried(module.computations[condition], test.operands[1])
-        bound = None if place is None else _number(caller, start.operands[place])
+        if place is not None and _step(module.computations[body], place) == 0:
+            bound = _number(caller, start.operands[place])
     first = _number(caller, start.operands[index])
     step = _step(module.computations[body], index)
     if bound is None or first is None or not step:

@@ -13,7 +13,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from cada_jax.common.errors import UsageError
-from tools.device import work
+from tools.bench import flops as flops_lib
 
 PROGRAMS = ("train", "encode", "rerank")
 
@@ -28,7 +28,8 @@ class Program:
       mesh: `jax.sharding.Mesh`.
       state: what stays on the devices, parameters or a whole train state: shapes with shardings.
       lower: -> `jax.stages.Lowered`.
-      flops: of the model for one run over all devices, see `work`.
+      flops: that the model asks of one run over all devices, see `tools.bench.flops`; what is
+        padding, or computed a second time, is the program's own business.
       items: how many units one run handles over all devices.
       unit: "pairs", "images" or "captions".
     """
@@ -99,6 +100,7 @@ def train_program(config: ConfigDict, devices: list | None = None) -> Program:
     """The training step; arguments and errors as of `describe`."""
     import jax
 
+    from cada_jax.objective.losses import MASKED_CHUNK
     from cada_jax.training import train_step
     from cada_jax.training.setup import make_setup
 
@@ -110,7 +112,9 @@ def train_program(config: ConfigDict, devices: list | None = None) -> Program:
         return train_step.make_train_step(setup).lower(state, abstract_batch(config), key)
 
     pairs = config.train.batch_size
-    flops = pairs * work.training_flops(config)
+    # Words are predicted some masked places at a time; few captions have more than one lot.
+    places = pairs * min(MASKED_CHUNK, config.data.max_length)
+    flops = flops_lib.train_step(config, pairs, config.data.max_length, logits=places)
     return Program("train", config, setup.network.mesh, state, lower, flops, pairs, "pairs")
 
 
@@ -157,7 +161,7 @@ def encode_programs(config: ConfigDict, devices: list | None = None) -> list[Pro
             "encode images",
             *common,
             _lower(network, encode._encode_images, images),
-            rows * work.image_flops(config),
+            flops_lib.encode_image(config, rows),
             rows,
             "images",
         ),
@@ -165,7 +169,7 @@ def encode_programs(config: ConfigDict, devices: list | None = None) -> list[Pro
             "encode captions",
             *common,
             _lower(network, encode._encode_texts, captions),
-            rows * work.caption_flops(config, config.data.max_length),
+            flops_lib.encode_text(config, rows, config.data.max_length),
             rows,
             "captions",
         ),
@@ -190,7 +194,7 @@ def _plan(network: Any, size: Evaluation) -> Any:
     each = max(1, round(images * size.queries * size.rerank / size.gallery))
     pairs = rerank.Pairs(
         token_ids,
-        np.zeros((images, work.image_tokens(config), 1), np.float32),
+        np.zeros((images, flops_lib.image_tokens(config), 1), np.float32),
         rng.integers(size.queries, size=each),
         rng.integers(images, size=each),
     )
@@ -225,12 +229,12 @@ def rerank_program(
     batch, pairs = _plan(network, size)
     blocks, rows, texts = batch.pair.shape
     packed, length = blocks * rows, batch.shape.length
-    tokens, dtype = work.image_tokens(config), jnp.dtype(config.model.dtype)
+    tokens, dtype = flops_lib.image_tokens(config), jnp.dtype(config.model.dtype)
     inputs = [_rows(network, (packed, length), np.int32) for _ in range(3)]
     inputs.append(_rows(network, (packed, texts), np.int32))
     inputs.append(_rows(network, (blocks, tokens, config.model.image.width), dtype))
-    # An ideal computes each image's keys and values once and no padding.
-    flops = pairs * work.match_flops(config, size.caption_tokens, blocks / pairs)
+    flops = pairs * flops_lib.decode(config, 1, size.caption_tokens, 0)
+    flops += flops_lib.decode(config, 0, 0, blocks)  # an image's keys and values, once a block
     state = network.params
     lower = _lower(network, rerank._match_logits, *inputs)
     return Program("rerank", config, network.mesh, state, lower, flops, pairs, "pairs")
