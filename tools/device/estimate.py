@@ -141,9 +141,7 @@ def estimate(module: hlo.Module, chip: Chip, vocabulary: int) -> Estimate:
     ordered = {k: by_kind[k] for k in (*kinds.KINDS, KERNELS) if k in by_kind}
     parts = {part: (both[0], both[1]) for part, both in by_part.items() if any(both)}
     total = sum(by_kind.values())
-    return Estimate(
-        total, ordered, parts, kernels, largest.most_common(), prefetched, runs.unknown
-    )
+    return Estimate(total, ordered, parts, kernels, largest.most_common(), prefetched, runs.unknown)
 
 
 def fused_kernels(module: hlo.Module) -> dict[str, int]:

@@ -89,7 +89,9 @@ def _memory_lines(result: Result) -> list[str]:
     elif memory is not None:
         answer = "fits" if result.fits else "does not fit"
         usable = chip.usable * chip.memory / GIB
-        lines.append(f"{answer} {chip.name}: {usable:.2f} of {chip.memory / GIB:.1f} GiB are usable")
+        lines.append(
+            f"{answer} {chip.name}: {usable:.2f} of {chip.memory / GIB:.1f} GiB are usable"
+        )
     return lines
 
 

@@ -73,14 +73,16 @@ def find_target(name: str) -> Target:
     raise UsageError(f"--device={name}: no such device is known; known: {KNOWN}")
 
 
-def _check_slice(
-    name: str, generation: str, sides: tuple[int, ...], most: tuple[int, ...]
-) -> None:
+def _check_slice(name: str, generation: str, sides: tuple[int, ...], most: tuple[int, ...]) -> None:
     """Raises UsageError if a slice of that generation has no such shape."""
     one_chip = len(most) == 2 and sides == (1, 1)
     # A host holds 2 x 2 chips, and a slice is made of hosts.
     whole = all(side % 2 == 0 for side in sides[:2]) or one_chip
-    if len(sides) != len(most) or any(s > m for s, m in zip(sides, most, strict=False)) or not whole:
+    if (
+        len(sides) != len(most)
+        or any(s > m for s, m in zip(sides, most, strict=False))
+        or not whole
+    ):
         shape = "x".join("ABC"[: len(most)])
         raise UsageError(
             f"--device={name}: a {generation} slice is {generation}:{shape} with A and B even and "
