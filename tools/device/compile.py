@@ -72,10 +72,10 @@ def read_config(flags: argparse.Namespace, target: topology.Target) -> ConfigDic
     """
     config = config_file.read_config(flags.config, flags.set)
     mesh = flags.mesh
-    if target.count and math.prod(mesh) != target.count:
+    if target.devices and math.prod(mesh) != target.devices:
         raise UsageError(
             f"--mesh={'x'.join(map(str, mesh))} has {math.prod(mesh)} devices, "
-            f"--device={target.name} has {target.count}: their numbers must be equal"
+            f"--device={target.name} has {target.devices}: their numbers must be equal"
         )
     config.mesh.data, config.mesh.fsdp, config.mesh.tensor = mesh
     return config
@@ -202,7 +202,7 @@ def run(argv: Sequence[str] | None) -> int:
     add_flags(parser)
     flags = parser.flags(argv)
     target = topology.find_target(flags.device)
-    flags.mesh = flags.mesh or (max(1, target.count), 1, 1)
+    flags.mesh = flags.mesh or (max(1, target.devices), 1, 1)
     config = read_config(flags, target)
     check_files(flags)
     # What is only read needs no compiler; how pairs are packed depends on the devices.

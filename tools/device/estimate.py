@@ -11,6 +11,7 @@ run beside computation and may take longer than it. `Estimate.prefetched` has th
 
 import collections
 import re
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from tools.device import hlo, kinds
@@ -103,6 +104,40 @@ def _surroundings(module: hlo.Module) -> dict[str, str]:
     return paths
 
 
+class _Timed(NamedTuple):
+    """One instruction: times a run, seconds in all of them, and of a kernel its name and bound."""
+
+    kind: str
+    part: str
+    shape: str
+    path: str
+    times: int
+    seconds: float
+    kernel: str = ""
+    bound: str = ""
+
+
+def _timed(module: hlo.Module, runs: hlo.Runs, chip: Chip, vocabulary: int) -> Iterator[_Timed]:
+    """Every instruction that takes time; arguments as of `estimate`."""
+    around = _surroundings(module)
+    for name, times in runs.times.items():
+        computation, outer = module.computations.get(name, {}), around.get(name, "")
+        for instruction in computation.values():
+            cycles = _CYCLES.search(instruction.rest)
+            if cycles is None and not is_kernel(instruction):
+                continue
+            path = kinds.path_of(module, instruction) or outer
+            part = kinds.part_of(path, outer, instruction.result, vocabulary)
+            shape = hlo.shape_text(instruction.result)
+            if cycles is None:
+                seconds, bound = _roofline(instruction, computation, chip)
+                kernel = kernel_name(instruction), bound
+                yield _Timed(KERNELS, part, shape, path, times, times * seconds, *kernel)
+                continue
+            kind = kinds.kind_of(module, instruction, path, part)
+            yield _Timed(kind, part, shape, path, times, times * int(cycles[1]) / chip.clock)
+
+
 def estimate(module: hlo.Module, chip: Chip, vocabulary: int) -> Estimate:
     """Adds up a program's cycles.
 
@@ -112,36 +147,32 @@ def estimate(module: hlo.Module, chip: Chip, vocabulary: int) -> Estimate:
       vocabulary: words of the model, by whose number its tables are known.
     """
     runs = hlo.runs(module)
-    by_kind, largest = collections.Counter(), collections.Counter()
+    by_kind: dict[str, float] = dict.fromkeys((*kinds.KINDS, KERNELS), 0.0)
     by_part = {part: [0.0, 0.0] for part in kinds.PARTS}
-    called = collections.defaultdict(lambda: [0, 0.0, ""])
-    around, prefetched = _surroundings(module), 0
-    for name, times in runs.times.items():
-        computation = module.computations.get(name, {})
-        for instruction in computation.values():
-            cycles = _CYCLES.search(instruction.rest)
-            kernel = is_kernel(instruction)
-            prefetched += times * _prefetched(instruction)
-            if not cycles and not kernel:
-                continue
-            path = kinds.path_of(module, instruction) or around.get(name, "")
-            part = kinds.part_of(path, around.get(name, ""), instruction.result, vocabulary)
-            if kernel:
-                each, bound = _roofline(instruction, computation, chip)
-                kind, seconds = KERNELS, times * each
-                entry = called[kernel_name(instruction)]
-                entry[:] = entry[0] + times, entry[1] + seconds, bound
-            else:
-                kind = kinds.kind_of(module, instruction, path, part)
-                seconds = times * int(cycles[1]) / chip.clock
-            by_kind[kind] += seconds
-            by_part[part][kinds.is_backward(path)] += seconds
-            largest[kind, part, hlo.shape_text(instruction.result), path] += seconds
-    kernels = [Kernel(n, *v) for n, v in sorted(called.items(), key=lambda item: -item[1][1])]
-    ordered = {k: by_kind[k] for k in (*kinds.KINDS, KERNELS) if k in by_kind}
-    parts = {part: (both[0], both[1]) for part, both in by_part.items() if any(both)}
-    total = sum(by_kind.values())
-    return Estimate(total, ordered, parts, kernels, largest.most_common(), prefetched, runs.unknown)
+    alike: dict[tuple[str, str, str, str], float] = collections.defaultdict(float)
+    kernels: dict[str, Kernel] = {}
+    for timed in _timed(module, runs, chip, vocabulary):
+        by_kind[timed.kind] += timed.seconds
+        by_part[timed.part][kinds.is_backward(timed.path)] += timed.seconds
+        alike[timed.kind, timed.part, timed.shape, timed.path] += timed.seconds
+        if timed.kernel:
+            before = kernels.get(timed.kernel, Kernel(timed.kernel, 0, 0.0, ""))
+            total = before.times + timed.times, before.seconds + timed.seconds
+            kernels[timed.kernel] = Kernel(timed.kernel, *total, timed.bound)
+    copied = (
+        times * _prefetched(instruction)
+        for name, times in runs.times.items()
+        for instruction in module.computations.get(name, {}).values()
+    )
+    return Estimate(
+        seconds=sum(by_kind.values()),
+        kinds={kind: seconds for kind, seconds in by_kind.items() if seconds},
+        parts={part: (both[0], both[1]) for part, both in by_part.items() if any(both)},
+        kernels=sorted(kernels.values(), key=lambda kernel: -kernel.seconds),
+        largest=sorted(alike.items(), key=lambda item: -item[1]),
+        prefetched=sum(copied),
+        unknown=runs.unknown,
+    )
 
 
 def fused_kernels(module: hlo.Module) -> dict[str, int]:

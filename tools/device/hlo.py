@@ -118,14 +118,16 @@ def parse(text: str) -> Module:
     Raises:
       ValueError: the text has no entry computation, so it is not a compiled program.
     """
-    computations, entry, current = {}, None, None
+    computations: dict[str, Computation] = {}
+    entry: str | None = None
+    current: Computation = {}  # what stands before the first computation is none
     for line in text.splitlines():
         start = _COMPUTATION.match(line)
         if start:
             current = computations.setdefault(start[2], {})
             entry = start[2] if start[1] else entry
             continue
-        found = _INSTRUCTION.match(line) if current is not None else None
+        found = _INSTRUCTION.match(line)
         if found:
             root, name, result, opcode, rest = found.groups()
             current[name] = Instruction(name, opcode, result, rest, bool(root))

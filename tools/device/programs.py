@@ -107,9 +107,11 @@ def train_program(config: ConfigDict, devices: list | None = None) -> Program:
     setup = make_setup(config, steps_per_epoch=100, devices=devices)
     state = train_step.abstract_state(setup)
 
+    step: Any = train_step.make_train_step(setup)  # jitted, which its type does not say
+
     def lower():
         key = jax.eval_shape(lambda: jax.random.key(0))
-        return train_step.make_train_step(setup).lower(state, abstract_batch(config), key)
+        return step.lower(state, abstract_batch(config), key)
 
     pairs = config.train.batch_size
     # Words are predicted some masked places at a time; few captions have more than one lot.
@@ -213,7 +215,8 @@ def rerank_program(
     """The decoder over the batch of packed pairs that is commonest in an evaluation.
 
     Args:
-      config, devices: as of `describe`.
+      config: full config.
+      devices: of the mesh, all that JAX has if None.
       size: queries, images and lengths for which pairs are packed as `rerank.match_pairs` packs
         them; captions have from half to one and a half of `size.caption_tokens` tokens.
     """

@@ -57,7 +57,7 @@ def rows(only: str = "") -> list[Row]:
 
 
 def compile_row(row: Row, remat: str, place: pathlib.Path) -> dict[str, Any] | None:
-    """What `tools.device.compile` reports, kept in `place`; None where it failed, said on stderr."""
+    """What `tools.device.compile` reports, kept in `place`; None where it failed."""
     file = row.file(place, remat)
     if file.exists():
         return json.loads(file.read_text(encoding="utf-8"))
@@ -137,7 +137,7 @@ HEAD = (
 
 
 def run(argv: Sequence[str] | None) -> int:
-    """Compiles what is missing and prints the table; returns the exit code, 1 if a row is missing."""
+    """Compiles what is missing and prints the table; returns 1 if a row is missing, else 0."""
     parser = Parser("tools.device.table", __doc__)
     add_flags(parser)
     flags = parser.flags(argv)

@@ -10,7 +10,7 @@ import importlib.util
 import math
 import os
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from cada_jax.common.errors import UsageError
 from tools.device.chips import GPUS, TPUS, Chip
@@ -42,7 +42,7 @@ class Target(NamedTuple):
     shape: tuple[int, ...] = ()
 
     @property
-    def count(self) -> int:
+    def devices(self) -> int:
         """How many devices there are; 0 for the CPU, which simulates what the mesh asks for."""
         return self.slices * math.prod(self.shape) if self.chip else 0
 
@@ -78,11 +78,8 @@ def _check_slice(name: str, generation: str, sides: tuple[int, ...], most: tuple
     one_chip = len(most) == 2 and sides == (1, 1)
     # A host holds 2 x 2 chips, and a slice is made of hosts.
     whole = all(side % 2 == 0 for side in sides[:2]) or one_chip
-    if (
-        len(sides) != len(most)
-        or any(s > m for s, m in zip(sides, most, strict=False))
-        or not whole
-    ):
+    large = any(side > limit for side, limit in zip(sides, most, strict=False))
+    if len(sides) != len(most) or large or not whole:
         shape = "x".join("ABC"[: len(most)])
         raise UsageError(
             f"--device={name}: a {generation} slice is {generation}:{shape} with A and B even and "
@@ -147,18 +144,18 @@ def devices_of(target: Target, mesh: tuple[int, int, int]) -> list:
     sides = "x".join(map(str, target.shape))
     if target.platform == "tpu":
         generation = target.name.rpartition(":")[0].rpartition("x")[2]
-        options = {"num_slices": target.slices} if target.slices > 1 else {}
+        options: dict[str, Any] = {"num_slices": target.slices} if target.slices > 1 else {}
         if target.shape == (1, 1):
             options["chips_per_host_bounds"] = (1, 1, 1)
-        arguments = {"platform": "tpu", "topology_name": f"{generation}:{sides}", **options}
+        platform, name = "tpu", f"{generation}:{sides}"
     else:
-        arguments = {
-            "platform": "cuda",
+        platform, name = "cuda", ""
+        options = {
             "topology": f"1x{target.slices}x{sides}",
             "target_config": target_config(target.name.partition(":")[0]),
         }
     try:
-        return list(topologies.get_topology_desc(**arguments).devices)
+        return list(topologies.get_topology_desc(name, platform, **options).devices)
     except (RuntimeError, ValueError, NotImplementedError) as e:
         raise UsageError(_why(target, e)) from e
 

@@ -3,12 +3,12 @@
 
 def cycles(number: int) -> str:
     """The compiler's estimate as it stands behind an instruction."""
-    return 'backend_config={"window_config":{"estimated_cycles":"%d"}}' % number
+    return f'backend_config={{"window_config":{{"estimated_cycles":"{number}"}}}}'
 
 
 def name(path: str) -> str:
     """The path of a JAX operation as it stands behind an instruction."""
-    return 'metadata={op_name="%s" stack_frame_id=1}' % path
+    return f'metadata={{op_name="{path}" stack_frame_id=1}}'
 
 
 # A loop of 3 in which a loop of 4 stands: 10 + 3 * (20 + 4 * 30) cycles. The outer one's counter

@@ -1,4 +1,4 @@
-"""Memory: the count as the configuration has it, and what compilers say when there is too little."""
+"""Memory: the count as the configuration has it, and what compilers say of too little."""
 
 import pytest
 

@@ -84,9 +84,9 @@ def test_every_row_gives_a_command_that_fits_its_devices():
     assert len(table.rows()) == 14
     for row in table.rows():
         flags, target = flags_of(*row.command("light")), find_target(row.device)
-        flags.mesh = (target.count, 1, 1)
+        flags.mesh = (target.devices, 1, 1)
         config = compile_lib.read_config(flags, target)
-        assert config.train.batch_size % target.count == 0
+        assert config.train.batch_size % target.devices == 0
         assert config.model.remat == "light"
 
 

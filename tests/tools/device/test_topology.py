@@ -29,7 +29,7 @@ from tools.device.gpu_targets import DESCRIPTIONS, target_config
 def test_a_name_gives_devices(name, platform, slices, shape, count):
     target = topology.find_target(name)
     assert (target.platform, target.slices, target.shape) == (platform, slices, shape)
-    assert target.count == count
+    assert target.devices == count
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_a_compiler_that_is_not_installed_is_named_with_its_extra(name, hidden, 
 def test_what_the_runtime_says_becomes_one_line(message, says, monkeypatch):
     from jax.experimental import topologies
 
-    def refuse(**arguments):
+    def refuse(*names, **options):
         raise RuntimeError(message)
 
     monkeypatch.setattr(topologies, "get_topology_desc", refuse)
@@ -109,16 +109,16 @@ def test_the_names_of_two_slices_and_of_one_chip_reach_the_compiler(monkeypatch)
     class Described:
         devices = ()
 
-    def record(**arguments):
-        asked.append(arguments)
+    def record(name, platform, **options):
+        asked.append((platform, name, options))
         return Described
 
     monkeypatch.setattr(topologies, "get_topology_desc", record)
     for name in ("2xv5e:2x4", "v5e:1x1", "h100:4x8"):
         topology.devices_of(topology.find_target(name), (1, 1, 1))
-    assert asked[0] == {"platform": "tpu", "topology_name": "v5e:2x4", "num_slices": 2}
-    assert asked[1]["chips_per_host_bounds"] == (1, 1, 1)
-    assert asked[2]["topology"] == "1x4x8" and "H100" in asked[2]["target_config"]
+    assert asked[0] == ("tpu", "v5e:2x4", {"num_slices": 2})
+    assert asked[1] == ("tpu", "v5e:1x1", {"chips_per_host_bounds": (1, 1, 1)})
+    assert asked[2][2]["topology"] == "1x4x8" and "H100" in asked[2][2]["target_config"]
 
 
 def test_every_gpu_has_figures_and_a_description():
