@@ -217,7 +217,9 @@ def run(argv: Sequence[str] | None) -> int:
         product = target.chip.clock * measured_product(devices[0])
     results = [examine(program, target, flags, product) for program in programs]
     if flags.json:
-        print(json.dumps([report.values(result, size) for result in results], indent=1))
+        asked = {name: getattr(flags, name) for name in ("device", "mesh", "config", "set")}
+        found = [asked | report.values(result, size) for result in results]
+        print(json.dumps(found, indent=1))
         return 0
     for result in results:
         program = result.program

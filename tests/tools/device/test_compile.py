@@ -166,6 +166,7 @@ def test_a_written_program_is_counted_again_without_compiling(tmp_path):
     argv = ["--device=v5e:2x4", "--config=synthetic", f"--from_hlo={file}", "--json"]
     [found] = json.loads(run_command_line(argv))
     assert found["kernels"] == {"attend": 2, "silent": 1} and found["memory"] is None
+    assert (found["device"], found["mesh"]) == ("v5e:2x4", [8, 1, 1])
     assert found["chip"] == "TPU v5e" and found["estimate"]["ms"] > 0
 
 
