@@ -11,7 +11,7 @@ def warn_as(module: str, category: type[Warning] = UserWarning) -> None:
     exec(code, {"__name__": module, "category": category})
 
 
-@pytest.mark.parametrize("module", ["cada_jax", "cada_jax.models.vit", "tools.memory"])
+@pytest.mark.parametrize("module", ["cada_jax", "cada_jax.models.vit", "tools.device.memory"])
 @pytest.mark.parametrize("category", [UserWarning, DeprecationWarning, RuntimeWarning])
 def test_a_warning_of_ours_is_an_error(module, category):
     with pytest.raises(category, match="careful"):

@@ -1,28 +1,67 @@
-"""How much memory a training step needs on each device: from the compiled program, and by count.
+"""Memory of a program on each device: as its compiler planned it, and by count.
 
-    python -m tools.memory --config=rstp --mesh=1x1x1 --set model.dtype=bfloat16 model.remat=full
-    python -m tools.memory --config=rstp:large --mesh=2x4x1 --set train.accumulation=4 --no_compile
-
-Devices are simulated on the CPU and nothing is allocated. The compiled figure is what that compiler
-planned: an accelerator's fuses more, and the CPU's computes bfloat16 products in float32, so it
-lies above what a TPU or GPU needs. The count is of parameters, their gradient and the optimizer's
-moments, exactly, and of the activations kept for the backward pass.
+The count is of parameters, their gradient and the optimizer's moments, exactly, and of the
+activations kept for the backward pass. The CPU's compiler plans more than an accelerator needs: it
+fuses less, and computes bfloat16 products in float32.
 """
 
 import math
-import sys
-from collections.abc import Sequence
+import re
+from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from cada_jax.common.command_line import run_command
-from tools import compiled_step
-from tools.arguments import Parser
-
 GIB = 2**30
-CHIPS = (16, 32, 80)  # GiB
-# What the runtime, the program and the gaps between arrays take of a chip's memory.
-USABLE = 0.92
+_UNITS = {"": 1, "B": 1, "K": 2**10, "M": 2**20, "G": GIB, "T": 2**40}
+_SIZE = r"([\d.]+)\s*([KMGT]?)(?:i?B)?"
+# What compilers say when a program does not fit: (needed, available) or needed alone.
+_REFUSALS = (
+    re.compile(rf"\({_SIZE}\) exceeds available HBM \({_SIZE}\)"),
+    re.compile(rf"Used {_SIZE} of {_SIZE} hbm"),
+    re.compile(rf"(?:allocate|allocating) {_SIZE}(?: bytes)?"),
+)
+
+
+class Memory(NamedTuple):
+    """Bytes on one device, as compiled.
+
+    inputs: the state and the batch, which stay; running: what the program takes beside them;
+    needed, available: of a program that the compiler refused, else 0; `needed` is 0 where its
+    message gives no size.
+    """
+
+    inputs: int = 0
+    running: int = 0
+    needed: int = 0
+    available: int = 0
+    refused: bool = False
+
+    @property
+    def total(self) -> int:
+        """At once."""
+        return self.needed if self.refused else self.inputs + self.running
+
+
+def compiled_memory(compiled: Any) -> Memory:
+    """Of a `jax.stages.Compiled`."""
+    m = compiled.memory_analysis()
+    outputs = m.output_size_in_bytes - m.alias_size_in_bytes
+    return Memory(m.argument_size_in_bytes, m.temp_size_in_bytes + outputs)
+
+
+def refused_memory(message: str) -> Memory | None:
+    """What a compiler's error says of a program that does not fit; None for any other error."""
+    if "RESOURCE_EXHAUSTED" not in message and "Ran out of memory" not in message:
+        return None
+    for pattern in _REFUSALS:
+        found = pattern.search(message)
+        if found:
+            sizes = [
+                round(float(number) * _UNITS[unit])
+                for number, unit in zip(found.groups()[::2], found.groups()[1::2], strict=True)
+            ]
+            return Memory(needed=sizes[0], available=(sizes + [0])[1], refused=True)
+    return Memory(refused=True)
 
 
 def layer_bytes(
@@ -118,54 +157,18 @@ def state_bytes(state) -> tuple[int, int]:
     return of(state.params), of(state)
 
 
-def report(step: compiled_step.Step) -> str:
-    """The table."""
-    config, mesh = step.config, step.mesh.shape
-    params, state = state_bytes(step.state)
+def counted(config: ConfigDict, state: Any, mesh: Any) -> dict[str, int]:
+    """Bytes on a device in a training step by part, with "at once, by count" last.
+
+    Args:
+      config: full config.
+      state: the train state's shapes with shardings.
+      mesh: axis name -> size.
+    """
+    params, whole = state_bytes(state)
     parts = activation_bytes(config, mesh["data"] * mesh["fsdp"], mesh["tensor"])
     accumulated = config.train.accumulation > 1
     gradient = params * (2 if accumulated else 1)  # a chunk's beside the sum
-    counted = {"parameters": params, "optimizer state": state - params, "gradient": gradient}
-    counted |= parts
-    peak = state + gradient + peak_of(parts, accumulated)
-    lines = [f"{name:<26} {size / GIB:8.3f} GiB" for name, size in counted.items()]
-    lines.append(f"{'at once, by count':<26} {peak / GIB:8.3f} GiB")
-    figures = {"by count": peak}
-    if step.compiled is not None:
-        m = step.compiled.memory_analysis()
-        inputs, program = m.argument_size_in_bytes, m.temp_size_in_bytes
-        outputs = m.output_size_in_bytes - m.alias_size_in_bytes
-        figures["compiled"] = inputs + outputs + program
-        lines.append(f"{'compiled: state and batch':<26} {inputs / GIB:8.3f} GiB")
-        lines.append(f"{'compiled: while it runs':<26} {(program + outputs) / GIB:8.3f} GiB")
-        lines.append(f"{'at once, compiled':<26} {figures['compiled'] / GIB:8.3f} GiB")
-    for name, size in figures.items():
-        fits = (f"{chip} GiB {'yes' if size <= USABLE * chip * GIB else 'no'}" for chip in CHIPS)
-        lines.append(f"fits, {name}: {', '.join(fits)}")
-    return "\n".join(lines)
-
-
-def run(argv: Sequence[str] | None) -> int:
-    """Counts, compiles if it may, and prints; returns the exit code."""
-    parser = Parser("tools.memory", __doc__)
-    compiled_step.add_flags(parser)
-    parser.add_argument("--no_compile", action="store_true", help="only count")
-    flags = parser.flags(argv)
-    config = compiled_step.read_config(flags)
-    compiled_step.simulate(flags.mesh)
-    step = compiled_step.describe_step(config)
-    if not flags.no_compile:
-        step = compiled_step.compile_step(step)
-    title = f"{compiled_step.title(flags)}, each device"
-    print(f"{title}, batch {config.train.batch_size} over all")
-    print(report(step))
-    return 0
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the tool; returns the exit code."""
-    return run_command(lambda: run(argv))
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    sizes = {"parameters": params, "optimizer state": whole - params, "gradient": gradient}
+    peak = whole + gradient + peak_of(parts, accumulated)
+    return sizes | parts | {"at once, by count": peak}
