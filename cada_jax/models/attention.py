@@ -11,6 +11,7 @@ from jax.typing import DTypeLike
 
 from cada_jax.common.shapes import AnyArray, Array, Float, Float32, Int
 from cada_jax.distributed.mesh import current_device, on_tpu
+from cada_jax.models import tpu_layers
 from cada_jax.models.dropout import row_keys
 from cada_jax.models.fused_attention import fits, fused_attention
 from cada_jax.models.layers import dense
@@ -66,6 +67,8 @@ def _attended(
     if index.ndim == 1:
         return x[index]
     groups = x.reshape(len(index), -1, *x.shape[1:])
+    if on_tpu() and groups.shape[1] == 2:
+        return tpu_layers.choose(groups, index).reshape(-1, *x.shape[1:])
     return jax.vmap(lambda group, rows: group[rows])(groups, index).reshape(-1, *x.shape[1:])
 
 

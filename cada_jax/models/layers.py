@@ -15,6 +15,7 @@ from jax.typing import DTypeLike
 
 from cada_jax.common.shapes import AnyArray, Array, Float, Float32
 from cada_jax.distributed.mesh import on_tpu
+from cada_jax.models import tpu_layers
 
 
 def flat_dot_general(
@@ -27,16 +28,8 @@ def flat_dot_general(
     """`lax.dot_general` of [..., D] x [D, F] as one two-dimensional product.
 
     XLA's CPU backend hands only rank-2 products to its fast matrix routine; the same
-    product on [B, T, D] measured 1.5 to 2.7 times slower. On a GPU it changes nothing.
+    product on [B, T, D] measured 1.5 to 2.7 times slower. Elsewhere it changes nothing.
     """
-    if on_tpu():  # flattening would copy: a TPU pads the rows of every sequence in memory
-        return jax.lax.dot_general(
-            lhs,
-            rhs,
-            dimension_numbers,
-            precision=precision,
-            preferred_element_type=preferred_element_type,
-        )
     rows = lhs.reshape(-1, lhs.shape[-1])
     flat = jax.lax.dot_general(
         rows,
@@ -53,8 +46,10 @@ def flat_dot_general(
 KERNEL_INIT = nn.initializers.variance_scaling(768 * 0.02**2, "fan_in", "normal")
 
 
-def dense(features: int, name: str, dtype: DTypeLike) -> nn.Dense:
+def dense(features: int, name: str, dtype: DTypeLike) -> nn.Module:
     """A Dense layer [..., D] -> [..., features] with the project's initialisation."""
+    if on_tpu():
+        return tpu_layers.Dense(features, dtype, name=name)
     return nn.Dense(
         features,
         name=name,
@@ -70,8 +65,10 @@ def dense(features: int, name: str, dtype: DTypeLike) -> nn.Dense:
 _LayerNorm = nn.remat(nn.LayerNorm, prevent_cse=False)
 
 
-def layer_norm(name: str, epsilon: float, dtype: DTypeLike) -> nn.LayerNorm:
+def layer_norm(name: str, epsilon: float, dtype: DTypeLike) -> nn.Module:
     """LayerNorm with statistics in float32; the two-pass variance loses no digits."""
+    if on_tpu():
+        return tpu_layers.LayerNorm(epsilon, dtype, name=name)
     return _LayerNorm(name=name, epsilon=epsilon, dtype=dtype, use_fast_variance=False)
 
 
