@@ -15,7 +15,7 @@ import numpy as np
 
 from cada_jax.common.shapes import AnyArray, Array, Int, Int32, PRNGKeyArray
 
-# Multipliers of the integer hash "lowbias32" (C. Wellons, 2018), found by search for the least bias.
+# Multipliers of the integer hash "lowbias32" (C. Wellons, 2018), found by a search for low bias.
 _FIRST, _SECOND = (np.uint32(m).view(np.int32) for m in (0x7FEB352D, 0x846CA68B))
 # 2 ** 32 divided by the golden ratio: consecutive rows start far apart.
 _ROW = np.uint32(0x9E3779B9).view(np.int32)
@@ -27,8 +27,8 @@ def _fold(x: Int[AnyArray, "*axes"], bits: int) -> Int32[Array, "*axes"]:
 
 
 def hashed(
-    place: Int[AnyArray, "*axes"], first: Int[AnyArray, "*#axes"], second: Int[AnyArray, "*#axes"]
-) -> Int32[Array, "*axes"]:
+    place: Int[AnyArray, "..."], first: Int[AnyArray, "..."], second: Int[AnyArray, "..."]
+) -> Int32[Array, "..."]:
     """32 bits for every place, by two words of key: int32 all, broadcast against each other.
 
     The second word enters between the rounds: two rows whose first words lie close together would
@@ -69,6 +69,6 @@ def keep_scale(rate: float) -> float:
 
 
 def kept(bits: Int[AnyArray, "*axes"], rate: float, half: int = 0):
-    """bool [...]: whether the low (`half` 0) or high (1) 16 of `bits` keep their number."""
+    """Bool [...]: whether the low (`half` 0) or high (1) 16 of `bits` keep their number."""
     draw = jax.lax.shift_right_logical(bits, jnp.int32(HALF)) if half else bits & (2**HALF - 1)
     return draw >= threshold(rate)

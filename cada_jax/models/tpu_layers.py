@@ -29,7 +29,7 @@ def column_sum(x: Float[AnyArray, "*rows D"]) -> Float32[Array, "D"]:
 def _with_bias(
     x: Float[AnyArray, "*rows F"], bias: Float32[AnyArray, "F"]
 ) -> Float[Array, "*rows F"]:
-    """x + bias, float32 [F], whose gradient in the bias is `column_sum`."""
+    """X + bias, float32 [F], whose gradient in the bias is `column_sum`."""
     return x + bias.astype(x.dtype).reshape(*(1,) * (x.ndim - 1), -1)
 
 
