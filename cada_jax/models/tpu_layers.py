@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from cada_jax.common.shapes import AnyArray, Array, Float, Float32, Int
+from cada_jax.common.shapes import AnyArray, Array, Float, Float32
 
 
 def column_sum(x: Float[AnyArray, "*rows D"]) -> Float32[Array, "D"]:
@@ -108,27 +108,3 @@ class LayerNorm(nn.Module):
         scale = self.param("scale", nn.initializers.ones_init(), x.shape[-1:])
         bias = self.param("bias", nn.initializers.zeros_init(), x.shape[-1:])
         return normalized(jnp.asarray(x, self.dtype), scale, bias, self.epsilon)
-
-
-@jax.custom_vjp
-def choose(
-    pairs: Float[AnyArray, "G 2 S D"], index: Int[AnyArray, "G rows"]
-) -> Float[Array, "G rows S D"]:
-    """Of each of G pairs the member that `index`, 0 or 1, names.
-
-    A lookup's gradient writes zeros and adds to them row by row; here it is a sum of choices.
-    """
-    first, second = (pairs[:, i : i + 1] for i in (0, 1))
-    return jnp.where(index[:, :, None, None] == 0, first, second)
-
-
-def _choose_gradient(index, grad):
-    def of_member(i):
-        rows = range(index.shape[1])
-        here = (jnp.where(index[:, j, None, None] == i, grad[:, j], 0) for j in rows)
-        return functools.reduce(jnp.add, here)
-
-    return jnp.stack([of_member(0), of_member(1)], axis=1).astype(grad.dtype), None
-
-
-choose.defvjp(lambda pairs, index: (choose(pairs, index), index), _choose_gradient)

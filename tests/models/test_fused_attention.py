@@ -56,7 +56,9 @@ def test_values_and_gradients_are_those_of_the_plain_form(tokens, seen, heads, b
     q, k, v = arrays(tokens, seen, heads * HEAD)
     given = bias_of(bias, tokens, seen), random_bits.row_keys(jax.random.key(3), jnp.arange(M))
     grad = jax.random.normal(jax.random.key(1), q.shape)
-    ours, pull = jax.vjp(lambda *x: fused_attention(*x, *given, rate, interpret=True), q, k, v)
+    ours, pull = jax.vjp(
+        lambda *x: fused_attention(*x, given[0], None, given[1], rate, interpret=True), q, k, v
+    )
     expected, pull_plain = jax.vjp(lambda *x: plain(*x, *given, rate), q, k, v)
     np.testing.assert_allclose(ours, expected, atol=2e-6)
     for a, b in zip(pull(grad), pull_plain(grad), strict=True):
@@ -84,10 +86,10 @@ def test_scores_far_apart_give_finite_values_and_gradients():
 def test_a_row_draws_the_same_whatever_rows_are_beside_it():
     q, k, v = arrays(9, 9, 128)
     keys = random_bits.row_keys(jax.random.key(3), jnp.arange(M))
-    whole = fused_attention(q, k, v, None, keys, 0.5, interpret=True)
-    alone = fused_attention(q[1:], k[1:], v[1:], None, keys[1:], 0.5, interpret=True)
+    whole = fused_attention(q, k, v, None, None, keys, 0.5, interpret=True)
+    alone = fused_attention(q[1:], k[1:], v[1:], None, None, keys[1:], 0.5, interpret=True)
     np.testing.assert_array_equal(whole[1:], alone)
-    other = fused_attention(q[1:], k[1:], v[1:], None, keys[:1], 0.5, interpret=True)
+    other = fused_attention(q[1:], k[1:], v[1:], None, None, keys[:1], 0.5, interpret=True)
     assert np.abs(np.asarray(other - alone)).max() > 0.1  # negative control
 
 
@@ -103,9 +105,11 @@ def test_each_device_computes_its_rows_and_heads(sizes):
     inputs = arrays(9, 9, 4 * HEAD, rows=4)
     keys = random_bits.row_keys(jax.random.key(3), jnp.arange(4))
     for rate in (0.0, 0.5):
-        one = fused_attention(*inputs, None, keys, rate, interpret=True)
+        one = fused_attention(*inputs, None, None, keys, rate, interpret=True)
         with jax.set_mesh(mesh_of(*sizes)):
-            function = jax.jit(lambda *x, rate=rate: fused_attention(*x, None, keys, rate, True))
+            function = jax.jit(
+                lambda *x, rate=rate: fused_attention(*x, None, None, keys, rate, True)
+            )
             many = function(*inputs)
         if not rate or sizes[-1] == 1:
             np.testing.assert_allclose(many, one, atol=2e-6)
@@ -126,16 +130,50 @@ def test_each_device_computes_its_rows_and_heads(sizes):
     ],
 )
 def test_what_the_kernel_takes(sizes, expected):
-    assert fits(**(dict(width=768, heads=12, tokens=197, seen=197, rows=15) | sizes)) is expected
+    assert fits(**(dict(width=768, heads=12, tokens=197, seen=197, groups=15) | sizes)) is expected
 
 
 def test_rows_and_heads_that_no_device_gets_whole_do_not_fit():
     given = dict(width=256, heads=4, tokens=9, seen=9)
     with jax.set_mesh(mesh_of(4, 1, 2)):
-        assert fits(**given, rows=8)
-        assert not fits(**given, rows=6)
+        assert fits(**given, groups=8)
+        assert not fits(**given, groups=6)
     with jax.set_mesh(mesh_of(1, 1, 4)):
-        assert not fits(**given, rows=8)
+        assert not fits(**given, groups=8)
+
+
+INDICES = {
+    "each its own": [[0], [1], [0], [1]],
+    "groups": [[0, 1, 0], [1, 1, 0]],
+    "all the same": [[2, 2, 2, 2, 2, 2]],
+    "some attended by none": [[3, 0, 3, 0, 0, 3]],
+    "flat": [3, 1, 2, 3, 0, 0],
+}
+
+
+@pytest.mark.parametrize("name", INDICES)
+def test_an_index_says_which_sequence_attends_which(name):
+    """The gradient of what several attend is their sum, of what none attends zero."""
+    index = jnp.array(INDICES[name], jnp.int32)
+    groups, size = (1 if index.ndim == 1 else len(index)), index.size
+    q, *_ = arrays(9, 13, 128, rows=size)
+    _, k, v = arrays(9, 13, 128, rows=4 if name != "each its own" else 8)
+    keys = random_bits.row_keys(jax.random.key(3), jnp.arange(size))
+    start = jnp.repeat(jnp.arange(groups) * (len(k) // groups), size // groups)
+    attended = start + index.reshape(-1)
+
+    def one_by_one(q, k, v):
+        return fused_attention(q, k[attended], v[attended], None, None, keys, 0.3, interpret=True)
+
+    def by_index(q, k, v):
+        return fused_attention(q, k, v, None, index, keys, 0.3, interpret=True)
+
+    expected, pull_one = jax.vjp(one_by_one, q, k, v)
+    ours, pull = jax.vjp(by_index, q, k, v)
+    np.testing.assert_allclose(ours, expected, atol=1e-6)
+    grad = jax.random.normal(jax.random.key(1), q.shape)
+    for a, b in zip(pull(grad), pull_one(grad), strict=True):
+        np.testing.assert_allclose(a, b, atol=5e-6)
 
 
 def test_dropping_without_keys_is_refused():

@@ -48,20 +48,6 @@ def test_dense_and_its_gradient_are_those_of_flax():
         np.testing.assert_allclose(a, b, atol=1e-5)
 
 
-@pytest.mark.parametrize("index", [[0, 1, 0], [1, 1, 1], [1, 0, 0]])
-def test_a_choice_of_two_is_a_lookup(index):
-    pairs, index = normal(0, 3, 2, 4, 8), jnp.broadcast_to(jnp.array(index, jnp.int32), (3, 3))
-
-    def lookup(pairs):
-        return jax.vmap(lambda group, rows: group[rows])(pairs, index)
-
-    expected, pull_lookup = jax.vjp(lookup, pairs)
-    ours, pull = jax.vjp(lambda pairs: tpu_layers.choose(pairs, index), pairs)
-    np.testing.assert_array_equal(ours, expected)
-    grad = normal(1, *expected.shape)
-    np.testing.assert_allclose(pull(grad)[0], pull_lookup(grad)[0], atol=1e-6)
-
-
 def test_dropout_elsewhere_is_that_of_flax_to_the_bit():
     x = normal(0, *SHAPE)
 
