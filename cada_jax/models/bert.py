@@ -16,7 +16,7 @@ from jax.typing import DTypeLike
 from cada_jax.common.shapes import AnyArray, Array, Bool, Float, Float32, Int, Int32
 from cada_jax.distributed.batch import constrain_rows
 from cada_jax.models.attention import MASKED, Attention
-from cada_jax.models.dropout import Dropout
+from cada_jax.models.dropout import dropout
 from cada_jax.models.layers import (
     MLP,
     TokenGate,
@@ -109,7 +109,7 @@ class TextLayer(nn.Module):
           output_positions: int32 [M,t], the places to compute, [M,t,D]; the others are only
             attended.
         """
-        drop = Dropout(self.dropout, deterministic=deterministic)
+        drop = dropout(self.dropout, deterministic)
         attention = dict(heads=self.heads, dropout=self.dropout, dtype=self.dtype)
         seen = x
         if output_positions is not None:
@@ -154,7 +154,7 @@ class Bert(nn.Module):
         self.word_embed = nn.Embed(self.vocab_size, self.width, embedding_init=init)
         self.pos_embed = nn.Embed(self.max_positions, self.width, embedding_init=init)
         self.embed_norm = nn.LayerNorm(epsilon=EPSILON, dtype=self.dtype, use_fast_variance=False)
-        self.embed_dropout = Dropout(self.dropout)
+        self.embed_dropout = dropout(self.dropout)
         if self.stem == "conv":
             self.conv_stem = ConvStem(self.dtype)
         layer = rematerialized(TextLayer, self.remat, static_argnums=(5,))

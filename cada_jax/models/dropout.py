@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from cada_jax.common.shapes import AnyArray, Array, Float, Int, Int32, PRNGKeyArray
+from cada_jax.common.shapes import AnyArray, Array, Float, Int, Int32
 from cada_jax.distributed.batch import constrain_rows
 from cada_jax.distributed.mesh import on_tpu
 from cada_jax.models import random_bits
@@ -58,18 +58,21 @@ def _drop_backward(rate, keys, grad):
 drop.defvjp(_drop_forward, _drop_backward)
 
 
-class Dropout(nn.Dropout):
-    """`nn.Dropout` to the bit, and on a TPU the same by `random_bits`."""
+class HashedDropout(nn.Module):
+    """Dropout by `random_bits`; `deterministic` is given here or to the call, as with Flax's."""
+
+    rate: float
+    deterministic: bool | None = None
 
     @nn.compact
     def __call__(
-        self,
-        inputs: Float[AnyArray, "M *places"],
-        deterministic: bool | None = None,
-        rng: PRNGKeyArray | None = None,
+        self, x: Float[AnyArray, "M *places"], deterministic: bool | None = None
     ) -> Float[Array, "M *places"]:
-        """Drops numbers of float [M,...] with probability `rate`; arguments of `nn.Dropout`."""
+        """Drops numbers of float [M,...] with probability `rate`."""
         still = nn.merge_param("deterministic", self.deterministic, deterministic)
-        if not on_tpu() or still or self.rate == 0:
-            return super().__call__(inputs, deterministic, rng)
-        return drop(inputs, row_keys(self, len(inputs)), self.rate)
+        return x if still or self.rate == 0 else drop(x, row_keys(self, len(x)), self.rate)
+
+
+def dropout(rate: float, deterministic: bool | None = None) -> nn.Module:
+    """`nn.Dropout`, and on a TPU `HashedDropout`."""
+    return HashedDropout(rate, deterministic) if on_tpu() else nn.Dropout(rate, (), deterministic)

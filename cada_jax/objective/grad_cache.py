@@ -20,8 +20,7 @@ import jax.numpy as jnp
 
 from cada_jax.common.shapes import Array, Float, Int
 from cada_jax.distributed.batch import rows_of_chunk
-from cada_jax.distributed.mesh import on_tpu
-from cada_jax.models.dropout import Dropout, RowNumbers
+from cada_jax.models.dropout import RowNumbers
 from cada_jax.models.layers import DropPath
 
 
@@ -43,8 +42,7 @@ def draws_of_chunk(chunk: Int[Array, ""], chunks: int) -> Iterator[None]:
         if context.method_name == "__call__" and isinstance(module, RowNumbers):
             return rows_of_chunk(call(args[0] * chunks), chunk, chunks)
         drawing = isinstance(module, nn.Dropout | DropPath)
-        by_row = isinstance(module, Dropout) and on_tpu()
-        if context.method_name != "__call__" or not drawing or by_row:
+        if context.method_name != "__call__" or not drawing:
             return call(*args, **kwargs)
         x, *rest = args
         rows = len(x) * chunks

@@ -48,20 +48,10 @@ def test_dense_and_its_gradient_are_those_of_flax():
         np.testing.assert_allclose(a, b, atol=1e-5)
 
 
-def test_dropout_elsewhere_is_that_of_flax_to_the_bit():
-    x = normal(0, *SHAPE)
-
-    class Two(nn.Module):
-        kind: type
-
-        @nn.compact
-        def __call__(self, x):
-            drop = self.kind(0.3, deterministic=False, name="Dropout_0")
-            return drop(drop(x))
-
-    rngs = {"dropout": jax.random.key(4)}
-    ours, flax = (Two(kind).apply({}, x, rngs=rngs) for kind in (dropout.Dropout, nn.Dropout))
-    np.testing.assert_array_equal(ours, flax)
+def test_dropout_elsewhere_is_that_of_flax():
+    assert type(dropout.dropout(0.1)) is nn.Dropout
+    with as_on_tpu():
+        assert type(dropout.dropout(0.1)) is dropout.HashedDropout
 
 
 def test_dropout_of_a_tpu_drops_its_share_and_the_gradient_the_same():
@@ -69,7 +59,7 @@ def test_dropout_of_a_tpu_drops_its_share_and_the_gradient_the_same():
     rngs = {"dropout": jax.random.key(4)}
 
     def run(x):
-        return dropout.Dropout(0.25, deterministic=False).apply({}, x, rngs=rngs)
+        return dropout.dropout(0.25, False).apply({}, x, rngs=rngs)
 
     with as_on_tpu():
         ours, pull = jax.vjp(run, x)
@@ -83,9 +73,7 @@ def test_a_chunk_drops_what_the_whole_batch_drops():
     x = jnp.ones((8, 4, 6))
 
     def run(x):
-        return dropout.Dropout(0.5, deterministic=False).apply(
-            {}, x, rngs={"dropout": jax.random.key(4)}
-        )
+        return dropout.dropout(0.5, False).apply({}, x, rngs={"dropout": jax.random.key(4)})
 
     with as_on_tpu():
         whole = run(x)
@@ -135,11 +123,11 @@ def test_the_network_computes_the_same_and_has_the_same_gradient(tiny_config):
     expected = jax.jit(run)(*given)
     with as_on_tpu() as calls:
         ours = jax.jit(lambda *given: run(*given))(*given)
-    assert len(set(calls)) == 4  # image, text, decoder twice: texts and images differ
+    assert len(set(calls)) == 3  # images; texts alone; texts that attend images, three for two
     np.testing.assert_allclose(ours[0], expected[0], rtol=1e-5)
     came = flat_arrays(ours[1])
     for name, value in flat_arrays(expected[1]).items():
-        scale = np.abs(value).max() + 1e-3
+        scale = np.abs(value).max() + 0.02  # a key's bias has no gradient but rounding
         np.testing.assert_allclose(came[name], value, atol=2e-5 * scale, err_msg=name)
 
 
