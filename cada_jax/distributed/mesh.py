@@ -162,6 +162,12 @@ def current_device() -> jax.sharding.AbstractDevice | None:
     return None if mesh is None else mesh.abstract_device
 
 
+def on_tpu() -> bool:
+    """Whether the program under way is compiled for TPUs; False where nobody has set a mesh."""
+    device = current_device()
+    return device is not None and device.platform == "tpu"
+
+
 def is_sharded() -> bool:
     """Inside `jit`: whether the rows of a batch lie on more than one device."""
     mesh = current_mesh()

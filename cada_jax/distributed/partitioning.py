@@ -27,11 +27,23 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
-def _param_spec(mesh: Mesh, path: tuple, shape: tuple[int, ...]) -> PartitionSpec:
+def _split_largest(
+    mesh: Mesh, axes: list[str | None], shape: tuple[int, ...], axis: str
+) -> list[str | None]:
+    """`axes` with the largest dimension that is whole, and that `axis` divides, split over it."""
+    devices = mesh.shape[axis]
+    free = [i for i, held in enumerate(axes) if held is None and shape[i] % devices == 0]
+    if devices == 1 or not free or np.prod(shape) < MIN_FSDP_SIZE:
+        return axes
+    largest = max(free, key=lambda i: shape[i])
+    return [axis if i == largest else held for i, held in enumerate(axes)]
+
+
+def _param_axes(mesh: Mesh, path: tuple, shape: tuple[int, ...]) -> list[str | None]:
     axes: list[str | None] = [None] * len(shape)
     names = [getattr(key, "key", getattr(key, "name", None)) for key in path]
     layer = names[-2] if len(names) > 1 else None
-    tensor, fsdp = mesh.shape["tensor"], mesh.shape["fsdp"]
+    tensor = mesh.shape["tensor"]
     if tensor > 1 and names[-1] in ("kernel", "bias"):
         split = None
         if layer in COLUMN_PARALLEL:
@@ -40,11 +52,7 @@ def _param_spec(mesh: Mesh, path: tuple, shape: tuple[int, ...]) -> PartitionSpe
             split = len(shape) - 2
         if split is not None and shape[split] % tensor == 0:
             axes[split] = "tensor"
-    if fsdp > 1 and np.prod(shape) >= MIN_FSDP_SIZE:
-        free = [i for i, axis in enumerate(axes) if axis is None and shape[i] % fsdp == 0]
-        if free:
-            axes[max(free, key=lambda i: shape[i])] = "fsdp"
-    return PartitionSpec(*axes)
+    return _split_largest(mesh, axes, shape, "fsdp")
 
 
 def param_shardings(mesh: Mesh, tree):
@@ -60,6 +68,30 @@ def param_shardings(mesh: Mesh, tree):
     """
 
     def sharding(path, leaf):
-        return NamedSharding(mesh, _param_spec(mesh, path, leaf.shape))
+        return NamedSharding(mesh, PartitionSpec(*_param_axes(mesh, path, leaf.shape)))
+
+    return jax.tree_util.tree_map_with_path(sharding, tree)
+
+
+def optimizer_shardings(mesh: Mesh, tree):
+    """Shardings for what is shaped like parameters and read by the optimizer alone.
+
+    An update of a parameter needs the sum of its gradient over the batch, and nothing of another
+    parameter. So each device of the data axis can do a share of the updates, and hold the moments
+    of that share alone, as ZeRO-1 does (Rajbhandari et al., 2020): the sum of the gradient arrives
+    in shares, the new parameters are gathered, and the two send what an all-reduce sends.
+
+    Args:
+      mesh: from `make_mesh`.
+      tree: pytree of arrays or `jax.ShapeDtypeStruct`: moments, or the gradient.
+
+    Returns:
+      A tree of the same structure: as `param_shardings` has it, and the largest dimension left
+      that data divides split over data (arrays of at least MIN_FSDP_SIZE entries).
+    """
+
+    def sharding(path, leaf):
+        axes = _split_largest(mesh, _param_axes(mesh, path, leaf.shape), leaf.shape, "data")
+        return NamedSharding(mesh, PartitionSpec(*axes))
 
     return jax.tree_util.tree_map_with_path(sharding, tree)

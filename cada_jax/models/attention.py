@@ -1,4 +1,4 @@
-"""Multi-head attention: the plain form, and the fused kernel where there is one."""
+"""Multi-head attention: the plain form, and a fused kernel where there is one."""
 
 import math
 from typing import Any
@@ -10,7 +10,9 @@ from einops import rearrange
 from jax.typing import DTypeLike
 
 from cada_jax.common.shapes import AnyArray, Array, Float, Float32, Int
-from cada_jax.distributed.mesh import current_device
+from cada_jax.distributed.mesh import current_device, on_tpu
+from cada_jax.models.dropout import row_keys
+from cada_jax.models.fused_attention import fits, fused_attention
 from cada_jax.models.layers import dense
 
 # BERT's value for "do not attend". exp(-10000) is exactly 0 in float32, so nothing leaks.
@@ -146,22 +148,40 @@ class Attention(nn.Module):
           float [M, T, D].
         """
         shape, width = queries.shape, queries.shape[-1]
-        # Flattened once: of equal arrays of two shapes the backward pass would keep both.
-        rows = queries.reshape(-1, width)
-        seen = rows if keys_values is queries else keys_values.reshape(-1, keys_values.shape[-1])
+        # Flattened once: of equal arrays of two shapes the backward pass would keep both. A TPU
+        # pads every sequence in memory, and would copy it to flatten it.
+        rows = queries if on_tpu() else queries.reshape(-1, width)
+        seen = keys_values if on_tpu() else keys_values.reshape(-1, keys_values.shape[-1])
+        seen = rows if keys_values is queries else seen
         q = dense(width, "query", self.dtype)(rows)
         k = dense(width, "key", self.dtype)(seen).reshape(*keys_values.shape[:2], width)
         v = dense(width, "value", self.dtype)(seen).reshape(*keys_values.shape[:2], width)
-        if kv_index is not None:
-            k, v = _attended(k, kv_index), _attended(v, kv_index)
-        q = q.reshape(len(k), -1, width)
+        q = q.reshape(len(k) if kv_index is None else kv_index.size, -1, width)
         dropping = self.dropout > 0 and not deterministic
         sowing = bool(self.sow_as) and self.is_mutable_collection("intermediates")
+        if self._has_kernel(q, k, bias, kv_index, sowing):
+            keys = row_keys(self, len(q)) if dropping else None
+            if bias is not None:
+                bias = jnp.broadcast_to(bias[:, 0], (len(q), *bias.shape[2:]))
+            rate = self.dropout if dropping else 0.0
+            mixed = fused_attention(q, k, v, bias, kv_index, keys, rate)
+            return dense(width, "out", self.dtype)(mixed.reshape(shape))
+        if kv_index is not None:
+            k, v = _attended(k, kv_index), _attended(v, kv_index)
         if can_fuse(self.dtype, dropping, sowing, bias, q.shape[1]):
             mixed = self._fused(q, k, v, bias)
         else:
             mixed = self._plain(q, k, v, bias, dropping, sowing)
         return dense(width, "out", self.dtype)(mixed.reshape(-1, width)).reshape(shape)
+
+    def _has_kernel(self, q, k, bias, kv_index, sowing) -> bool:
+        """Whether `fused_attention` computes this: on a TPU, where nobody looks at the weights."""
+        alike = bias is None or bias.shape[1] == 1
+        groups = len(k)
+        if kv_index is not None:  # any row may attend any image of its group
+            groups = len(kv_index) if kv_index.ndim == 2 else 1
+        sizes = q.shape[-1], self.heads, q.shape[1], k.shape[1], groups
+        return on_tpu() and not sowing and alike and fits(*sizes)
 
     def _fused(self, q, k, v, bias):
         """The kernel of cuDNN, which keeps neither products nor weights: [M, T, D]."""

@@ -16,7 +16,16 @@ from jax.typing import DTypeLike
 from cada_jax.common.shapes import AnyArray, Array, Bool, Float, Float32, Int, Int32
 from cada_jax.distributed.batch import constrain_rows
 from cada_jax.models.attention import MASKED, Attention
-from cada_jax.models.layers import MLP, TokenGate, dense, gelu, layer_norm, rematerialized
+from cada_jax.models.dropout import dropout
+from cada_jax.models.layers import (
+    MLP,
+    TokenGate,
+    dense,
+    gelu,
+    layer_norm,
+    layers_in_one_go,
+    rematerialized,
+)
 
 EPSILON = 1e-12
 STEM_REACH = 2  # tokens that the "conv" stem looks back; packed texts must lie as far apart
@@ -100,7 +109,7 @@ class TextLayer(nn.Module):
           output_positions: int32 [M,t], the places to compute, [M,t,D]; the others are only
             attended.
         """
-        drop = nn.Dropout(self.dropout, deterministic=deterministic)
+        drop = dropout(self.dropout, deterministic)
         attention = dict(heads=self.heads, dropout=self.dropout, dtype=self.dtype)
         seen = x
         if output_positions is not None:
@@ -145,7 +154,7 @@ class Bert(nn.Module):
         self.word_embed = nn.Embed(self.vocab_size, self.width, embedding_init=init)
         self.pos_embed = nn.Embed(self.max_positions, self.width, embedding_init=init)
         self.embed_norm = nn.LayerNorm(epsilon=EPSILON, dtype=self.dtype, use_fast_variance=False)
-        self.embed_dropout = nn.Dropout(self.dropout)
+        self.embed_dropout = dropout(self.dropout)
         if self.stem == "conv":
             self.conv_stem = ConvStem(self.dtype)
         layer = rematerialized(TextLayer, self.remat, static_argnums=(5,))
@@ -155,6 +164,7 @@ class Bert(nn.Module):
             split_rngs={"params": True, "dropout": True},
             in_axes=nn.broadcast,
             length=self.depth,
+            unroll=layers_in_one_go(self.depth),
         )(self.heads, self.mlp_dim, self.dropout, self.gated, self.dtype)
 
     def __call__(

@@ -14,6 +14,8 @@ import numpy as np
 from jax.typing import DTypeLike
 
 from cada_jax.common.shapes import AnyArray, Array, Float, Float32
+from cada_jax.distributed.mesh import on_tpu
+from cada_jax.models import tpu_layers
 
 
 def flat_dot_general(
@@ -44,8 +46,10 @@ def flat_dot_general(
 KERNEL_INIT = nn.initializers.variance_scaling(768 * 0.02**2, "fan_in", "normal")
 
 
-def dense(features: int, name: str, dtype: DTypeLike) -> nn.Dense:
+def dense(features: int, name: str, dtype: DTypeLike) -> nn.Module:
     """A Dense layer [..., D] -> [..., features] with the project's initialisation."""
+    if on_tpu():
+        return tpu_layers.Dense(features, dtype, name=name)
     return nn.Dense(
         features,
         name=name,
@@ -61,8 +65,10 @@ def dense(features: int, name: str, dtype: DTypeLike) -> nn.Dense:
 _LayerNorm = nn.remat(nn.LayerNorm, prevent_cse=False)
 
 
-def layer_norm(name: str, epsilon: float, dtype: DTypeLike) -> nn.LayerNorm:
+def layer_norm(name: str, epsilon: float, dtype: DTypeLike) -> nn.Module:
     """LayerNorm with statistics in float32; the two-pass variance loses no digits."""
+    if on_tpu():
+        return tpu_layers.LayerNorm(epsilon, dtype, name=name)
     return _LayerNorm(name=name, epsilon=epsilon, dtype=dtype, use_fast_variance=False)
 
 
@@ -81,6 +87,15 @@ def l2_normalize(x: Float[AnyArray, "*rows E"]) -> Float32[Array, "*rows E"]:
     squares = jnp.sum(jnp.square(x), axis=-1, keepdims=True)
     # The bound goes inside the root, whose gradient at 0 would be infinite and give NaN.
     return x / jnp.sqrt(jnp.maximum(squares, 1e-24))
+
+
+def layers_in_one_go(depth: int) -> int:
+    """How many layers of a scan become straight code: all on a TPU, one elsewhere (`unroll`).
+
+    A TPU's program copies what every layer keeps into arrays of all layers and back out, which
+    took a tenth of a training step. A CPU's or GPU's program would only take longer to compile.
+    """
+    return depth if on_tpu() else 1
 
 
 REMATS = ("off", "light", "full")

@@ -13,7 +13,15 @@ from jax.typing import DTypeLike
 
 from cada_jax.common.shapes import Array, Float, Float32
 from cada_jax.models.attention import Attention
-from cada_jax.models.layers import MLP, DropPath, flat_dot_general, gelu, layer_norm, rematerialized
+from cada_jax.models.layers import (
+    MLP,
+    DropPath,
+    flat_dot_general,
+    gelu,
+    layer_norm,
+    layers_in_one_go,
+    rematerialized,
+)
 
 EPSILON = 1e-6
 # 0.02 for the 16 x 16 x 3 values of a full-size patch, the same variance for other sizes.
@@ -170,6 +178,7 @@ class ImageEncoder(nn.Module):
             split_rngs={"params": True, "dropout": True},
             in_axes=(0, nn.broadcast),
             length=self.depth,
+            unroll=layers_in_one_go(self.depth),
         )(self.heads, self.mlp_dim, self.dtype, name="blocks")
         x, _ = blocks(x, rates, deterministic or self.drop_path == 0.0)
         return layer_norm("norm", EPSILON, self.dtype)(x)

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 
 from cada_jax.common.shapes import Array, Float, Int
 from cada_jax.distributed.batch import rows_of_chunk
+from cada_jax.models.dropout import RowNumbers
 from cada_jax.models.layers import DropPath
 
 
@@ -28,7 +29,8 @@ def draws_of_chunk(chunk: Int[Array, ""], chunks: int) -> Iterator[None]:
     """Within it, dropout and drop path draw for a chunk's rows what they draw for the whole batch.
 
     The draws of the whole batch are made and the chunk's rows of them taken: no gradient, no
-    matrix product, but as many random numbers as the batch needs, for every chunk.
+    matrix product, but as many random numbers as the batch needs, for every chunk. Where dropout
+    draws by the numbers of rows, on a TPU, the chunk's rows are given theirs.
 
     Args:
       chunk: int32 scalar, which one.
@@ -36,13 +38,15 @@ def draws_of_chunk(chunk: Int[Array, ""], chunks: int) -> Iterator[None]:
     """
 
     def intercept(call, args, kwargs, context):
-        if context.method_name != "__call__" or not isinstance(
-            context.module, nn.Dropout | DropPath
-        ):
+        module = context.module
+        if context.method_name == "__call__" and isinstance(module, RowNumbers):
+            return rows_of_chunk(call(args[0] * chunks), chunk, chunks)
+        drawing = isinstance(module, nn.Dropout | DropPath)
+        if context.method_name != "__call__" or not drawing:
             return call(*args, **kwargs)
         x, *rest = args
         rows = len(x) * chunks
-        shape = (rows, 1, 1) if isinstance(context.module, DropPath) else (rows, *x.shape[1:])
+        shape = (rows, 1, 1) if isinstance(module, DropPath) else (rows, *x.shape[1:])
         scale = call(jnp.ones(shape, x.dtype), *rest, **kwargs)
         return x * rows_of_chunk(scale, chunk, chunks)
 

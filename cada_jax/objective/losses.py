@@ -13,6 +13,7 @@ import optax
 
 from cada_jax.common.shapes import AnyArray, Array, Bool, Float, Float32, Int, Int32, PRNGKeyArray
 from cada_jax.models.layers import l2_normalize
+from cada_jax.objective.parts import sum_of_parts
 
 # Masked positions of a caption that logits of the vocabulary are made for at once.
 MASKED_CHUNK = 16
@@ -148,9 +149,9 @@ def masked_word_loss(
     devices; with no masked token the loss is 0 (the released code: NaN).
 
     Logits are made at masked positions only, for a vocabulary costs more than a layer: each
-    caption's masked positions come first, `chunk` of them at a time, and a chunk that no caption
-    reaches is skipped. None is dropped, however many there are, and the logits of one chunk are
-    all that is held.
+    caption's masked positions come first, `chunk` of them at a time, as many times as the caption
+    with the most of them needs. None is dropped, however many there are, and the logits of one
+    chunk are all that is held: the backward pass makes them again (`parts.sum_of_parts`).
 
     Args:
       predict: float [B,chunk,D] -> logits float32 [B,chunk,V].
@@ -164,31 +165,27 @@ def masked_word_loss(
     """
     length = token_ids.shape[1]
     chunk = min(chunk, length)
-    count = -(-length // chunk)
     order = jnp.argsort(~masked, axis=1, stable=True)  # masked positions first
-    order = jnp.pad(order, ((0, 0), (0, count * chunk - length)))
+    order = jnp.pad(order, ((0, 0), (0, -length % chunk)))
     number = jnp.sum(masked, axis=1)
-    most = jnp.max(number)
+    # What the prediction closes over becomes an argument, so that it can have a gradient.
+    example = jax.ShapeDtypeStruct((len(decoded), chunk, decoded.shape[-1]), decoded.dtype)
+    predict, weights = jax.closure_convert(predict, example)
 
-    def summed(places, begin):
+    def summed(i, of_gradient, given):
+        weights, decoded = of_gradient
+        order, number, token_ids = given
+        places = jax.lax.dynamic_slice_in_dim(order, i * chunk, chunk, axis=1)
         rows = jnp.take_along_axis(decoded, places[:, :, None], axis=1)
         words = jnp.take_along_axis(token_ids, places, axis=1)
-        logits = predict(rows)
-        valid = (begin + jnp.arange(chunk)[None] < number[:, None]).astype(logits.dtype)
+        logits = predict(rows, *weights)
+        valid = (i * chunk + jnp.arange(chunk)[None] < number[:, None]).astype(logits.dtype)
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, words)
         right = (jnp.argmax(logits, axis=-1) == words).astype(logits.dtype)
         return jnp.sum(losses * valid), jnp.sum(right * valid)
 
-    # The backward pass makes a chunk's logits again. Around the whole of it: what is kept for a
-    # `cond` alone is kept for every chunk, and that includes the vocabulary.
-    @jax.checkpoint
-    def add(total, i):
-        begin = i * chunk
-        places = jax.lax.dynamic_slice_in_dim(order, begin, chunk, axis=1)
-        none = (jnp.zeros(()), jnp.zeros(()))
-        here = jax.lax.cond(begin < most, summed, lambda *_: none, places, begin)
-        return jax.tree.map(jnp.add, total, here), None
-
-    (loss, right), _ = jax.lax.scan(add, (jnp.zeros(()), jnp.zeros(())), jnp.arange(count))
+    chunks = -(-jnp.max(number) // chunk)
+    given = order, number, token_ids
+    loss, right = sum_of_parts(summed, chunks, (weights, jnp.asarray(decoded)), given)
     tokens = jnp.maximum(jnp.sum(number), 1).astype(loss.dtype)
     return loss / tokens, right / tokens

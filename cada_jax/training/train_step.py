@@ -16,7 +16,12 @@ from jax.sharding import Mesh
 
 from cada_jax.common.pytrees import abstract_arrays
 from cada_jax.distributed.mesh import traced_on
-from cada_jax.distributed.partitioning import data_sharding, param_shardings, replicated
+from cada_jax.distributed.partitioning import (
+    data_sharding,
+    optimizer_shardings,
+    param_shardings,
+    replicated,
+)
 from cada_jax.models.cada import init_params
 from cada_jax.models.preprocess import augment
 from cada_jax.objective.chunked import accumulated_gradient
@@ -38,12 +43,21 @@ def _new_state(setup: TrainSetup, key: jax.Array) -> TrainState:
     return TrainState(jnp.zeros((), jnp.int32), params, setup.tx.init(params))
 
 
+def state_shardings(mesh: Mesh, state: TrainState) -> TrainState:
+    """Where the arrays of a state lie: parameters for the network, the rest for the optimizer."""
+    return TrainState(
+        replicated(mesh),
+        param_shardings(mesh, state.params),
+        optimizer_shardings(mesh, state.opt_state),
+    )
+
+
 def init_state(setup: TrainSetup) -> TrainState:
     """Random parameters by `config.seed`, made on the devices that will hold them."""
     # A key of its own for the parameters: the steps fold their number into the run's key.
     key = jax.random.fold_in(jax.random.key(setup.config.seed), 2**31)
     init = functools.partial(_new_state, setup)
-    shardings = param_shardings(setup.network.mesh, jax.eval_shape(init, key))
+    shardings = state_shardings(setup.network.mesh, jax.eval_shape(init, key))
     return jax.jit(init, out_shardings=shardings)(key)
 
 
@@ -52,7 +66,7 @@ def abstract_state(
 ) -> TrainState:
     """The shapes of a run's state, as `init` makes it, with the shardings it has on the mesh."""
     shapes = jax.eval_shape(lambda: init(setup))
-    return abstract_arrays(shapes, param_shardings(setup.network.mesh, shapes))
+    return abstract_arrays(shapes, state_shardings(setup.network.mesh, shapes))
 
 
 def loss_and_gradient(model, config, params, batch, key):
@@ -97,6 +111,8 @@ def make_train_step(
         batch = batch | {"image": images}
         with traced_on(mesh):
             (_, metrics), grads = loss_and_gradient(model, config, state.params, batch, key_losses)
+        # Each device updates its share of the parameters, of which alone it holds the moments.
+        grads = jax.lax.with_sharding_constraint(grads, optimizer_shardings(mesh, grads))
         updates, opt_state = setup.tx.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         metrics["grad_norm"] = optax.tree.norm(grads)
