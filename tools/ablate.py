@@ -10,7 +10,14 @@ rows. OUT/table.md and table.json have means, standard deviations, gains over th
 sign test over the queries; OUT/val.svg and loss.svg have the learning curves. The exit code is 1 if
 a run diverged; the table then has the others.
 
---init=MODEL starts every run from another model. The shipped one was trained with all parts on.
+Of the model that all runs start from, only the encoders are taken (init_parts=encoders), so that no
+part was trained before it is switched off; --set init_parts=all takes the whole. The shipped model
+was trained with all parts on, and its text encoder shares self-attention and MLPs with the decoder:
+what it learned there remains. A start that no decoder took part in is made by
+
+    python -m tools.pretrain_attributes runs/attributes
+    python -m cada_jax.main --config=configs/synthetic.py:encoders --workdir=runs/encoders
+    python -m tools.ablate --out=runs/ablation --init=runs/encoders/model
 """
 
 import argparse
@@ -72,6 +79,9 @@ def read_base(flags: argparse.Namespace) -> tuple[ConfigDict, dict]:
         changes["init_from"] = flags.init
     base = load_config(flags.config)
     apply_overrides(base, changes)
+    if base.init_from and "init_parts" not in changes:
+        changes["init_parts"] = "encoders"
+        apply_overrides(base, {"init_parts": "encoders"})
     validate(base)
     return base, changes
 

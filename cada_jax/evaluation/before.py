@@ -82,7 +82,7 @@ def score_start(
         results = _score(network, split, score)
     kept: dict[str, Any] = {
         **results,
-        "start": config.init_from or RANDOM,
+        "start": _name_of_start(config),
         "parameters_digest": digest,
         "data_digest": split.data_digest,
         "asked": asked,
@@ -154,6 +154,12 @@ def table(results: dict[str, Any]) -> str:
             title = f"{stage:<9}{name:<6}"
             lines.append(f"{title}{before:>8.2f}{after:>8.2f}{after - before:>+8.2f}")
     return "\n".join(lines)
+
+
+def _name_of_start(config: Any) -> str:
+    if not config.init_from:
+        return RANDOM
+    return config.init_from + (" (encoders only)" if config.init_parts == "encoders" else "")
 
 
 def _digest(params: Any) -> str:

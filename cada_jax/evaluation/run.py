@@ -135,14 +135,14 @@ def find_trained(network: Network, root: pathlib.Path, vocab_path: pathlib.Path)
     exported = (root / run_folder.MODEL).exists()
     config = network.config.copy_and_resolve_references()
     if exported:
-        config.init_from = str(root / run_folder.MODEL)
+        config.init_from, config.init_parts = str(root / run_folder.MODEL), "all"
     if not config.init_from:
         raise MissingFileError(
             f"{root} holds no checkpoint and no exported model: expected a --workdir that was "
             "trained in (--mode=train), or --config.init_from naming an exported model."
         )
     params, report = load_initial(config, network.params, vocab_path)
-    if report.new and not report.new_is_neutral:
+    if not report.new_is_neutral:
         raise UsageError(
             f"{config.init_from} is not the whole model, so it is not scored:\n{report}"
         )

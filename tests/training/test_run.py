@@ -204,6 +204,27 @@ def test_a_model_without_a_gate_is_scored_as_it_is(config, data, cheap, tmp_path
     assert_same(jax.device_get(scored[0]), jax.device_get(params))
 
 
+def test_of_a_start_from_encoders_the_whole_result_is_scored_and_the_start_is_not(
+    config, data, cheap, tmp_path
+):
+    model = cada.from_config(config)
+    params = jax.jit(lambda key: cada.init_params(model, config, key))(jax.random.key(0))
+    export.save_model(tmp_path / "run" / "model", params, config, data.vocab_path)
+    with config.unlocked():
+        config.init_from, config.init_parts = str(tmp_path / "run" / "model"), "encoders"
+    scored = []
+
+    def keep(network, split, **_):
+        scored.append(network.params)
+        return cheap_run.scripted(split, {"R1": 1.0})
+
+    evaluated(config, tmp_path / "run", cheap | {"score": keep})
+    assert_same(jax.device_get(scored[0]), jax.device_get(params))
+    with pytest.raises(UsageError, match="is not the whole model, so it is not scored"):
+        evaluated(config, tmp_path / "new", cheap | {"score": keep})
+    assert len(scored) == 1
+
+
 def test_scoring_an_empty_workdir_says_what_is_missing(config, parts, tmp_path):
     with pytest.raises(MissingFileError, match="no checkpoint and no exported model"):
         evaluated(config, tmp_path / "nothing", parts)
