@@ -14,13 +14,11 @@ Several processes run as one with `--coordinator=HOST:PORT --num_processes=N --p
 with `--distributed` alone where the cluster tells these (Cloud TPU, Slurm, Open MPI).
 """
 
-import contextlib
 import errno
 import functools
 import os
 import sys
 import traceback
-from collections.abc import Iterator
 from typing import NoReturn
 
 from absl import app, flags
@@ -34,6 +32,7 @@ from cada_jax.common.errors import (
     StoppedError,
     UsageError,
 )
+from cada_jax.common.native_stderr import native_stderr_muted
 
 CONFIG = flags.DEFINE_string(
     "config", None, "Configuration file, as configs/synthetic.py or configs/rstp.py:released."
@@ -106,24 +105,6 @@ def parse_command(argv: list[str]) -> ConfigDict:
     return config.lock()
 
 
-@contextlib.contextmanager
-def _native_stderr_muted() -> Iterator[None]:
-    """Drops what C++ code prints; what Python raises is still printed, later.
-
-    TensorFlow prints notices on oneDNN and on CUDA it does not find, which look like errors, and
-    since 2.20 TF_CPP_MIN_LOG_LEVEL does not keep it from that.
-    """
-    sys.stderr.flush()
-    saved = os.dup(2)
-    with open(os.devnull, "w") as nothing:
-        os.dup2(nothing.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-
-
 def main(config: ConfigDict, argv: list[str]) -> None:
     """Trains or scores, as the flags say.
 
@@ -135,7 +116,7 @@ def main(config: ConfigDict, argv: list[str]) -> None:
     # TensorFlow's own notices on threads and buffers; its warnings and errors stay.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
     # Not at the top: TensorFlow takes seconds to import, and a wrong flag is told before.
-    with _native_stderr_muted():
+    with native_stderr_muted():
         from cada_jax.data.registry import hide_accelerators
         from cada_jax.distributed import processes
         from cada_jax.evaluation.run import evaluate

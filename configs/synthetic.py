@@ -83,6 +83,14 @@ def _pretrain(c: ConfigDict) -> None:
     c.train.eval_every = 1
 
 
+def _encoders(c: ConfigDict) -> None:
+    """As `pretrain`, by the global loss alone: a start that no decoder has taken part in."""
+    _pretrain(c)
+    _no_atp(c)
+    _no_ara(c)
+    _no_gate(c)
+
+
 def _tiny(c: ConfigDict) -> None:
     """A handful of persons: whether everything runs, in a minute; the scores mean nothing."""
     _scratch(c)
@@ -117,6 +125,7 @@ def _token_masking(c: ConfigDict) -> None:
 VARIANTS: dict[str, Callable[[ConfigDict], None]] = {
     "scratch": _scratch,
     "pretrain": _pretrain,
+    "encoders": _encoders,
     "tiny": _tiny,
     "no_atp": _no_atp,
     "no_ara": _no_ara,

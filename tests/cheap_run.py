@@ -7,6 +7,7 @@ import pathlib
 
 import jax
 
+from cada_jax.distributed.partitioning import param_shardings
 from cada_jax.evaluation.evaluate import Evaluation
 from cada_jax.training import run as run_lib
 from cada_jax.training import train_step
@@ -31,11 +32,16 @@ def cheap_step(setup):
 
 
 def small_state(setup):
-    """A few arrays and their moments: those of a whole model take a second to save."""
-    kernel = jax.random.normal(jax.random.key(setup.config.seed), (16, 16))
-    params = {"vision_proj": {"kernel": kernel, "bias": jax.numpy.zeros((16,))}}
-    zero = jax.numpy.zeros((), jax.numpy.int32)
-    return train_step.TrainState(zero, params, setup.tx.init(params))
+    """A few arrays and their moments, on the mesh: those of a whole model take a second to save."""
+
+    def make():
+        kernel = jax.random.normal(jax.random.key(setup.config.seed), (16, 16))
+        params = {"vision_proj": {"kernel": kernel, "bias": jax.numpy.zeros((16,))}}
+        zero = jax.numpy.zeros((), jax.numpy.int32)
+        return train_step.TrainState(zero, params, setup.tx.init(params))
+
+    shardings = param_shardings(setup.network.mesh, jax.eval_shape(make))
+    return jax.jit(make, out_shardings=shardings)()
 
 
 def cheap_score(network, split, **_):

@@ -66,7 +66,9 @@ def main() -> None:
     data = NoiseData(config, folder)
     if sys.argv[4:] == ["full"]:
         results = train(config, folder / "run", data=data)
-        tell(results={k: results[k] for k in ("global", "reranked", "step", "num_gallery")})
+        tell(
+            results={k: results[k] for k in ("global", "reranked", "step", "num_gallery", "before")}
+        )
         again = evaluate(config, folder / "run", data=data)
         tell(again={k: again[k] for k in ("global", "reranked")})
     be_stopped(config, index, folder, data)

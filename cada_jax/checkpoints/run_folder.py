@@ -31,6 +31,7 @@ OUTPUTS = (
     "profile",
     "queries.jsonl",
     "results.json",
+    "results_before.json",
     "retrieval.png",
     "test_selected.json",
 )

@@ -22,6 +22,18 @@ from cada_jax.common.pytrees import flat_arrays, to_devices
 from cada_jax.models.position_embedding import patch_grid, resize_positions
 from cada_jax.text.vocabulary import check_same_ids
 
+# With `init_parts` = "encoders": what of a source is taken, and what below it is not.
+_ENCODERS = ("image_encoder/", "text_encoder/", "vision_proj/", "text_proj/")
+_DECODER = ("text_encoder/layers/cross/", "text_encoder/layers/cross_norm/", GATE)
+
+
+def is_encoder(name: str) -> bool:
+    """Whether an array takes part in the two embeddings: in the encoders or their projections.
+
+    The text encoder and the decoder are one BERT. Its self-attention and MLPs are in both.
+    """
+    return name.startswith(_ENCODERS) and not name.startswith(_DECODER)
+
 
 @dataclasses.dataclass(frozen=True)
 class FillReport:
@@ -32,12 +44,14 @@ class FillReport:
       new: not in the source. The gate's are 0, others keep their random values.
       left_out: in the source only.
       notes: what else a reader should know, a sentence each.
+      not_taken: in both, but initialised anew by `config.init_parts`.
     """
 
     loaded: dict[str, tuple[int, ...]]
     new: dict[str, tuple[int, ...]]
     left_out: dict[str, tuple[int, ...]]
     notes: tuple[str, ...] = ()
+    not_taken: dict[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
 
     @property
     def new_is_neutral(self) -> bool:
@@ -45,12 +59,16 @@ class FillReport:
 
         A new gate is exactly 1, so that a source without a gate may be scored with one.
         """
-        return all(name.startswith(GATE) for name in self.new)
+        return not self.not_taken and all(name.startswith(GATE) for name in self.new)
 
     def __str__(self) -> str:
         """Counts, then every array that is new or left out."""
-        size = sum(int(np.prod(shape)) for shape in self.loaded.values())
-        lines = [f"  loaded: {len(self.loaded)} arrays, {size:,} parameters"]
+        lines = [f"  loaded: {_counts(self.loaded)}"]
+        if self.not_taken:
+            lines.append(
+                f"  not taken (config.init_parts): {_counts(self.not_taken)} of the decoder, the "
+                "attribute decoder and the match heads, which start anew"
+            )
         if parts := missing_for_retrieval(self.new):
             lines.append(
                 f"  WARNING: the source has no {', no '.join(parts)}. Retrieval needs them, and "
@@ -60,6 +78,11 @@ class FillReport:
         lines += [f"  new: {name} {shape}" for name, shape in self.new.items()]
         lines += [f"  left out: {name} {shape}" for name, shape in self.left_out.items()]
         return "\n".join(lines)
+
+
+def _counts(shapes: dict[str, tuple[int, ...]]) -> str:
+    size = sum(int(np.prod(shape)) for shape in shapes.values())
+    return f"{len(shapes)} arrays, {size:,} parameters"
 
 
 def fill_params(params: Any, source: Any, origin: str) -> tuple[Any, FillReport]:
@@ -114,7 +137,7 @@ def fill_params(params: Any, source: Any, origin: str) -> tuple[Any, FillReport]
 def load_initial(
     config: ConfigDict, params: Any, vocab_path: pathlib.Path
 ) -> tuple[Any, FillReport]:
-    """Fills `params` from what `config.init_from` names.
+    """Fills `params` from what `config.init_from` names, by `config.init_parts`.
 
     That is a model folder of ours, or a PyTorch checkpoint (see `torch.files`). Position
     embeddings of another image size are resized.
@@ -137,7 +160,7 @@ def load_initial(
         leaves, rows = from_torch(
             checkpoint.tensors, shapes, grid, stored_grid(checkpoint), str(checkpoint.path)
         )
-        params, report = fill_params(params, unflatten_dict(leaves, sep="/"), origin)
+        params, report = _fill_parts(config.init_parts, params, leaves, origin)
         return params, _with_rows(report, rows, checkpoint.tensors)
     source, source_config, source_vocab = export.load_model(config.init_from)
     check_same_ids(pathlib.Path(vocab_path), source_vocab, origin)
@@ -151,8 +174,22 @@ def load_initial(
             raise UsageError(f"{origin}: its config.json does not fit its parameters: {e}") from e
         source["image_encoder"]["pos_embed"] = resized
         notes = (_resized(source_grid, grid),)
-    params, report = fill_params(params, source, origin)
+    params, report = _fill_parts(config.init_parts, params, flat_arrays(source), origin)
     return params, dataclasses.replace(report, notes=notes)
+
+
+def _fill_parts(
+    parts: str, params: Any, leaves: Mapping[str, Any], origin: str
+) -> tuple[Any, FillReport]:
+    """`fill_params` from arrays by name, of which `parts` = "encoders" takes only some."""
+    taken = {n: x for n, x in leaves.items() if parts == "all" or is_encoder(n)}
+    params, report = fill_params(params, unflatten_dict(taken, sep="/"), origin)
+    held_back = set(leaves) - set(taken)
+    return params, dataclasses.replace(
+        report,
+        new={n: shape for n, shape in report.new.items() if n not in held_back},
+        not_taken={n: shape for n, shape in report.new.items() if n in held_back},
+    )
 
 
 def _resized(source: tuple[int, int], target: tuple[int, int]) -> str:

@@ -169,6 +169,13 @@ def check_training(values: dict[str, Any]) -> None:
             f"{values['optimizer.learning_rate']!r}",
             "The cosine falls from the one to the other",
         )
+    if values["init_parts"] != "all" and not values["init_from"]:
+        _refuse(
+            values,
+            "init_parts",
+            "'all' without config.init_from",
+            "Name a model to take the encoders of",
+        )
     end = values["train.max_steps"]
     if end and values["train.profile_start"] > end:
         _refuse(

@@ -94,8 +94,10 @@ def code_digest() -> str:
     return sha.hexdigest()
 
 
-def _everyones(text: str) -> list[str]:
-    """The text that each process gives, on every process."""
+def everyones(text: str) -> list[str]:
+    """The text that each process gives, on every process, in their order."""
+    if jax.process_count() == 1:
+        return [text]
     own = np.frombuffer(text.encode(), np.uint8)
     lengths = multihost_utils.process_allgather(np.array([len(own)], np.int32)).reshape(-1)
     padded = np.zeros(max(lengths), np.uint8)
@@ -108,14 +110,14 @@ def check_same_program(config: ConfigDict) -> None:
     """Raises UsageError, on every process, if they have different configurations or code."""
     if jax.process_count() == 1:
         return
-    codes = _everyones(code_digest())
+    codes = everyones(code_digest())
     differing = [str(i) for i, code in enumerate(codes) if code != codes[0]]
     if differing:
         raise UsageError(
             f"Processes {', '.join(differing)} run other code than process 0: the sources of "
             f"cada_jax or the versions of {', '.join(LIBRARIES)} differ. Install the same on all."
         )
-    texts = _everyones(config_lib.to_json(config))
+    texts = everyones(config_lib.to_json(config))
     lines = []
     for i, text in enumerate(texts):
         for key, (first, other) in config_lib.differing_values(texts[0], text).items():
@@ -139,7 +141,7 @@ def check_shared(root: pathlib.Path, witness: str) -> None:
         return
     sync("workdir")
     file = root / witness
-    seen = _everyones(file.read_text(encoding="utf-8") if file.exists() else "nothing")
+    seen = everyones(file.read_text(encoding="utf-8") if file.exists() else "nothing")
     blind = [str(i) for i, text in enumerate(seen) if text != seen[0]]
     if blind:
         raise UsageError(

@@ -20,7 +20,7 @@ from cada_jax.config import CONFIG_FILE, FREE_KEYS_OF_EVAL, check_same_config, v
 from cada_jax.data.prepared_data import PREPARED, PreparedData
 from cada_jax.data.split import Split
 from cada_jax.distributed import processes
-from cada_jax.evaluation import cross_domain, results
+from cada_jax.evaluation import before, cross_domain, results
 from cada_jax.evaluation.evaluate import Evaluation, evaluate_split
 from cada_jax.retrieval.network import Network, abstract_network
 from cada_jax.text.vocabulary import check_model_tokens, vocabulary_digest
@@ -90,7 +90,7 @@ def evaluate(
 
 
 def _score_split(split: Split, root: pathlib.Path, selected: SelectedParams, score) -> dict:
-    return score(selected, split, root)
+    return score(selected, split, root, start=before.read_start(root, split))
 
 
 def _score_sets(config, sets, root: pathlib.Path, selected: SelectedParams, score) -> dict:
@@ -135,14 +135,14 @@ def find_trained(network: Network, root: pathlib.Path, vocab_path: pathlib.Path)
     exported = (root / run_folder.MODEL).exists()
     config = network.config.copy_and_resolve_references()
     if exported:
-        config.init_from = str(root / run_folder.MODEL)
+        config.init_from, config.init_parts = str(root / run_folder.MODEL), "all"
     if not config.init_from:
         raise MissingFileError(
             f"{root} holds no checkpoint and no exported model: expected a --workdir that was "
             "trained in (--mode=train), or --config.init_from naming an exported model."
         )
     params, report = load_initial(config, network.params, vocab_path)
-    if report.new and not report.new_is_neutral:
+    if not report.new_is_neutral:
         raise UsageError(
             f"{config.init_from} is not the whole model, so it is not scored:\n{report}"
         )
@@ -158,8 +158,11 @@ def final_score(
     timers: Timers,
     score: Callable[..., Evaluation] = evaluate_split,
     notes: dict[str, Any] | None = None,
+    start: dict[str, Any] | None = None,
 ) -> dict:
     """Scores parameters in both directions, writes all files of results, and says the figures.
+
+    Beside them it says those of the start of the training, if it was scored in the same way.
 
     Args:
       selected: what is scored.
@@ -168,6 +171,7 @@ def final_score(
       timers: where the time is counted.
       score: as `evaluate_split`.
       notes: what else to write into the results.
+      start: from `before.score_start` or `before.read_start`.
 
     Returns:
       What results.json holds.
@@ -182,9 +186,20 @@ def final_score(
             quiet=not sys.stderr.isatty(),
         )
         evaluation.results.update(notes or {})
+        if found := before.entry(start, evaluation.results):
+            evaluation.results["before"] = found
         results.write_evaluation(folder, evaluation, split, selected.network.config)
-    for stage in ("global", "reranked"):
-        figures = "  ".join(f"{k} {v:.2f}" for k, v in evaluation.results[stage].items())
-        say(f"{split.name} {stage:>8}: {figures}")
+    _say_figures(evaluation.results)
     say(f"Written: {folder / 'results.json'}, {folder / 'retrieval.png'}")
     return evaluation.results
+
+
+def _say_figures(found: dict[str, Any]) -> None:
+    if found.get("before"):
+        say(before.table(found))
+        return
+    for stage in ("global", "reranked"):
+        figures = "  ".join(f"{k} {v:.2f}" for k, v in found[stage].items())
+        say(f"{found['split']} {stage:>8}: {figures}")
+    if "before" in found:
+        say("before: not scored")

@@ -27,6 +27,7 @@ from cada_jax.data.prepared_data import PREPARED, PreparedData
 from cada_jax.data.split import Split
 from cada_jax.distributed import processes
 from cada_jax.distributed.mesh import process_batch_slice
+from cada_jax.evaluation import before
 from cada_jax.evaluation.evaluate import Evaluation, evaluate_split
 from cada_jax.evaluation.run import SelectedParams, final_score, provenance_of
 from cada_jax.evaluation.test_selection import BestOnTest
@@ -102,6 +103,7 @@ def _train(
                 state = _start_state(setup, checkpoints, split.vocab_path, init_state)
             _describe(state.params)
             claim(root, config)
+            start = _score_start(setup, state, final, root, timers, score, writer)
             selecting = _selecting_score(setup, root, select, test, score)
             trainer = Trainer(setup, root, checkpoints, writer, timers, selecting)
             share = process_batch_slice(setup.network.mesh)
@@ -116,13 +118,15 @@ def _train(
                 del selected  # the rest goes before the best parameters are read
                 shapes = train_step.abstract_state(setup, init_state)
                 selected = _best(setup, checkpoints, shapes.params, select.name)
-        notes = {"test_selected": selecting.best} if isinstance(selecting, BestOnTest) else {}
+        notes: dict[str, Any] = {"before": None}
+        if isinstance(selecting, BestOnTest):
+            notes["test_selected"] = selecting.best
         _export(root, selected, split.vocab_path)
+        last = functools.partial(final_score, timers=timers, score=score, notes=notes, start=start)
         with run_folder.writing_results(root, wait=True):
-            results = final_score(selected, final, root, timers=timers, score=score, notes=notes)
-        figures = {f"{final.name}/{k}": v for k, v in flat_metrics(results).items()}
+            results = last(selected, final, root)
         assert selected.step is not None, "what was trained has a step"
-        writer.write_scalars(selected.step, figures)
+        writer.write_scalars(selected.step, _named(final, results))
     finally:
         writer.close()
     say(timers.summary())
@@ -174,6 +178,30 @@ def _start_state(
         say(f"Weights from {config.init_from}:\n{report}")
         state = dataclasses.replace(state, params=params)
     return state
+
+
+def _score_start(
+    setup: TrainSetup,
+    state: train_step.TrainState,
+    final: Split,
+    root: pathlib.Path,
+    timers: Timers,
+    score: Callable[..., Evaluation],
+    writer: metric_writers.MetricWriter,
+) -> dict[str, Any] | None:
+    """The score of what a new run starts from; of a continued run, the one it kept."""
+    if int(state.step):
+        return before.read_start(root, final)
+    network = setup.network.with_params(state.params)
+    start = before.score_start(network, final, root, timers=timers, score=score)
+    if start:
+        writer.write_scalars(0, _named(final, start))
+    return start
+
+
+def _named(split: Split, results: dict) -> dict[str, float]:
+    """The figures of an evaluation by the names that curves have."""
+    return {f"{split.name}/{k}": v for k, v in flat_metrics(results).items()}
 
 
 def _describe(params: Any) -> None:

@@ -7,6 +7,8 @@ import pytest
 
 from cada_jax.checkpoints import export, weights
 from cada_jax.common.errors import UsageError
+from cada_jax.common.pytrees import flat_arrays
+from cada_jax.models import cada
 from cada_jax.models.position_embedding import resize_positions
 from cada_jax.text import vocabulary
 
@@ -85,3 +87,69 @@ def test_a_model_of_another_image_size_gets_its_positions_resized(
     expected = resize_positions(grid, (4, 2), (6, 4))
     np.testing.assert_array_equal(params["image_encoder"]["pos_embed"], expected)
     assert not report.new and not report.left_out
+
+
+@pytest.fixture
+def two_models(tiny_config, tmp_path, vocabularies):
+    """(configuration that starts from a model, its parameters, others, the vocabulary)."""
+    vocab = vocabularies("words", ["[PAD]", "red"])
+    model = cada.from_config(tiny_config)
+    init = jax.jit(lambda key: cada.init_params(model, tiny_config, key))
+    source, ours = (jax.tree.map(lambda x: x + 0.01, init(jax.random.key(i))) for i in range(2))
+    export.save_model(tmp_path / "model", jax.device_get(source), tiny_config, vocab)
+    tiny_config.init_from = str(tmp_path / "model")
+    return tiny_config, source, ours, vocab
+
+
+def _outputs(config, params):
+    """Both embeddings, the match logits and the predicted words of some pair."""
+    model = cada.from_config(config)
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(1, 32, 16, 3)).astype(np.float32)
+    token_ids = rng.integers(110, 190, (1, 21), dtype=np.int32)
+    image_tokens = cada.apply(model, params, "encode_image", images)
+    text_tokens = cada.apply(model, params, "encode_text", token_ids)
+    decoded = cada.apply(model, params, "decode", token_ids, image_tokens)
+    return {
+        "image": cada.apply(model, params, "project_image", image_tokens),
+        "text": cada.apply(model, params, "project_text", text_tokens),
+        "decoder": decoded,
+        "match": cada.apply(model, params, "match", decoded),
+        "words": cada.apply(
+            model, params, "predict_masked", token_ids, token_ids > 0, image_tokens
+        ),
+    }
+
+
+def test_a_start_from_encoders_alone_embeds_alike_and_decodes_with_nothing_learned(two_models):
+    config, source, ours, vocab = two_models
+    config.init_parts = "encoders"
+    params, report = weights.load_initial(config, ours, vocab)
+    theirs, found = _outputs(config, source), _outputs(config, params)
+    for name in ("image", "text"):
+        np.testing.assert_array_equal(found[name], theirs[name])
+    for name in ("decoder", "match", "words"):
+        assert not np.allclose(found[name], theirs[name]), name
+    flat = {key: flat_arrays(tree) for key, tree in
+            {"source": source, "ours": ours, "found": params}.items()}  # fmt: skip
+    gate = "text_encoder/layers/gate/"
+    for name, x in flat["found"].items():
+        taken = name in report.loaded
+        assert taken != (name in report.not_taken)
+        if not name.startswith(gate):
+            np.testing.assert_array_equal(x, flat["source" if taken else "ours"][name])
+        else:
+            assert not taken and not np.any(x), "a gate starts at 1 exactly"
+    parts = {name.partition("/")[0] for name in report.not_taken}
+    assert parts == {"text_encoder", "attribute_decoder", "itm_head", "itm_local_head"}
+    assert not report.new and not report.left_out and not report.new_is_neutral
+    assert f"not taken (config.init_parts): {len(report.not_taken)} arrays" in str(report)
+
+
+def test_a_start_from_the_whole_model_computes_what_it_does(two_models):
+    config, source, ours, vocab = two_models
+    params, report = weights.load_initial(config, ours, vocab)
+    theirs, found = _outputs(config, source), _outputs(config, params)
+    for name, x in theirs.items():
+        np.testing.assert_array_equal(found[name], x)
+    assert not report.not_taken and report.new_is_neutral and "not taken" not in str(report)

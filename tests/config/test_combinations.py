@@ -67,6 +67,7 @@ IMPOSSIBLE = [
         "config.loss.global_weight is 0.0",
         "Nothing would be trained",
     ),
+    ({"init_parts": "encoders"}, "config.init_parts is 'encoders'", "Name a model"),
     ({"train.datasets": "rstp,rstp"}, "config.train.datasets is 'rstp,rstp'", "different"),
     ({"train.datasets": "rstp,prcc"}, "config.train.datasets is 'rstp,prcc'", "icfg"),
     ({"eval.datasets": "rstp/"}, "config.eval.datasets is 'rstp/'", "NAME/VARIANT"),
@@ -93,6 +94,7 @@ POSSIBLE = [
     {"train.max_steps": 2, "optimizer.warmup_steps": 50, "train.profile_start": 2},
     {"train.eval_every": 0, "train.checkpoint_every": 0},
     {"data.data_dir": "~/cada_data", "init_from": "../lr[1e-3]/model"},
+    {"init_parts": "encoders", "init_from": "model"},
 ]
 
 

@@ -13,8 +13,9 @@ SHIPPED = REPOSITORY / "cada_jax" / "checkpoints" / "pretrained" / "synthetic" /
 
 def test_a_run_that_is_continued_may_change_these_and_no_more():
     assert set(config_lib.FREE_KEYS) == {
-        "data.data_dir", "eval.batch_size", "eval.datasets", "eval.image_to_text_top_k",
-        "eval.rerank_batch", "eval.save_queries", "eval.split", "mesh.", "model.remat",
+        "data.data_dir", "eval.batch_size", "eval.before", "eval.datasets",
+        "eval.image_to_text_top_k", "eval.rerank_batch", "eval.save_queries", "eval.split",
+        "mesh.", "model.remat",
         "train.accumulation", "train.checkpoint_every", "train.keep_checkpoints",
         "train.log_every", "train.profile_start", "train.profile_steps",
     }  # fmt: skip
@@ -22,8 +23,8 @@ def test_a_run_that_is_continued_may_change_these_and_no_more():
 
 def test_scoring_may_change_everything_but_the_network_and_its_input():
     assert set(config_lib.FREE_KEYS_OF_EVAL) == {
-        "augment.", "data.data_dir", "eval.", "init_from", "loss.", "mesh.", "model.remat",
-        "optimizer.", "seed", "train.",
+        "augment.", "data.data_dir", "eval.", "init_from", "init_parts", "loss.", "mesh.",
+        "model.remat", "optimizer.", "seed", "train.",
     }  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from cada_jax.config.kinds import Choice, Integer, Number, Pair
 
 NAMES = [field.name for field in FIELDS]
 OPTIONAL = {"init_from", "data.variant", "data.data_dir", "data.vocab"}
-FLAGS = {"ara.causal", "eval.track_test", "eval.save_queries"}
+FLAGS = {"ara.causal", "eval.before", "eval.track_test", "eval.save_queries"}
 LISTS = {"train.datasets", "eval.datasets"}
 PAIRS = {
     "data.image_size", "model.image.size", "model.image.patch",

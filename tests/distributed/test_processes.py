@@ -87,6 +87,8 @@ def test_two_processes_train_and_score_as_one_does(pair, tmp_path):
         for stage in ("global", "reranked"):
             assert told["results"][stage] == told["again"][stage]
             assert told["results"][stage] == pytest.approx(results[stage], abs=1e-6)
+            start = told["results"]["before"][stage]
+            assert start == pytest.approx(results["before"][stage], abs=1e-6)
         assert told["results"]["num_gallery"] == results["num_gallery"]
     written = json.loads((pair.folder / "run" / "results.json").read_text())
     assert written["reranked"] == pair.told[0]["results"]["reranked"]

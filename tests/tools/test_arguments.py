@@ -163,6 +163,32 @@ BAD = {
             )
         ),
     ],
+    "ablate": [
+        "",
+        "--out=HELD",
+        "--out=FILE",
+        "--out=",
+        *(
+            f"--out=new {flags}"
+            for flags in (
+                "--rows=globl",
+                "--rows=global,,atp",
+                "--seeds=0",
+                "--seeds=-1",
+                "--seeds=three",
+                "--steps=0",
+                "--config=syntetic",
+                "--config=synthetic:tny",
+                "--set train.epochs=two",
+                "--set train.epochs",
+                "--set seed=3",
+                "--set eval.save_queries=False",
+                "--set data.max_length=50",
+                "--row=global",
+                "--init=",
+            )
+        ),
+    ],
     "pretrain_attributes": [
         "",
         *PATHS,
@@ -230,6 +256,7 @@ def test_a_bad_argument_is_one_line_and_touches_nothing(tool, line, place, capsy
     [
         ("bench.retrieval", "--plot=LOCKED/cost.svg"),
         ("bench.data", "--folder=LOCKED"),
+        ("ablate", "--out=LOCKED/new"),
         ("check_resume", "--workdir=LOCKED/new"),
         ("pretrain_attributes", "LOCKED/new"),
         ("export_synthetic", "--output=LOCKED/new"),

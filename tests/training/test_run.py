@@ -118,7 +118,7 @@ def test_two_steps_and_two_more_equal_four(config, cheap, tmp_path):
 
 
 def test_the_best_on_val_is_exported_and_scored(config, data, cheap, scores, tmp_path):
-    scores[:] = [30.0, 20.0, 77.0]  # val after epochs 1 and 2, then test
+    scores[:] = [5.0, 30.0, 20.0, 77.0]  # the start on test, val after epochs 1 and 2, then test
     results = train(config, tmp_path, **cheap)
     assert results == {
         "split": "test",
@@ -126,6 +126,12 @@ def test_the_best_on_val_is_exported_and_scored(config, data, cheap, scores, tmp
         "reranked": {"R1": 77.0, "mAP": 1.0},
         "step": 3,
         "selected_on": "val",
+        "before": {
+            "start": "random weights",
+            "step": 0,
+            "global": {"R1": 5.0, "mAP": 1.0},
+            "reranked": {"R1": 5.0, "mAP": 1.0},
+        },
     }
     params, _, vocab_path = export.load_model(tmp_path / "model")
     last = stored_state(tmp_path, config, step=6).params
@@ -139,9 +145,9 @@ def test_the_best_on_val_is_exported_and_scored(config, data, cheap, scores, tmp
 def test_a_later_equal_score_does_not_replace_the_best_and_a_higher_one_does(
     config, data, cheap, scores, tmp_path
 ):
-    scores[:] = [30.0, 30.0, 0.0]
+    scores[:] = [0.0, 30.0, 30.0, 0.0]
     assert train(config, tmp_path / "equal", **cheap)["step"] == 3
-    scores[:] = [30.0, 31.0, 0.0]
+    scores[:] = [0.0, 30.0, 31.0, 0.0]
     assert train(config, tmp_path / "higher", **cheap)["step"] == 6
 
 
@@ -196,6 +202,27 @@ def test_a_model_without_a_gate_is_scored_as_it_is(config, data, cheap, tmp_path
     assert not np.any(gate["kernel"]) and not np.any(gate["bias"])  # the gate is exactly 1
     del scored[0]["text_encoder"]["layers"]["gate"]
     assert_same(jax.device_get(scored[0]), jax.device_get(params))
+
+
+def test_of_a_start_from_encoders_the_whole_result_is_scored_and_the_start_is_not(
+    config, data, cheap, tmp_path
+):
+    model = cada.from_config(config)
+    params = jax.jit(lambda key: cada.init_params(model, config, key))(jax.random.key(0))
+    export.save_model(tmp_path / "run" / "model", params, config, data.vocab_path)
+    with config.unlocked():
+        config.init_from, config.init_parts = str(tmp_path / "run" / "model"), "encoders"
+    scored = []
+
+    def keep(network, split, **_):
+        scored.append(network.params)
+        return cheap_run.scripted(split, {"R1": 1.0})
+
+    evaluated(config, tmp_path / "run", cheap | {"score": keep})
+    assert_same(jax.device_get(scored[0]), jax.device_get(params))
+    with pytest.raises(UsageError, match="is not the whole model, so it is not scored"):
+        evaluated(config, tmp_path / "new", cheap | {"score": keep})
+    assert len(scored) == 1
 
 
 def test_scoring_an_empty_workdir_says_what_is_missing(config, parts, tmp_path):

@@ -120,8 +120,8 @@ def median(seconds: Sequence[float]) -> float:
     return statistics.median(seconds)
 
 
-def machine(flags, device: str) -> str:
-    """One line on where and when this ran."""
+def processor() -> str:
+    """The processor's name and how many of its cores this process may use."""
     model = platform.processor() or platform.machine()
     try:
         for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
@@ -131,7 +131,12 @@ def machine(flags, device: str) -> str:
     except OSError:
         pass
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    where = f"{model}, {cores} cores" if device == "cpu" else device
+    return f"{model}, {cores} cores"
+
+
+def machine(flags, device: str) -> str:
+    """One line on where and when this ran."""
+    where = processor() if device == "cpu" else device
     return f"{where}; {datetime.date.today()}; clock: {flags.clock}; medians of {flags.repeats}"
 
 

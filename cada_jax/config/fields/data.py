@@ -36,6 +36,14 @@ FIELDS = (
         "Face checkpoint, or pretrained:NAME, which the package ships",
         SCORED,
     ),
+    Field(
+        "init_parts",
+        "all",
+        Choice(("all", "encoders")),
+        "what is taken of init_from. encoders: not cross-attention, gate, attribute decoder and "
+        "match heads, which start from random values as without init_from",
+        SCORED,
+    ),
     Field("data.name", "rstp", Choice(DATASETS), "a builder in cada_jax/data/datasets"),
     Field(
         "data.variant",

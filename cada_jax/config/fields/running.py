@@ -121,6 +121,13 @@ FIELDS = (
         CONTINUED,
     ),
     Field(
+        "eval.before",
+        True,
+        Flag(),
+        "whether eval.split is scored before the first step too, to compare with the end",
+        CONTINUED,
+    ),
+    Field(
         "eval.datasets",
         "",
         _SETS,

@@ -1,0 +1,166 @@
+"""What each part of the method is worth: variants x seeds, a table and learning curves.
+
+    python -m tools.ablate --out=runs/ablation
+    python -m tools.ablate --out=/tmp/try --config=synthetic:tiny --rows=global,atp --steps=4
+
+Every row is trained and scored once for each seed. The runs come one after another, each in a
+process and a workdir of its own below OUT/runs. The same command continues: runs that are done are
+not run again, and one that was stopped goes on where it was. FIELD=VALUE after --set changes all
+rows. OUT/table.md and table.json have means, standard deviations, gains over the row before and a
+sign test over the queries; OUT/val.svg and loss.svg have the learning curves. The exit code is 1 if
+a run diverged; the table then has the others.
+
+Of the model that all runs start from, only the encoders are taken (init_parts=encoders), so that no
+part was trained before it is switched off; --set init_parts=all takes the whole. The shipped model
+was trained with all parts on, and its text encoder shares self-attention and MLPs with the decoder:
+what it learned there remains. A start that no decoder took part in is made by
+
+    python -m tools.pretrain_attributes runs/attributes
+    python -m cada_jax.main --config=configs/synthetic.py:encoders --workdir=runs/encoders
+    python -m tools.ablate --out=runs/ablation --init=runs/encoders/model
+"""
+
+import argparse
+import contextlib
+import datetime
+import functools
+import json
+import pathlib
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from types import FrameType
+
+from ml_collections import ConfigDict
+
+from cada_jax.common.command_line import run_command
+from cada_jax.common.errors import UsageError
+from cada_jax.common.files import write_text
+from cada_jax.config import apply_overrides, load_config, to_json, validate
+from tools import config_file
+from tools.ablation import report, rows, runs
+from tools.arguments import Parser, folder, integer
+from tools.bench.report import processor
+
+CURVES = {
+    "val": "R@1 on the split that selects, percent",
+    "loss": "global loss of training pairs",
+}
+
+
+def read_flags(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The flags."""
+    parser = Parser("tools.ablate", __doc__)
+    add = parser.add_argument
+    add("--config", default="synthetic", help="as for cada_jax.main (default: %(default)s)")
+    add("--out", required=True, type=folder, help="folder of all runs and of the table")
+    add("--seeds", type=integer(1, 1000), default=3, help="runs of each row (default: %(default)s)")
+    add("--rows", default="", help=f"some of {','.join(rows.BY_NAME)} (default: all)")
+    add("--steps", type=integer(1, 10**8), help="steps of a run, to try things")
+    add("--init", metavar="MODEL", help="weights that all runs start from, as config.init_from")
+    add("--set", nargs="*", default=[], metavar="FIELD=VALUE", help="changes of all rows")
+    return parser.flags(argv)
+
+
+def read_base(flags: argparse.Namespace) -> tuple[ConfigDict, dict]:
+    """The configuration that all rows share, and what it changes in the file's.
+
+    Raises:
+      UsageError: a field does not exist or does not allow its value, or the table needs another.
+    """
+    changes = config_file.parse_changes(flags.set)
+    for name in ("seed", "eval.save_queries"):
+        if name in changes:
+            raise UsageError(f"--set {name}: this tool sets it itself; leave it out")
+    changes["eval.save_queries"] = True
+    if flags.steps:
+        changes["train.max_steps"] = flags.steps
+    if flags.init is not None:
+        changes["init_from"] = flags.init
+    base = load_config(flags.config)
+    apply_overrides(base, changes)
+    if base.init_from and "init_parts" not in changes:
+        changes["init_parts"] = "encoders"
+        apply_overrides(base, {"init_parts": "encoders"})
+    validate(base)
+    return base, changes
+
+
+def start_process(argument: str, changes: dict, run: runs.Run, tell: Callable[[str], None]) -> int:
+    """Trains and scores a run, in a process of its own; returns the exit code."""
+    return runs.run_process(runs.command(run, argument, changes), run.log, tell)
+
+
+def write_report(out: pathlib.Path, base: ConfigDict, entries: list[dict], seeds: int) -> None:
+    """Writes table.json and table.md, and prints the table."""
+    date, machine = str(datetime.date.today()), processor()
+    text = report.markdown(entries, report.notes(seeds, date, machine))
+    content = {
+        "date": date,
+        "machine": machine,
+        "config": json.loads(to_json(base)),
+        "rows": entries,
+    }
+    write_text(out / "table.json", json.dumps(content, indent=2) + "\n")
+    write_text(out / "table.md", text)
+    print(text, end="")
+
+
+def write_curves(out: pathlib.Path, planned: Sequence[runs.Run]) -> None:
+    """Writes val.svg and loss.svg: the mean over the seeds of every row."""
+    from tools.ablation import curves  # imports TensorFlow
+
+    finished = [run for run in planned if run.done]
+    scalars = {run.folder: curves.read_scalars(run.folder) for run in finished}
+    for file, unit in CURVES.items():
+        series = {}
+        for name in dict.fromkeys(run.row.name for run in finished):
+            own = [run for run in finished if run.row.name == name]
+            tag = "train/global" if file == "loss" else _selecting_tag(own[0].config)
+            found = [scalars[run.folder].get(tag, {}) for run in own]
+            series[name] = curves.mean_curve(found)
+        if any(series.values()):
+            curves.draw(out / f"{file}.svg", f"{unit}, mean over the seeds", unit, series)
+
+
+def _selecting_tag(config: ConfigDict) -> str:
+    return f"{config.eval.select_on}/{'reranked' if config.eval.rerank_top_k else 'global'}/R1"
+
+
+@contextlib.contextmanager
+def _sigterm_raises() -> Iterator[None]:
+    """Lets SIGTERM end the run that is on its way too, which saves its state."""
+
+    def stop(signum: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + signum)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def ablate(argv: Sequence[str] | None) -> int:
+    """Runs what is not done, writes table and curves; returns the exit code."""
+    flags = read_flags(argv)
+    chosen = rows.choose(flags.rows)
+    base, changes = read_base(flags)
+    planned = runs.plan(base, chosen, flags.seeds, flags.out)
+    runs.claim(flags.out, base, planned)
+    start = functools.partial(start_process, flags.config, changes)
+    with _sigterm_raises():
+        failed = runs.run_all(planned, start, sys.stderr)
+    write_report(flags.out, base, report.make_table(planned, chosen, failed), flags.seeds)
+    write_curves(flags.out, planned)
+    print(f"Written: {flags.out / 'table.md'}, table.json, val.svg, loss.svg", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the tool; returns the exit code."""
+    return run_command(lambda: ablate(argv))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
