@@ -29,20 +29,33 @@ def check_network(values: dict[str, Any]) -> None:
                 "A head takes an equal share of the width",
             )
     _check_patches(values)
-    length, groups = values["data.max_length"], values["atp.groups"]
-    if (length - 1) % groups:
-        _refuse(
-            values,
-            "atp.groups",
-            f"a divisor of {length - 1}, the positions after [CLS] (config.data.max_length - 1)",
-            f"Change it, or config.data.max_length to {1 + groups * (-(-(length - 1) // groups))}",
-        )
+    _check_groups(values)
+    length = values["data.max_length"]
     if length > values["model.text.max_positions"]:
         _refuse(
             values,
             "model.text.max_positions",
             f"at least config.data.max_length, which is {length}",
             "Every token needs a position embedding",
+        )
+
+
+def _check_groups(values: dict[str, Any]) -> None:
+    length, groups = values["data.max_length"], values["atp.groups"]
+    if groups == "phrases":
+        if values["atp.group_pool"] == "all":
+            _refuse(
+                values,
+                "atp.group_pool",
+                "'valid' with config.atp.groups='phrases'",
+                "A phrase holds no padding",
+            )
+    elif (length - 1) % groups:
+        _refuse(
+            values,
+            "atp.groups",
+            f"a divisor of {length - 1}, the positions after [CLS] (config.data.max_length - 1)",
+            f"Change it, or config.data.max_length to {1 + groups * (-(-(length - 1) // groups))}",
         )
 
 
@@ -143,10 +156,23 @@ def check_data(values: dict[str, Any]) -> None:
         )
 
 
+def check_scoring(values: dict[str, Any]) -> None:
+    """What evaluation needs: something to average over an image and its mirror image."""
+    tops = ("eval.rerank_top_k", "eval.image_to_text_top_k")
+    if values["eval.mirror"] and not any(values[name] for name in tops):
+        _refuse(
+            values,
+            "eval.mirror",
+            "False with config.eval.rerank_top_k=0",
+            "Match logits are averaged, and there are none",
+        )
+
+
 def check_training(values: dict[str, Any]) -> None:
     """What only training needs: a loss, a batch that splits, a schedule, a metric that is there."""
     weights = ("loss.global_weight", "loss.atp_weight", "loss.ara_weight")
-    if not any(values[name] for name in weights):
+    trained = any(values[name] for name in weights) or values["loss.alignment"] != "off"
+    if not trained:
         _refuse(
             values,
             weights[0],

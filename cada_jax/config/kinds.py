@@ -137,6 +137,30 @@ class Choice:
 
 
 @dataclasses.dataclass(frozen=True)
+class IntegerOrWord:
+    """A whole number that `number` allows, or one of `words`, each with its meaning."""
+
+    number: Integer
+    words: tuple[tuple[str, str], ...]
+
+    @property
+    def allowed(self) -> str:
+        """As "a whole number from 1 to 9, or 'all' (every one)"."""
+        others = "".join(f", or {word!r} ({meaning})" for word, meaning in self.words)
+        return self.number.allowed + others
+
+    def accepts(self, value: Any) -> bool:
+        """True for a word, spelt the same, and for a number in the range."""
+        if isinstance(value, str):
+            return value in [word for word, _ in self.words]
+        return self.number.accepts(value)
+
+    def parse(self, text: str) -> int | str:
+        """Takes a word as it is; reads anything else as a number."""
+        return text if self.accepts(text) else self.number.parse(text)
+
+
+@dataclasses.dataclass(frozen=True)
 class Pair:
     """Two values of one kind; `ordered`: the first is not larger than the second."""
 

@@ -34,6 +34,7 @@ def validate(config: ConfigDict, *, training: bool = True) -> None:
     combinations.check_network(values)
     combinations.check_tokens(values)
     combinations.check_data(values)
+    combinations.check_scoring(values)
     if training:
         combinations.check_training(values)
 

@@ -14,8 +14,10 @@ from cada_jax.data.split import Split
 from cada_jax.distributed.mesh import process_batch_slice
 from cada_jax.retrieval.encode import Queries, encode_gallery, encode_queries
 from cada_jax.retrieval.encoded_images import EncodedImages
+from cada_jax.retrieval.mirror import Match, match_both, mirrored
 from cada_jax.retrieval.network import Network
-from cada_jax.retrieval.ranking import IMAGE_TO_TEXT, Ranking, rank
+from cada_jax.retrieval.ranking import IMAGE_TO_TEXT, TEXT_TO_IMAGE, Ranking, rank
+from cada_jax.retrieval.rerank import match_pairs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +56,8 @@ def evaluate_split(
       Results with "global" by similarity alone, "reranked" with the decoder's match logit added
       inside the top k (equal to "global" for k = 0), "match_only" with the top min(k, 16) in the
       order of the logit alone, "right_in_top_k" the share of queries that re-ranking can bring a
-      right image to the front for, and "image_to_text" if asked for; and the ranking.
+      right image to the front for, and "image_to_text" if asked for; and the ranking. "mirror" is
+      there where logits are means over mirror images too.
 
     Raises:
       UsageError: no caption's person is in the gallery.
@@ -62,9 +65,10 @@ def evaluate_split(
     """
     config, progress = network.config, None if quiet else progress_bar
     start = time.monotonic()
-    gallery, queries = _encode(network, split, progress)
+    gallery, queries, match = _encode(network, split, progress)
     encoded = time.monotonic() - start
-    ranking = rank(network, queries, gallery, config.eval.rerank_top_k, progress=progress)
+    top = config.eval.rerank_top_k
+    ranking = rank(network, queries, gallery, top, TEXT_TO_IMAGE, progress, match)
     results: dict[str, Any] = {
         "dataset": config.data.name,
         "dataset_version": split.dataset,
@@ -76,22 +80,25 @@ def evaluate_split(
         "selected_on": selected_on,
         "step": step,
         "parameters": sum(int(np.prod(x.shape)) for x in jax.tree.leaves(network.params)),
+        **({"mirror": True} if config.eval.mirror else {}),
         **ranking.metrics,
         "queries_left_out": ranking.excluded,
         "seconds": {"encode": round(encoded, 2), **ranking.seconds},
     }
     if image_to_text:
         start = time.monotonic()
-        results["image_to_text"] = _other_direction(network, gallery, queries, progress)
+        encodings = gallery, queries, match
+        results["image_to_text"] = _other_direction(network, encodings, progress)
         results["seconds"]["image_to_text"] = round(time.monotonic() - start, 2)
     return Evaluation(results, ranking)
 
 
 def _other_direction(
-    network: Network, gallery: EncodedImages, queries: Queries, progress: Progress | None
+    network: Network, encodings: tuple[EncodedImages, Queries, Match], progress: Progress | None
 ) -> dict[str, Any]:
+    gallery, queries, match = encodings
     k = network.config.eval.image_to_text_top_k
-    found = rank(network, queries, gallery, k, IMAGE_TO_TEXT, progress)
+    found = rank(network, queries, gallery, k, IMAGE_TO_TEXT, progress, match)
     return {
         "rerank_top_k": found.retrieved.indices.shape[1],
         "global": found.metrics["global"],
@@ -102,15 +109,21 @@ def _other_direction(
 
 def _encode(
     network: Network, split: Split, progress: Progress | None
-) -> tuple[EncodedImages, Queries]:
-    """Encodes a split; every host reads its share of each batch, and gets what all encoded."""
+) -> tuple[EncodedImages, Queries, Match]:
+    """Encodes a split; every host reads its share of each batch, and gets what all encoded.
+
+    The third is what scores pairs of the two.
+    """
     batch, share = network.config.eval.batch_size, process_batch_slice(network.mesh)
 
     def read(batches: Callable[..., Iterable[dict]], size: int, text: str) -> Iterable[dict]:
         rows = batches(split, network.config, batch, *share)
         return rows if progress is None else progress(rows, -(-size // batch), f"encode {text}")
 
-    images = read(gallery_batches, split.num_images, "images")
-    gallery = encode_gallery(network, images, split.num_images)
+    count, match = split.num_images, match_pairs
+    gallery = encode_gallery(network, read(gallery_batches, count, "images"), count)
+    if network.config.eval.mirror:
+        images = mirrored(read(gallery_batches, count, "mirror images"))
+        match = match_both(encode_gallery(network, images, count).tokens)
     captions = read(query_batches, split.num_captions, "captions")
-    return gallery, encode_queries(network, captions, split.num_captions)
+    return gallery, encode_queries(network, captions, split.num_captions), match

@@ -25,11 +25,13 @@ def from_config(config: ConfigDict) -> "CADA":
       UsageError: a field holds a value that is not allowed; the message names the field.
     """
     check_network(config)
+    # Phrases are no parts of the text that the network could know: see `match_tokens`.
+    groups = 1 if config.atp.groups == "phrases" else config.atp.groups
     return CADA(
         config=FrozenConfigDict(config.model.to_dict()),
         gate=config.atp.gate,
-        groups=config.atp.groups,
-        group_size=(config.data.max_length - 1) // config.atp.groups,
+        groups=groups,
+        group_size=(config.data.max_length - 1) // groups,
         group_pool=config.atp.group_pool,
         causal=config.ara.causal,
     )
@@ -175,6 +177,13 @@ class CADA(nn.Module):
         count = used.sum(axis=2)
         mean = (grouped * used).sum(axis=2) / jnp.maximum(count, 1.0)
         return self.itm_local_head(mean), (count[..., 0] > 0).astype(jnp.float32)
+
+    def match_tokens(self, decoded: Float[AnyArray, "M T D"]) -> Float32[Array, "M T 2"]:
+        """What each token adds to the match logits of its group, float32 [M,T,2].
+
+        The head is linear: the mean over tokens is what it gives for the mean of the tokens.
+        """
+        return self.itm_local_head(decoded)
 
     def predict_masked(
         self,

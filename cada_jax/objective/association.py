@@ -4,7 +4,7 @@ Source: CADA (IEEE TMM 2024), section on ATP. One pass of the decoder over 3B pa
 match, (I_neg, T_i) and (I_i, T_neg) are not.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,22 @@ from ml_collections import ConfigDict
 from cada_jax.common.shapes import AnyArray, Array, Float, Float32, Int, Int32, PRNGKeyArray
 from cada_jax.models.cada import CADA, apply
 from cada_jax.objective import losses
+from cada_jax.objective.phrase_groups import phrase_means
+
+
+class Texts(NamedTuple):
+    """The texts that are decoded, three for each row of the batch; the first is a match.
+
+    Attributes:
+      token_ids: int32 [3B,T].
+      weights: float32 [3B], 0 where a row has no negative.
+      phrase_ids: int32 [3B,T], the attribute phrase of each token, 0 for none; None where groups
+        are consecutive tokens.
+    """
+
+    token_ids: Int[Array, "3*B T"]
+    weights: Float32[Array, "3*B"]
+    phrase_ids: Int[Array, "3*B T"] | None = None
 
 
 def choose_negatives(
@@ -27,19 +43,30 @@ def choose_negatives(
 
 
 def pairs_to_match(
-    token_ids: Int[AnyArray, "B T"], negatives: losses.Negatives
-) -> tuple[Int[Array, "3*B T"], Float32[Array, "3*B"]]:
+    token_ids: Int[AnyArray, "B T"],
+    negatives: losses.Negatives,
+    phrase_ids: Int[AnyArray, "B T"] | None = None,
+) -> Texts:
     """The texts that are decoded, in the order (T_i with I_i, T_i with I_neg, T_neg with I_i).
 
     The three of a row stay together: however a batch is spread, a device decodes its own rows.
 
-    Returns:
-      token ids int32 [3B,T] and weights float32 [3B].
+    Args:
+      token_ids: int32 [B,T].
+      negatives: of the batch.
+      phrase_ids: int32 [B,T], where the groups are phrases; they go with their texts.
     """
-    texts = jnp.stack([token_ids, token_ids, token_ids[negatives.text_for_image]], axis=1)
-    weight = negatives.weight
+
+    def triples(of_text):
+        return jnp.stack([of_text, of_text, of_text[negatives.text_for_image]], axis=1)
+
+    def flat(of_three):
+        return of_three.reshape(-1, of_three.shape[-1])
+
+    texts, weight = triples(token_ids), negatives.weight
     weights = jnp.stack([jnp.ones_like(weight), weight, weight], axis=1)
-    return texts.reshape(-1, texts.shape[-1]), weights.reshape(-1)
+    phrases = None if phrase_ids is None else flat(triples(phrase_ids))
+    return Texts(flat(texts), weights.reshape(-1), phrases)
 
 
 def images_to_match(
@@ -67,8 +94,7 @@ def indices_to_match(image_for_text: Int[AnyArray, "B"]) -> Int32[Array, "3*B"]:
 def match_terms(
     model: CADA,
     params: Any,
-    texts: Int[AnyArray, "M T"],
-    weights: Float32[AnyArray, "M"],
+    texts: Texts,
     images: Float[AnyArray, "_ S Dv"],
     image_index: Int[AnyArray, "M"] | Int[AnyArray, "B 3"] | None,
     rngs: dict[str, PRNGKeyArray] | None,
@@ -78,8 +104,7 @@ def match_terms(
     Args:
       model: the CADA module.
       params: its parameters.
-      texts: token ids int32 [3B,T], from `pairs_to_match`, as `weights` are.
-      weights: float32 [3B].
+      texts: from `pairs_to_match`.
       images: image tokens float [B or 2B,S,Dv].
       image_index: the image of each text, as `CADA.decode` takes it.
       rngs: dropout key in a dict, or None for no dropout.
@@ -87,11 +112,11 @@ def match_terms(
     Returns:
       dict of float32 scalars: match, group, match_accuracy.
     """
-    inputs = texts, images, image_index
+    inputs, weights = (texts.token_ids, images, image_index), texts.weights
     decoded = apply(model, params, "decode", *inputs, deterministic=rngs is None, rngs=rngs)
-    is_match = (jnp.arange(len(texts)) % 3 == 0).astype(jnp.int32)
+    is_match = (jnp.arange(len(weights)) % 3 == 0).astype(jnp.int32)
     logits = apply(model, params, "match", decoded)
-    group_logits, group_weight = apply(model, params, "match_groups", decoded, texts)
+    group_logits, group_weight = match_groups(model, params, decoded, texts)
     correct = (jnp.argmax(logits, axis=-1) == is_match).astype(jnp.float32)
     return {
         "match": losses.match_loss(logits, is_match, weights),
@@ -102,13 +127,24 @@ def match_terms(
     }
 
 
-def match_denominators(
-    model: CADA, params: Any, texts: Int[AnyArray, "M T"], weights: Float32[AnyArray, "M"]
-) -> dict[str, Float32[Array, ""]]:
+def match_groups(
+    model: CADA, params: Any, decoded: Float[AnyArray, "M T D"], texts: Texts
+) -> tuple[Float32[Array, "M n 2"], Float32[Array, "M n"]]:
+    """Match logits of each text's groups of tokens, float32 [M,n,2], and their weights [M,n].
+
+    Groups are consecutive tokens, see `CADA.match_groups`, or phrases, see `phrase_means`.
+    """
+    if texts.phrase_ids is None:
+        return apply(model, params, "match_groups", decoded, texts.token_ids)
+    return phrase_means(apply(model, params, "match_tokens", decoded), texts.phrase_ids)
+
+
+def match_denominators(model: CADA, params: Any, texts: Texts) -> dict[str, Float32[Array, ""]]:
     """What `match_terms` divides by, without decoding: float32 scalars `match` and `group`.
 
     Which groups count depends on the texts alone.
     """
-    undecoded = jnp.zeros((*texts.shape, model.config.text.width), jnp.float32)
-    _, of_group = apply(model, jax.lax.stop_gradient(params), "match_groups", undecoded, texts)
+    undecoded = jnp.zeros((*texts.token_ids.shape, model.config.text.width), jnp.float32)
+    _, of_group = match_groups(model, jax.lax.stop_gradient(params), undecoded, texts)
+    weights = texts.weights
     return {"match": jnp.sum(weights), "group": jnp.sum(of_group * weights[:, None])}

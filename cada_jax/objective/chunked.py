@@ -31,25 +31,25 @@ def accumulated_gradient(
             return objective.encode_pairs(model, config, params, images, token_ids, keys)
 
     def whole(encoded):
-        image_tokens, images, texts = (merge_rows(x) for x in encoded)
-        features = images, texts
-        terms = objective.batch_terms(config, features, batch)
-        inputs = objective.row_inputs(config, batch, image_tokens, features, keys, gather=True)
+        encoded = jax.tree.map(merge_rows, encoded)
+        terms = objective.batch_terms(config, encoded.features, batch)
+        inputs = objective.row_inputs(config, batch, encoded, keys, gather=True)
         inputs = jax.tree.map(split, inputs)
+        rest = inputs._replace(image_tokens=None, negative_tokens=None, text_tokens=None)
         counts = jax.lax.map(
-            functools.partial(objective.row_denominators, model, params),
-            inputs._replace(image_tokens=None, negative_tokens=None),
+            functools.partial(objective.row_denominators, model, config, params), rest
         )
         shares = {name: c / jnp.maximum(jnp.sum(c), 1.0) for name, c in counts.items()}
-        routed = {"own": inputs.image_tokens, "negative": inputs.negative_tokens}
-        rest = inputs._replace(image_tokens=None, negative_tokens=None)
+        routed = {
+            "image_tokens": inputs.image_tokens,
+            "negative_tokens": inputs.negative_tokens,
+            "text_tokens": inputs.text_tokens,
+        }
         fixed = {"number": jnp.arange(chunks), "inputs": rest, "shares": shares}
         return (objective.weighted_sum(config, terms), routed), (fixed, terms)
 
     def part(params, routed, fixed):
-        inputs = fixed["inputs"]._replace(
-            image_tokens=routed["own"], negative_tokens=routed["negative"]
-        )
+        inputs = fixed["inputs"]._replace(**routed)
         with grad_cache.draws_of_chunk(fixed["number"], chunks):
             terms = objective.row_terms(model, config, params, inputs, keys)
         terms = {name: value * fixed["shares"][name] for name, value in terms.items()}

@@ -17,13 +17,15 @@ from cada_jax.common.shapes import AnyArray, Array, Bool, Float, Float32, Int, I
 from cada_jax.distributed.batch import constrain_rows, gather_rows
 from cada_jax.distributed.mesh import is_sharded
 from cada_jax.models.cada import CADA, apply
-from cada_jax.objective import association, attributes, losses
+from cada_jax.objective import alignment, association, attributes, losses
+from cada_jax.objective.tal import tal
 
 # Field of config.loss -> the terms that it weighs. A term that is absent counts nothing.
 WEIGHTS = {
     "global_weight": ("global",),
     "atp_weight": ("match", "group"),
     "ara_weight": ("ara",),
+    "alignment_weight": ("alignment",),
 }
 # Un-normalised (image, text) embeddings of a batch's pairs.
 Features = tuple[Float32[AnyArray, "B E"], Float32[AnyArray, "B E"]]
@@ -33,10 +35,16 @@ def weighted_sum(config: ConfigDict, terms: dict[str, Float32[Array, ""]]) -> Fl
     """The total of the terms that are there, weighed by `config.loss`: float32 scalar."""
     total = jnp.zeros(())
     for field, names in WEIGHTS.items():
-        present = [terms[name] for name in names if name in terms]
+        present = [_share(config, name, terms[name]) for name in names if name in terms]
         if present:
             total += config.loss[field] * sum(present[1:], start=present[0])
     return total
+
+
+def _share(config: ConfigDict, name: str, term: Float32[Array, ""]) -> Float32[Array, ""]:
+    """A term times what it weighs within its line of `WEIGHTS`."""
+    share = config.atp.group_weight if name == "group" else 1.0
+    return term if share == 1.0 else share * term
 
 
 class StepKeys(NamedTuple):
@@ -61,6 +69,27 @@ def dropout_rngs(config: ConfigDict, key: PRNGKeyArray) -> dict[str, PRNGKeyArra
     return {"dropout": key} if random else None
 
 
+class Encoded(NamedTuple):
+    """What the encoders make of B pairs.
+
+    Attributes:
+      image_tokens: float [B,S,Dv].
+      image_features: float32 [B,E], not normalised.
+      text_features: float32 [B,E], not normalised.
+      text_tokens: float [B,T,D]; None where no loss reads them.
+    """
+
+    image_tokens: Float[Array, "B S Dv"]
+    image_features: Float32[Array, "B E"]
+    text_features: Float32[Array, "B E"]
+    text_tokens: Float[Array, "B T D"] | None = None
+
+    @property
+    def features(self) -> Features:
+        """Un-normalised (image, text) embeddings."""
+        return self.image_features, self.text_features
+
+
 def encode_pairs(
     model: CADA,
     config: ConfigDict,
@@ -68,8 +97,8 @@ def encode_pairs(
     images: Float32[AnyArray, "B H W 3"],
     token_ids: Int[AnyArray, "B T"],
     keys: StepKeys,
-) -> tuple[Float[Array, "B S Dv"], Float32[Array, "B E"], Float32[Array, "B E"]]:
-    """Image tokens [B,S,Dv], and un-normalised image and text embeddings float32 [B,E]."""
+) -> Encoded:
+    """Encodes normalised images float32 [B,H,W,3] and captions int32 [B,T]."""
 
     def encode(method, inputs, key):
         rngs = dropout_rngs(config, key)
@@ -77,10 +106,11 @@ def encode_pairs(
 
     image_tokens = encode("encode_image", images, keys.image)
     text_tokens = encode("encode_text", token_ids, keys.text)
-    return (
+    return Encoded(
         image_tokens,
         apply(model, params, "project_image", image_tokens),
         apply(model, params, "project_text", text_tokens),
+        None if config.loss.alignment == "off" else text_tokens,
     )
 
 
@@ -94,7 +124,10 @@ def batch_terms(
       features: un-normalised (image, text) embeddings, float32 [B,E] each.
       batch: train batch of B pairs.
     """
-    return {"global": losses.ndf(*features, batch["pid"], config.loss.scale)}
+    c, pids = config.loss, batch["pid"]
+    if c["global"] == "tal":  # a word of Python's own: no attribute
+        return {"global": tal(*features, pids, c.tal_margin, c.tal_temperature)}
+    return {"global": losses.ndf(*features, pids, c.scale)}
 
 
 class RowInputs(NamedTuple):
@@ -105,26 +138,25 @@ class RowInputs(NamedTuple):
       negative_tokens: float [B,S,Dv], another person's image for each text. None where
         `image_index` says which of the batch it is.
       image_index: int32 [3B], see `association.indices_to_match`; None with `negative_tokens`.
-      texts: int32 [3B,T], see `association.pairs_to_match`.
-      text_weights: float32 [3B].
+      texts: of 3B, see `association.pairs_to_match`.
       token_ids: int32 [B,T].
       masked: bool [B,T].
+      text_tokens: float [B,T,D], see `Encoded`.
     """
 
     image_tokens: Float[Array, "B S Dv"]
     negative_tokens: Float[Array, "B S Dv"] | None = None
     image_index: Int32[Array, "3*B"] | None = None
-    texts: Int[Array, "3*B T"] | None = None
-    text_weights: Float32[Array, "3*B"] | None = None
+    texts: association.Texts | None = None
     token_ids: Int[Array, "B T"] | None = None
     masked: Bool[Array, "B T"] | None = None
+    text_tokens: Float[Array, "B T D"] | None = None
 
 
 def row_inputs(
     config: ConfigDict,
     batch: dict,
-    image_tokens: Float[Array, "B S Dv"],
-    features: Features,
+    encoded: Encoded,
     keys: StepKeys,
     gather: bool,
 ) -> RowInputs:
@@ -133,28 +165,30 @@ def row_inputs(
     Args:
       config: full config.
       batch: train batch of B pairs.
-      image_tokens: float [B,S,Dv].
-      features: un-normalised (image, text) embeddings, float32 [B,E] each.
+      encoded: all of it.
       keys: of this step.
       gather: brings the negative images' tokens to the rows that want them. On several devices they
         are sent once for all layers; the keys and values that every layer makes of them would weigh
         24 times that.
         Otherwise they are found by index, so that keys and values are made once for each image.
     """
-    inputs = RowInputs(image_tokens)
+    inputs = RowInputs(encoded.image_tokens, text_tokens=encoded.text_tokens)
     if config.loss.atp_weight:
-        negatives = association.choose_negatives(config, features, batch["pid"], keys.negative)
-        texts, weights = association.pairs_to_match(batch["token_ids"], negatives)
-        inputs = inputs._replace(texts=texts, text_weights=weights)
+        chosen_from = encoded.features, batch["pid"]
+        negatives = association.choose_negatives(config, *chosen_from, keys.negative)
+        phrases = batch["phrase_ids"] if config.atp.groups == "phrases" else None
+        texts = association.pairs_to_match(batch["token_ids"], negatives, phrases)
+        inputs = inputs._replace(texts=texts)
         if gather:
-            chosen = gather_rows(image_tokens, negatives.image_for_text)
+            chosen = gather_rows(encoded.image_tokens, negatives.image_for_text)
             inputs = inputs._replace(negative_tokens=chosen)
         else:
             index = association.indices_to_match(negatives.image_for_text)
             inputs = inputs._replace(image_index=index)
     if config.loss.ara_weight:
-        masked = attributes.mask_of(config, batch, keys.mask)
-        inputs = inputs._replace(token_ids=batch["token_ids"], masked=masked)
+        inputs = inputs._replace(masked=attributes.mask_of(config, batch, keys.mask))
+    if inputs.masked is not None or inputs.text_tokens is not None:
+        inputs = inputs._replace(token_ids=batch["token_ids"])
     return inputs
 
 
@@ -167,34 +201,39 @@ def row_terms(
     `row_denominators`.
     """
     terms = {}
-    if inputs.texts is not None and inputs.text_weights is not None:
+    if inputs.texts is not None:
         images = inputs.image_tokens, inputs.image_index
         if inputs.negative_tokens is not None:
             images = association.images_to_match(inputs.image_tokens, inputs.negative_tokens)
         rngs = dropout_rngs(config, keys.decode)
-        terms |= association.match_terms(
-            model, params, inputs.texts, inputs.text_weights, *images, rngs
-        )
+        terms |= association.match_terms(model, params, inputs.texts, *images, rngs)
     if inputs.masked is not None and inputs.token_ids is not None:
         rngs = dropout_rngs(config, keys.predict)
         given = inputs.token_ids, inputs.masked, inputs.image_tokens
         terms |= attributes.attribute_terms(model, params, *given, rngs)
+    if inputs.text_tokens is not None and inputs.token_ids is not None:
+        given = inputs.token_ids, inputs.text_tokens, inputs.image_tokens
+        terms |= alignment.alignment_terms(model, config, params, *given)
     return terms
 
 
-def row_denominators(model: CADA, params: Any, inputs: RowInputs) -> dict[str, Float32[Array, ""]]:
+def row_denominators(
+    model: CADA, config: ConfigDict, params: Any, inputs: RowInputs
+) -> dict[str, Float32[Array, ""]]:
     """What each of `row_terms` is divided by: float32 scalars that no parameter changes.
 
     The mean of a term over the whole batch is the mean over its parts, weighed by these.
     """
     counts = {}
-    if inputs.texts is not None and inputs.text_weights is not None:
-        counts |= association.match_denominators(model, params, inputs.texts, inputs.text_weights)
+    if inputs.texts is not None:
+        counts |= association.match_denominators(model, params, inputs.texts)
         counts["match_accuracy"] = counts["match"]
     if inputs.masked is not None:
         counts["ara"] = jnp.sum(inputs.masked).astype(jnp.float32)
         counts["ara_accuracy"] = counts["ara"]
         counts["masked_tokens"] = jnp.float32(len(inputs.masked))
+    if config.loss.alignment != "off" and inputs.token_ids is not None:
+        counts["alignment"] = alignment.alignment_denominator(model, inputs.token_ids)
     return counts
 
 
@@ -217,9 +256,9 @@ def loss_terms(
     """
     keys = split_key(key)
     encoded = encode_pairs(model, config, params, batch["image"], batch["token_ids"], keys)
-    image_tokens, features = constrain_rows(encoded[0]), encoded[1:]
-    terms = batch_terms(config, features, batch)
-    inputs = row_inputs(config, batch, image_tokens, features, keys, gather=is_sharded())
+    encoded = encoded._replace(image_tokens=constrain_rows(encoded.image_tokens))
+    terms = batch_terms(config, encoded.features, batch)
+    inputs = row_inputs(config, batch, encoded, keys, gather=is_sharded())
     terms |= row_terms(model, config, params, inputs, keys)
     total = weighted_sum(config, terms)
     return total, terms | {"total": total}

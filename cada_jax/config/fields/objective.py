@@ -1,7 +1,7 @@
 """Fields of what is minimised: the losses, ATP, ARA and the optimizer."""
 
 from cada_jax.config.fields.field import SCORED, Field
-from cada_jax.config.kinds import Choice, Flag, Integer, Number
+from cada_jax.config.kinds import Choice, Flag, Integer, IntegerOrWord, Number
 
 _WEIGHT = Number(0, 1e6)
 _MASKED = Number(0, 1, above=True)
@@ -9,15 +9,59 @@ _MOMENT = Number(0, 1, below=True)
 
 FIELDS = (
     Field(
+        "loss.global",
+        "ndf",
+        Choice(("ndf", "tal")),
+        "global loss. ndf: normalised distribution fitting, as CADA; tal: triplet alignment loss, "
+        "as RDE",
+        SCORED,
+    ),
+    Field(
         "loss.scale",
         50.0,
         Number(0, 1e6, above=True),
-        "constant that multiplies the cosine similarities of the global loss",
+        "constant that multiplies the cosine similarities of loss.global=ndf",
+        SCORED,
+    ),
+    Field(
+        "loss.tal_margin",
+        0.1,
+        Number(0, 2),
+        "cosine by which loss.global=tal wants the own person above all others",
+        SCORED,
+    ),
+    Field(
+        "loss.tal_temperature",
+        0.015,
+        Number(1e-3, 1e3),
+        "of loss.global=tal: cosines are divided by it",
         SCORED,
     ),
     Field("loss.global_weight", 1.0, _WEIGHT, "weight of the global loss", SCORED),
     Field("loss.atp_weight", 1.0, _WEIGHT, "weight of ATP; 0: no decoder passes", SCORED),
     Field("loss.ara_weight", 0.1, _WEIGHT, "weight of ARA; 0: no attribute decoder", SCORED),
+    Field(
+        "loss.alignment",
+        "off",
+        Choice(("off", "quota_transport")),
+        "further loss between words and patches. quota_transport: optimal transport whose "
+        "marginals the other side decides, as QC-Align",
+        SCORED,
+    ),
+    Field(
+        "loss.alignment_weight",
+        0.5,
+        Number(0, 1e6, above=True),
+        "weight of loss.alignment, where it is not off",
+        SCORED,
+    ),
+    Field(
+        "loss.transport_epsilon",
+        0.5,
+        Number(0.01, 100),
+        "weight of the plan's entropy in loss.alignment=quota_transport; a cost is 1 - cosine",
+        SCORED,
+    ),
     # ATP: association of text tokens to image patches.
     Field(
         "atp.gate",
@@ -32,7 +76,20 @@ FIELDS = (
         "hardest: the most similar one; sampled: with probability softmax(cosine / temperature)",
     ),
     Field("atp.temperature", 0.07, Number(1e-4, 1e4), "temperature of sampled negatives"),
-    Field("atp.groups", 2, Integer(1, 2**16), "consecutive groups of tokens after position 0"),
+    Field(
+        "atp.groups",
+        2,
+        IntegerOrWord(Integer(1, 2**16), (("phrases", "the attribute phrases of the caption"),)),
+        "groups of tokens that the group loss reads: so many consecutive ones of equal size after "
+        "position 0, or phrases",
+    ),
+    Field(
+        "atp.group_weight",
+        1.0,
+        _WEIGHT,
+        "weight of the group loss within ATP; MARS takes 2 for its phrases",
+        SCORED,
+    ),
     Field(
         "atp.group_pool",
         "valid",

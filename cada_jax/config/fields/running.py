@@ -100,6 +100,13 @@ FIELDS = (
         CONTINUED,
     ),
     Field(
+        "eval.mirror",
+        False,
+        Flag(),
+        "whether a match logit is the mean over the image and its mirror image; twice the time",
+        SCORED,
+    ),
+    Field(
         "eval.select_on",
         "val",
         Choice(("val", "test")),
