@@ -164,7 +164,7 @@ class Attention(nn.Module):
             if bias is not None:
                 bias = jnp.broadcast_to(bias[:, 0], (len(q), *bias.shape[2:]))
             rate = self.dropout if dropping else 0.0
-            mixed = fused_attention(q, k, v, bias, kv_index, keys, rate)
+            mixed = fused_attention(q, (k, v), bias, kv_index, keys, rate)
             return dense(width, "out", self.dtype)(mixed.reshape(shape))
         if kv_index is not None:
             k, v = _attended(k, kv_index), _attended(v, kv_index)

@@ -126,7 +126,7 @@ class TextLayer(nn.Module):
         y = drop(MLP(self.mlp_dim, self.dtype, name="mlp")(x))
         x = layer_norm("mlp_norm", EPSILON, self.dtype)(x + y)
         self.sow("intermediates", "hidden", x)
-        return x, None
+        return jnp.asarray(x), None
 
 
 class Bert(nn.Module):

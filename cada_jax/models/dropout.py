@@ -70,7 +70,9 @@ class HashedDropout(nn.Module):
     ) -> Float[Array, "M *places"]:
         """Drops numbers of float [M,...] with probability `rate`."""
         still = nn.merge_param("deterministic", self.deterministic, deterministic)
-        return x if still or self.rate == 0 else drop(x, row_keys(self, len(x)), self.rate)
+        if still or self.rate == 0:
+            return jnp.asarray(x)
+        return drop(x, row_keys(self, len(x)), self.rate)
 
 
 def dropout(rate: float, deterministic: bool | None = None) -> nn.Module:

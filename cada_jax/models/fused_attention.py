@@ -94,7 +94,7 @@ def _forward_kernel(order_ref, image_ref, keys_ref, q_ref, k_ref, v_ref, *rest, 
             scale = random_bits.keep_scale(rate) / total
             mixed.append(_product(exps.astype(v.dtype), v, (1, 0)) * scale)
         first = jax.lax.broadcasted_iota(jnp.int32, mixed[0].shape, 1) < LANES // 2
-        out_ref[0, :, lanes] = jnp.where(first, *mixed).astype(out_ref.dtype)
+        out_ref[0, :, lanes] = jnp.where(first, mixed[0], mixed[1]).astype(out_ref.dtype)
 
 
 def _pair_gradients(q, k, v, grad, bias, bits, rate: float):
@@ -116,17 +116,17 @@ def _pair_gradients(q, k, v, grad, bias, bits, rate: float):
         of_values += _product(dropped.astype(k.dtype), of_one, (0, 0))
     scale = 1 / math.sqrt(LANES // 2)
     first = jax.lax.broadcasted_iota(jnp.int32, of_queries[0].shape, 1) < LANES // 2
-    return jnp.where(first, *of_queries) * scale, of_keys * scale, of_values
+    return jnp.where(first, of_queries[0], of_queries[1]) * scale, of_keys * scale, of_values
 
 
-def _backward_kernel(
-    order_ref, image_ref, keys_ref, q_ref, k_ref, v_ref, grad_ref, *rest, rate: float
-):
+def _backward_kernel(order_ref, image_ref, keys_ref, *refs, rate: float):
     """The gradients of one sequence's queries, and its share of its keys' and values'.
 
     Sequences that attend the same image follow each other: their shares are added up in float32,
-    and what is written last is the whole. `rest`: bias or not, outputs, and room for the two sums.
+    and what is written last is the whole. `refs`: queries, keys, values, gradient, bias or not,
+    the three outputs, and room for the two sums.
     """
+    q_ref, k_ref, v_ref, grad_ref, *rest = refs
     bias, rest = (rest[0][0], rest[1:]) if len(rest) == 6 else (None, rest)
     of_query_ref, of_key_ref, of_value_ref, *sums = rest
     step = pl.program_id(0)
@@ -140,13 +140,20 @@ def _backward_kernel(
 
     for pair in range(q_ref.shape[-1] // LANES):
         lanes = slice(pair * LANES, (pair + 1) * LANES)
-        pairs = [ref[0, :, lanes] for ref in (q_ref, k_ref, v_ref, grad_ref)]
+        q, k, v, grad = (ref[0, :, lanes] for ref in (q_ref, k_ref, v_ref, grad_ref))
         bits = _bits(keys_ref, row, pair, (q_ref.shape[1], k_ref.shape[1])) if rate else None
-        of_query, *shares = _pair_gradients(*pairs, bias, bits, rate)
+        of_query, *shares = _pair_gradients(q, k, v, grad, bias, bits, rate)
         of_query_ref[0, :, lanes] = of_query.astype(of_query_ref.dtype)
         for ref, total, share in zip((of_key_ref, of_value_ref), sums, shares, strict=True):
             total[:, lanes] = total[:, lanes] + share
             ref[0, :, lanes] = total[:, lanes].astype(ref.dtype)
+
+
+# Of each kernel the products of [T, S] with 64 numbers, and how many sums [S, D] it adds up.
+PASSES = {
+    "attention_forward": (_forward_kernel, 2, 0),
+    "attention_backward": (_backward_kernel, 5, 2),
+}
 
 
 def _of_row(x):
@@ -159,8 +166,8 @@ def _of_image(x):
     return pl.BlockSpec((1, *x.shape[1:]), lambda step, order, image, keys: (image[step], 0, 0))
 
 
-def _call(kernel, prefetched, arrays, specs, outputs, products: int, name: str, interpret: bool):
-    """Runs `kernel` once for each sequence; specs: of arrays, then of outputs.
+def _call(name: str, rate: float, prefetched, arrays, specs, outputs, interpret: bool):
+    """Runs a kernel of `PASSES` once for each sequence; specs: of arrays, then of outputs.
 
     prefetched: int32, order [M] of the sequences, image [M] of each in that order, keys [M, 2].
     """
@@ -168,17 +175,16 @@ def _call(kernel, prefetched, arrays, specs, outputs, products: int, name: str, 
     rows, tokens, width = q.shape
     scores = rows * (2 * width // LANES) * tokens * k.shape[1]
     size = sum(math.prod(x.shape) * x.dtype.itemsize for x in (*arrays, *outputs))
-    backward = len(outputs) > 1
-    sums = [pltpu.VMEM(k.shape[1:], jnp.float32)] * 2 if backward else []
+    kernel, products, sums = PASSES[name]
     return pl.pallas_call(
-        kernel,
+        functools.partial(kernel, rate=rate),
         out_shape=outputs,
         grid_spec=pltpu.PrefetchScalarGridSpec(
             num_scalar_prefetch=len(prefetched),
             grid=(rows,),
             in_specs=specs[: len(arrays)],
             out_specs=specs[len(arrays) :],
-            scratch_shapes=sums,
+            scratch_shapes=[pltpu.VMEM(k.shape[1:], jnp.float32)] * sums,
         ),
         compiler_params=pltpu.CompilerParams(
             dimension_semantics=("arbitrary",), vmem_limit_bytes=FAST_MEMORY
@@ -192,41 +198,36 @@ def _call(kernel, prefetched, arrays, specs, outputs, products: int, name: str, 
     )(*prefetched, *arrays)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(6, 7))
-def _attention(q, k, v, bias, image, keys, rate, interpret):
-    """image: int32 [M], what each sequence attends."""
-    arrays = (q, k, v) if bias is None else (q, k, v, bias)
-    specs = [_of_row(q), _of_image(k), _of_image(v)]
-    specs += [] if bias is None else [_of_row(bias)]
-    kernel = functools.partial(_forward_kernel, rate=rate)
+@functools.partial(jax.custom_vjp, nondiff_argnums=(5, 6))
+def _attention(q, kv, bias, image, keys, rate, interpret):
+    """kv: keys and values; image: int32 [M], what each sequence attends."""
+    arrays = (q, *kv) if bias is None else (q, *kv, bias)
+    specs = [_of_row(q), *map(_of_image, kv)]
+    specs += [_of_row(x) for x in (bias, q) if x is not None]
     prefetched = jnp.arange(len(q), dtype=jnp.int32), image, keys
     out = [jax.ShapeDtypeStruct(q.shape, q.dtype)]
-    specs.append(_of_row(q))
-    return _call(kernel, prefetched, arrays, specs, out, 2, "attention_forward", interpret)[0]
+    return _call("attention_forward", rate, prefetched, arrays, specs, out, interpret)[0]
 
 
-def _attention_forward(q, k, v, bias, image, keys, rate, interpret):
-    out = _attention(q, k, v, bias, image, keys, rate, interpret)
-    return out, (q, k, v, bias, image, keys)
+def _attention_forward(q, kv, bias, image, keys, rate, interpret):
+    out = _attention(q, kv, bias, image, keys, rate, interpret)
+    return out, (q, kv, bias, image, keys)
 
 
 def _attention_backward(rate, interpret, inputs, grad):
-    q, k, v, bias, image, keys = inputs
+    q, kv, bias, image, keys = inputs
     order = jnp.argsort(image, stable=True).astype(jnp.int32)
-    arrays = (q, k, v, grad) if bias is None else (q, k, v, grad, bias)
-    specs = [_of_row(q), _of_image(k), _of_image(v), _of_row(grad)]
-    specs += [] if bias is None else [_of_row(bias)]
-    kernel = functools.partial(_backward_kernel, rate=rate)
-    outputs = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in (q, k, v)]
-    specs += [_of_row(q), _of_image(k), _of_image(v)]
+    arrays = (q, *kv, grad) if bias is None else (q, *kv, grad, bias)
+    specs = [_of_row(q), *map(_of_image, kv)]
+    specs += [_of_row(x) for x in (grad, bias, q) if x is not None]
+    specs += map(_of_image, kv)
+    outputs = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in (q, *kv)]
     prefetched = order, image[order], keys
-    of_q, of_k, of_v = _call(
-        kernel, prefetched, arrays, specs, outputs, 5, "attention_backward", interpret
-    )
+    of_q, *of_kv = _call("attention_backward", rate, prefetched, arrays, specs, outputs, interpret)
     # What nobody attends is never written.
-    attended = jnp.zeros(len(k), bool).at[image].set(True)[:, None, None]
-    of_k, of_v = (jnp.where(attended, x, jnp.zeros((), x.dtype)) for x in (of_k, of_v))
-    return of_q, of_k, of_v, None if bias is None else jnp.zeros_like(bias), None, None
+    attended = jnp.zeros(len(kv[0]), bool).at[image].set(True)[:, None, None]
+    of_kv = tuple(jnp.where(attended, x, jnp.zeros((), x.dtype)) for x in of_kv)
+    return of_q, of_kv, None if bias is None else jnp.zeros_like(bias), None, None
 
 
 _attention.defvjp(_attention_forward, _attention_backward)
@@ -234,8 +235,7 @@ _attention.defvjp(_attention_forward, _attention_backward)
 
 def fused_attention(
     q: Float[AnyArray, "M T D"],
-    k: Float[AnyArray, "B S D"],
-    v: Float[AnyArray, "B S D"],
+    kv: tuple[Float[AnyArray, "B S D"], Float[AnyArray, "B S D"]],
     bias: Float32[AnyArray, "M #T S"] | None = None,
     index: Int[AnyArray, "M"] | Int[AnyArray, "G rows"] | None = None,
     keys: Int[AnyArray, "M 2"] | None = None,
@@ -246,8 +246,7 @@ def fused_attention(
 
     Args:
       q: float [M,T,D], heads after each other in D, of sizes that `fits`.
-      k: float [B,S,D].
-      v: float [B,S,D].
+      kv: keys and values, float [B,S,D] each.
       bias: float32 [M,1 or T,S], added to the scaled products; no gradient flows to it.
       index: int32, what each sequence attends, as `kv_index` of `attention.Attention`; None: B = M,
         and each its own. A device must hold whole groups: all rows in a group are one.
@@ -267,28 +266,28 @@ def fused_attention(
         keys = jnp.zeros((len(q), 2), jnp.int32)
     index = jnp.zeros((len(q), 1), jnp.int32) if index is None else jnp.atleast_2d(index)
 
-    def on_device(q, k, v, bias, index, keys, part=0):
-        size = len(k) // len(index)  # of a group
+    def on_device(q, kv, bias, index, keys, part=0):
+        size = len(kv[0]) // len(index)  # of a group
         start = jnp.arange(len(index), dtype=jnp.int32)[:, None] * size
         # Other heads draw other bits.
         keys = keys if isinstance(part, int) else random_bits.hashed(keys, part, part)
         image = (start + index.astype(jnp.int32)).reshape(-1)
-        return _attention(q, k, v, bias, image, keys, rate, interpret)
+        return _attention(q, kv, bias, image, keys, rate, interpret)
 
     mesh = current_mesh()
     if mesh is None or mesh.size == 1:
-        return on_device(q, k, v, bias, index, keys)
+        return on_device(q, kv, bias, index, keys)
 
-    def on_one_of_many(*arrays):
+    def on_one_of_many(q, kv, bias, index, keys):
         split = mesh.shape["tensor"] > 1
         part = jax.lax.axis_index("tensor").astype(jnp.int32) if split else 0
-        return on_device(*arrays, part)
+        return on_device(q, kv, bias, index, keys, part)
 
     heads, rows = PartitionSpec(BATCH_AXES, None, "tensor"), PartitionSpec(BATCH_AXES)
     return jax.shard_map(
         on_one_of_many,
         mesh=mesh,
-        in_specs=(heads, heads, heads, rows, rows, rows),
+        in_specs=(heads, (heads, heads), rows, rows, rows),
         out_specs=heads,
         check_vma=False,
-    )(q, k, v, bias, index, keys)
+    )(q, kv, bias, index, keys)

@@ -23,7 +23,7 @@ HALF = 16  # bits that decide about one number: probabilities are rounded to 2 *
 
 
 def _fold(x: Int[AnyArray, "*axes"], bits: int) -> Int32[Array, "*axes"]:
-    return x ^ jax.lax.shift_right_logical(x, jnp.int32(bits))
+    return jnp.bitwise_xor(x, jax.lax.shift_right_logical(x, jnp.int32(bits)))
 
 
 def hashed(

@@ -30,7 +30,7 @@ def _with_bias(
     x: Float[AnyArray, "*rows F"], bias: Float32[AnyArray, "F"]
 ) -> Float[Array, "*rows F"]:
     """X + bias, float32 [F], whose gradient in the bias is `column_sum`."""
-    return x + bias.astype(x.dtype).reshape(*(1,) * (x.ndim - 1), -1)
+    return jnp.add(x, bias.astype(x.dtype).reshape(*(1,) * (x.ndim - 1), -1))
 
 
 _with_bias.defvjp(

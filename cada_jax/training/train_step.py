@@ -43,12 +43,12 @@ def _new_state(setup: TrainSetup, key: jax.Array) -> TrainState:
     return TrainState(jnp.zeros((), jnp.int32), params, setup.tx.init(params))
 
 
-def state_shardings(mesh: Mesh, state: TrainState) -> TrainState:
-    """Where the arrays of a state lie: parameters for the network, the rest for the optimizer."""
-    return TrainState(
-        replicated(mesh),
-        param_shardings(mesh, state.params),
-        optimizer_shardings(mesh, state.opt_state),
+def state_shardings(mesh: Mesh, state: TrainState) -> Any:
+    """Where a state's arrays lie, a tree like it: parameters by network, the rest by optimizer."""
+    return state.replace(
+        step=replicated(mesh),
+        params=param_shardings(mesh, state.params),
+        opt_state=optimizer_shardings(mesh, state.opt_state),
     )
 
 

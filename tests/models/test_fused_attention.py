@@ -13,6 +13,10 @@ from cada_jax.models.fused_attention import fits, fused_attention
 M, HEAD = 2, 64
 
 
+def attend(q, k, v, *given, **options):
+    return fused_attention(q, (k, v), *given, **options)
+
+
 def plain(q, k, v, bias, keys, rate):
     """Products, softmax and masks written out, with the kernel's bits."""
     heads, (tokens, seen) = q.shape[-1] // HEAD, (q.shape[1], k.shape[1])
@@ -57,7 +61,10 @@ def test_values_and_gradients_are_those_of_the_plain_form(tokens, seen, heads, b
     given = bias_of(bias, tokens, seen), random_bits.row_keys(jax.random.key(3), jnp.arange(M))
     grad = jax.random.normal(jax.random.key(1), q.shape)
     ours, pull = jax.vjp(
-        lambda *x: fused_attention(*x, given[0], None, given[1], rate, interpret=True), q, k, v
+        lambda q, *kv: fused_attention(q, kv, given[0], None, given[1], rate, interpret=True),
+        q,
+        k,
+        v,
     )
     expected, pull_plain = jax.vjp(lambda *x: plain(*x, *given, rate), q, k, v)
     np.testing.assert_allclose(ours, expected, atol=2e-6)
@@ -68,7 +75,7 @@ def test_values_and_gradients_are_those_of_the_plain_form(tokens, seen, heads, b
 def test_bfloat16_stays_close_to_float32():
     inputs = arrays(21, 37, 128)
     exact = plain(*inputs, None, None, 0.0)
-    ours = fused_attention(*(x.astype(jnp.bfloat16) for x in inputs), interpret=True)
+    ours = attend(*(x.astype(jnp.bfloat16) for x in inputs), interpret=True)
     assert ours.dtype == jnp.bfloat16
     np.testing.assert_allclose(ours.astype(jnp.float32), exact, atol=2e-2)
 
@@ -77,7 +84,7 @@ def test_scores_far_apart_give_finite_values_and_gradients():
     q, k, v = arrays(9, 9, 128)
 
     def total(q, k, v):
-        return jnp.sum(fused_attention(1e3 * q, 1e3 * k, v, interpret=True))
+        return jnp.sum(fused_attention(1e3 * q, (1e3 * k, v), interpret=True))
 
     gradients = jax.grad(total, argnums=(0, 1, 2))(q, k, v)
     assert all(np.isfinite(x).all() for x in (total(q, k, v), *gradients))
@@ -86,10 +93,10 @@ def test_scores_far_apart_give_finite_values_and_gradients():
 def test_a_row_draws_the_same_whatever_rows_are_beside_it():
     q, k, v = arrays(9, 9, 128)
     keys = random_bits.row_keys(jax.random.key(3), jnp.arange(M))
-    whole = fused_attention(q, k, v, None, None, keys, 0.5, interpret=True)
-    alone = fused_attention(q[1:], k[1:], v[1:], None, None, keys[1:], 0.5, interpret=True)
+    whole = fused_attention(q, (k, v), None, None, keys, 0.5, interpret=True)
+    alone = fused_attention(q[1:], (k[1:], v[1:]), None, None, keys[1:], 0.5, interpret=True)
     np.testing.assert_array_equal(whole[1:], alone)
-    other = fused_attention(q[1:], k[1:], v[1:], None, None, keys[:1], 0.5, interpret=True)
+    other = fused_attention(q[1:], (k[1:], v[1:]), None, None, keys[:1], 0.5, interpret=True)
     assert np.abs(np.asarray(other - alone)).max() > 0.1  # negative control
 
 
@@ -105,11 +112,9 @@ def test_each_device_computes_its_rows_and_heads(sizes):
     inputs = arrays(9, 9, 4 * HEAD, rows=4)
     keys = random_bits.row_keys(jax.random.key(3), jnp.arange(4))
     for rate in (0.0, 0.5):
-        one = fused_attention(*inputs, None, None, keys, rate, interpret=True)
+        one = attend(*inputs, None, None, keys, rate, interpret=True)
         with jax.set_mesh(mesh_of(*sizes)):
-            function = jax.jit(
-                lambda *x, rate=rate: fused_attention(*x, None, None, keys, rate, True)
-            )
+            function = jax.jit(lambda *x, rate=rate: attend(*x, None, None, keys, rate, True))
             many = function(*inputs)
         if not rate or sizes[-1] == 1:
             np.testing.assert_allclose(many, one, atol=2e-6)
@@ -163,10 +168,10 @@ def test_an_index_says_which_sequence_attends_which(name):
     attended = start + index.reshape(-1)
 
     def one_by_one(q, k, v):
-        return fused_attention(q, k[attended], v[attended], None, None, keys, 0.3, interpret=True)
+        return fused_attention(q, (k[attended], v[attended]), None, None, keys, 0.3, interpret=True)
 
     def by_index(q, k, v):
-        return fused_attention(q, k, v, None, index, keys, 0.3, interpret=True)
+        return fused_attention(q, (k, v), None, index, keys, 0.3, interpret=True)
 
     expected, pull_one = jax.vjp(one_by_one, q, k, v)
     ours, pull = jax.vjp(by_index, q, k, v)
@@ -178,4 +183,4 @@ def test_an_index_says_which_sequence_attends_which(name):
 
 def test_dropping_without_keys_is_refused():
     with pytest.raises(ValueError, match="needs keys"):
-        fused_attention(*arrays(9, 9, 128), rate=0.1, interpret=True)
+        attend(*arrays(9, 9, 128), rate=0.1, interpret=True)

@@ -104,7 +104,7 @@ def _compile(case: Case, config: ConfigDict, device: Any) -> None:
 
     def both(q, k, v, grad, bias, index, keys):
         def attend(q, k, v):
-            return fused_attention(q, k, v, bias, index, keys, rate)
+            return fused_attention(q, (k, v), bias, index, keys, rate)
 
         out, pull = jax.vjp(attend, q, k, v)
         return out, pull(grad)
