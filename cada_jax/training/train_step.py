@@ -45,11 +45,12 @@ def _new_state(setup: TrainSetup, key: jax.Array) -> TrainState:
 
 def state_shardings(mesh: Mesh, state: TrainState) -> Any:
     """Where a state's arrays lie, a tree like it: parameters by network, the rest by optimizer."""
-    return state.replace(
-        step=replicated(mesh),
-        params=param_shardings(mesh, state.params),
-        opt_state=optimizer_shardings(mesh, state.opt_state),
-    )
+    places: dict[str, Any] = {
+        "step": replicated(mesh),
+        "params": param_shardings(mesh, state.params),
+        "opt_state": optimizer_shardings(mesh, state.opt_state),
+    }
+    return TrainState(**places)
 
 
 def init_state(setup: TrainSetup) -> TrainState:
