@@ -188,10 +188,13 @@ def run_command_line(argv: list[str], **environment: str) -> str:
     return done.stdout
 
 
-@pytest.mark.skipif(
+needs_libtpu = pytest.mark.skipif(
     importlib.util.find_spec("libtpu") is None,
     reason="libtpu, the TPU's compiler, is not installed: pip install -e '.[aot-tpu]'",
 )
+
+
+@needs_libtpu
 def test_a_tpus_compiler_estimates_a_program_without_a_tpu():
     argv = ["--device=v5e:2x4", "--config=synthetic", "--program=encode", "--json"]
     images, captions = json.loads(run_command_line([*argv, "--set", "model.dtype=bfloat16"]))
@@ -200,6 +203,22 @@ def test_a_tpus_compiler_estimates_a_program_without_a_tpu():
         assert not found["estimate"]["loops_counted_once"]
         assert 0 < found["ideal_ms"] < found["estimate"]["ms"] < 100
     assert 0.8 * 197e12 < images["estimate"]["product_flops"] < 197e12
+
+
+# Milliseconds that the compiler estimated for the step below when this was written, and what a
+# later one may take.
+STEP, SLACK = 0.0, 1.05
+
+
+@needs_libtpu
+def test_a_tpus_step_has_its_kernels_and_takes_no_longer_than_it_did():
+    """Full width, one layer of each kind: the estimate is deterministic, so the bound is tight."""
+    argv = ["--device=v5e:2x4", "--config=rstp", "--json", "--set", "model.dtype=bfloat16"]
+    argv += ["model.image.depth=1", "model.text.depth=1"]
+    [found] = json.loads(run_command_line(argv))
+    assert found["fits"]
+    assert {"attention_forward", "attention_backward"} <= set(found["kernels"])
+    assert 0.8 * STEP < found["estimate"]["ms"] < SLACK * STEP
 
 
 def test_only_counting_prints_the_count():
