@@ -1,10 +1,12 @@
 """The network on its devices: what every function of this package computes with."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
@@ -17,6 +19,22 @@ from cada_jax.distributed.partitioning import param_shardings
 from cada_jax.models import cada
 from cada_jax.text.attribute_phrases import caption_problem
 from cada_jax.text.tokenizer import Tokenizer, clean_caption
+
+# Dense layers of the transformers. They compute in the model's dtype, and nothing else reads them.
+LAYERS, DENSE = ("blocks", "layers"), ("query", "key", "value", "out", "fc1", "fc2")
+
+
+def _as_computed(params: Any, dtype: jnp.dtype) -> Any:
+    """The parameters with the kernels of the layers in the dtype that they are multiplied in."""
+
+    def convert(path, leaf):
+        names = [getattr(key, "key", None) for key in path]
+        of_layers = any(name in names for name in LAYERS)
+        if of_layers and names[-1] == "kernel" and names[-2] in DENSE:
+            return leaf.astype(dtype)
+        return leaf
+
+    return jax.tree_util.tree_map_with_path(convert, params)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,15 +59,32 @@ class Network:
         placed = jax.device_put(params, param_shardings(self.mesh, params))
         return dataclasses.replace(self, params=placed)
 
+    @functools.cached_property
+    def computed_params(self) -> Any:
+        """`params` with the layers' kernels in `config.model.dtype`: the same results, sooner.
+
+        A batch would otherwise convert them again: two fifths of what a TPU's compiler estimates
+        for the re-ranking of a batch in bfloat16. They take half the memory of `params` more.
+        """
+        dtype = jnp.dtype(self.config.model.dtype)
+        if dtype == jnp.float32:
+            return self.params
+        convert = functools.partial(_as_computed, dtype=dtype)
+        shapes = jax.eval_shape(convert, self.params)
+        shardings = param_shardings(self.mesh, shapes)
+        if isinstance(jax.tree.leaves(self.params)[0], jax.ShapeDtypeStruct):
+            return abstract_arrays(shapes, shardings)
+        return jax.jit(convert, out_shardings=shardings)(self.params)
+
     def run(self, program: Callable, *inputs) -> Any:
-        """`program(model, params, *inputs)` with the mesh in JAX's context, where it is asked for.
+        """`program(model, computed_params, *inputs)` with the mesh in JAX's context.
 
         Args:
           program: jitted, with the model static.
           *inputs: arrays on the mesh.
         """
         with jax.set_mesh(self.mesh):
-            return program(self.model, self.params, *inputs)
+            return program(self.model, self.computed_params, *inputs)
 
 
 @dataclasses.dataclass(frozen=True)

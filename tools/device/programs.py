@@ -140,7 +140,7 @@ def _lower(network: Any, function: Any, *inputs: Any) -> Callable[[], Any]:
 
     def lower():
         with jax.set_mesh(network.mesh):
-            return function.lower(network.model, network.params, *inputs)
+            return function.lower(network.model, network.computed_params, *inputs)
 
     return lower
 
