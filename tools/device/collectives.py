@@ -75,17 +75,18 @@ def read_collectives(module: hlo.Module) -> list[Collective]:
     """The collectives of a compiled program, in no order.
 
     The TPU's compiler runs a collective beside others' work: the fusions between its start and its
-    end each hold a copy of it, under the same channel. Such copies count once.
+    end, in loops too, each hold a copy of it, under the same channel. Such copies count once. A
+    permutation may be a step of a loop and stand behind it once more: those are two.
     """
-    found = []
+    channels: dict[str, dict[str, Collective]] = {}
     for name, times in hlo.runs(module).times.items():
-        channels = {}
         for place, (instruction, collective) in enumerate(_inside(module, name, "")):
             channel = _CHANNEL.search(instruction.rest)
-            key = channel[1] if channel else f"none {place}"
-            channels.setdefault(key, collective._replace(times=times))
-        found += channels.values()
-    return found
+            key = channel[1] if channel else f"none {name} {place}"
+            if collective.kind == "collective-permute":
+                key = f"{key} {name}"
+            channels.setdefault(key, {}).setdefault(name, collective._replace(times=times))
+    return [min(copies.values(), key=lambda c: c.times) for copies in channels.values()]
 
 
 def total_bytes(found: list[Collective]) -> dict[str, int]:
