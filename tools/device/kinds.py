@@ -43,7 +43,7 @@ _ATTENTION = re.compile(r"/(attn|cross)/|attention")
 _MAPS = re.compile(r"/(query|key|value|out|fc1|fc2)/")
 # The training step does its arithmetic outside of the model for the update and the gradient's norm.
 _UPDATE = re.compile(
-    r"^jit\(step\)/(add|sub|mul|div|neg|sqrt|rsqrt|square|pow|integer_pow|reduce_sum"
+    r"^jit\(step\)/(?:(?:optimizer|shard_map)/)*(add|sub|mul|div|neg|sqrt|rsqrt|square|pow|integer_pow|reduce_sum"
     r"|convert_element_type|broadcast_in_dim)$"
 )
 _INTEGERS = re.compile(r"^\(?(u8|pred|s32|u32)\[")

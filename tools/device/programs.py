@@ -107,9 +107,8 @@ def train_program(config: ConfigDict, devices: list | None = None) -> Program:
     setup = make_setup(config, steps_per_epoch=100, devices=devices)
     state = train_step.abstract_state(setup)
 
-    step: Any = train_step.make_train_step(setup)  # jitted, which its type does not say
-
     def lower():
+        step: Any = train_step.make_train_step(setup)  # jitted, which its type does not say
         key = jax.eval_shape(lambda: jax.random.key(0))
         return step.lower(state, abstract_batch(config), key)
 

@@ -61,7 +61,7 @@ def test_a_mesh_that_does_not_fit_the_batch_is_refused(tiny_config):
         (["--hlo=/no/such/folder/x.hlo"], "--hlo=/no/such/folder/x.hlo: No such file"),
         (["--from_hlo=/no/such.hlo"], "--from_hlo=/no/such.hlo: No such file"),
         (["--hlo=/tmp"], "--hlo=/tmp: Is a directory"),
-        (["--from_hlo=README.md", "--no_compile"], "--from_hlo compiles nothing"),
+        ([f"--from_hlo={REPOSITORY}/README.md", "--no_compile"], "--from_hlo compiles nothing"),
         (["--devise=cpu"], "did you mean --device"),
     ],
 )
