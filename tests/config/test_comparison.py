@@ -23,8 +23,8 @@ def test_a_run_that_is_continued_may_change_these_and_no_more():
 
 def test_scoring_may_change_everything_but_the_network_and_its_input():
     assert set(config_lib.FREE_KEYS_OF_EVAL) == {
-        "augment.", "data.data_dir", "eval.", "init_from", "init_parts", "loss.", "mesh.",
-        "model.remat", "optimizer.", "seed", "train.",
+        "atp.group_weight", "augment.", "data.data_dir", "eval.", "init_from", "init_parts",
+        "loss.", "mesh.", "model.remat", "optimizer.", "seed", "train.",
     }  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from cada_jax.config.kinds import Choice, Integer, Number, Pair
 
 NAMES = [field.name for field in FIELDS]
 OPTIONAL = {"init_from", "data.variant", "data.data_dir", "data.vocab"}
-FLAGS = {"ara.causal", "eval.before", "eval.track_test", "eval.save_queries"}
+FLAGS = {"ara.causal", "eval.before", "eval.mirror", "eval.track_test", "eval.save_queries"}
 LISTS = {"train.datasets", "eval.datasets"}
 PAIRS = {
     "data.image_size", "model.image.size", "model.image.patch",
@@ -26,10 +26,10 @@ MAY_BE_ZERO = {
     "seed", "augment.flip", "augment.pad", "augment.erase", "model.image.drop_path",
     "model.text.dropout", "model.tokens.pad", "model.tokens.cls", "model.tokens.sep",
     "model.tokens.mask", "model.tokens.dec", "model.tokens.enc", "loss.global_weight",
-    "loss.atp_weight", "loss.ara_weight", "optimizer.min_learning_rate", "optimizer.warmup_steps",
-    "optimizer.b1", "optimizer.b2", "optimizer.weight_decay", "optimizer.clip_norm",
-    "train.max_steps", "train.eval_every", "train.checkpoint_every", "eval.rerank_top_k",
-    "eval.image_to_text_top_k",
+    "loss.atp_weight", "loss.ara_weight", "loss.tal_margin", "atp.group_weight",
+    "optimizer.min_learning_rate", "optimizer.warmup_steps", "optimizer.b1", "optimizer.b2",
+    "optimizer.weight_decay", "optimizer.clip_norm", "train.max_steps", "train.eval_every",
+    "train.checkpoint_every", "eval.rerank_top_k", "eval.image_to_text_top_k",
 }  # fmt: skip
 MAY_BE_MINUS_ONE = {"train.profile_start", "mesh.data", "mesh.fsdp", "mesh.tensor"}
 # Each value with the only fields that it makes sense for; stated here, not read from the table.

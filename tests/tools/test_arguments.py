@@ -36,7 +36,7 @@ BENCH = [  # of the two benchmarks with a common set of flags
     "--batch=nan",
     "small",
 ]
-COMPILED = [  # of the two that compile a step
+COMPILED = [  # of what compiles a step
     "--config=rstq",
     "--config=",
     "--config=:released",
@@ -142,8 +142,8 @@ BAD = {
         "--folder=",
         "--image=4",
     ],
-    "memory": [*COMPILED, "--no_compile=3"],
-    "collectives": [*COMPILED, "--rows=0", "--rows=-1", "--rows=all"],
+    "device.compile": [*COMPILED, "--no_compile=3", "--rows=0", "--rows=-1", "--rows=all"],
+    "device.kernels": ["--device=h100", "--device=v5e", "--device=", "--config=rstq", "--rows=3"],
     "check_resume": [
         "",
         *(f"--workdir={path}" for path in PATHS),

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from tools.device import hlo
 
 KINDS = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
-_CHANNEL = re.compile(r"channel_id=(\d+)")
+_CHAIN = re.compile(r'chain_id="\d+"')
 # Parts of an instruction's name that say how it is computed, not what for.
 _HOW = {"while", "body", "cond", "closed_call", "checkpoint", "remat", "jvp", "CADA", "pjit"}
 
@@ -75,18 +75,15 @@ def read_collectives(module: hlo.Module) -> list[Collective]:
     """The collectives of a compiled program, in no order.
 
     The TPU's compiler runs a collective beside others' work: the fusions between its start and its
-    end, in loops too, each hold a copy of it, under the same channel. Such copies count once. A
-    permutation may be a step of a loop and stand behind it once more: those are two.
+    end, in loops too, each hold a copy of it, with the number of its chain. Such copies count once.
     """
-    channels: dict[str, dict[str, Collective]] = {}
+    chains: dict[str, list[Collective]] = {}
     for name, times in hlo.runs(module).times.items():
         for place, (instruction, collective) in enumerate(_inside(module, name, "")):
-            channel = _CHANNEL.search(instruction.rest)
-            key = channel[1] if channel else f"none {name} {place}"
-            if collective.kind == "collective-permute":
-                key = f"{key} {name}"
-            channels.setdefault(key, {}).setdefault(name, collective._replace(times=times))
-    return [min(copies.values(), key=lambda c: c.times) for copies in channels.values()]
+            chain = _CHAIN.search(instruction.rest)
+            key = chain[0] if chain else f"none {name} {place}"
+            chains.setdefault(key, []).append(collective._replace(times=times))
+    return [min(copies, key=lambda c: c.times) for copies in chains.values()]
 
 
 def total_bytes(found: list[Collective]) -> dict[str, int]:

@@ -98,18 +98,18 @@ ENTRY %main (x: f32[4], i: s32[]) -> f32[4] {{
 }}
 """
 
-# One all-gather that three fusions hold a copy of while it runs, and one of another channel.
+# One all-gather that three fusions hold a copy of while it runs, and one of another chain.
 ASYNC = """HloModule sends
 
 %start (p: f32[2,4]) -> (f32[2,4], f32[16,4]) {
   %p = f32[2,4]{1,0} parameter(0)
-  %g = f32[16,4]{1,0} all-gather(%p), channel_id=5, replica_groups=mesh['a'=8] {'a'}, dimensions={0}
+  %g = f32[16,4]{1,0} all-gather(%p), channel_id=5, replica_groups=mesh['a'=8] {'a'}, dimensions={0}, frontend_attributes={chain_id="23"}
   ROOT %s = (f32[2,4]{1,0}, f32[16,4]{1,0}) custom-call(%g), custom_call_target="AsyncCollectiveStart"
 }
 
 %beside (p1: f32[2,4]) -> f32[16,4] {
   %p1 = f32[2,4]{1,0} parameter(0)
-  ROOT %g1 = f32[16,4]{1,0} all-gather(%p1), channel_id=5, replica_groups=mesh['a'=8] {'a'}, dimensions={0}
+  ROOT %g1 = f32[16,4]{1,0} all-gather(%p1), channel_id=5, replica_groups=mesh['a'=8] {'a'}, dimensions={0}, frontend_attributes={chain_id="23"}
 }
 
 %all-reduce-scatter.3 (p2: f32[16,4]) -> f32[2,4] {

@@ -76,7 +76,7 @@ MASKED = "jit(step)/jvp(CADA.decode_masked)/attribute_decoder/bert"
         ("fusion", "add", "jit(step)/add", "optimizer", 5),
         ("fusion", "add", "jit(step)/optimizer/shard_map/mul", "optimizer", 5),
         ("fusion", "add", "jit(step)/and", "other", 6),
-        ("fusion", "add", "jit(_encode_images)/mul", "other", 6),
+        ("fusion", "add", "jit(_encode_images)/mul", "other", 0),
         ("fusion", "xor", "jit(step)/jit(_threefry_split)/xor", "random bits", 6),
         ("copy", "", f"{STEP}/attn/transpose", "copies, converts, broadcasts", 2),
         ("fusion", "convert", f"{STEP}/mlp/convert", "copies, converts, broadcasts", 2),

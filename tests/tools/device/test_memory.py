@@ -36,8 +36,10 @@ def test_parameters_and_optimizer_are_counted_as_they_are_split(tiny_config, mon
     tiny_config.mesh.data, tiny_config.mesh.fsdp = 1, 8
     step = programs.train_program(tiny_config)
     split = memory.state_bytes(step.state)
-    assert whole[1] > 2.9 * whole[0]
+    # The moments alone are split over data, everything over fsdp.
+    assert 1.25 * whole[0] <= whole[1] < 1.4 * whole[0]
     assert whole[0] / 8 <= split[0] < whole[0] / 6
+    assert split[1] > 2.9 * split[0]
     counted = memory.counted(tiny_config, step.state, step.mesh.shape)
     assert counted["parameters"] == split[0]
     assert list(counted)[-1] == "at once, by count"
