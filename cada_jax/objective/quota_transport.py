@@ -12,7 +12,8 @@ import jax.numpy as jnp
 from cada_jax.common.shapes import AnyArray, Array, Bool, Float32
 from cada_jax.models.layers import l2_normalize
 
-# Sinkhorn's updates of both sides. At epsilon 0.5 the marginals are right to 1e-6 after these.
+# Sinkhorn's updates of both sides. At epsilon 0.5 the marginals of a trained model's tokens are
+# right to 1e-6 after three, those of tokens that all agree or oppose to 1e-3 after ten.
 ITERATIONS = 10
 LEAKY_SLOPE = 0.01
 # Logarithm of no mass. Finite: the gradient of -inf would be NaN.
@@ -122,8 +123,8 @@ def transport_plan(
         columns = of_columns - jax.nn.logsumexp(kernel + rows[:, :, None], axis=1)
         return columns, rows
 
-    start = jnp.zeros_like(of_columns)
-    columns, rows = jax.lax.scan(update, start, length=iterations)
+    # Not zeros: columns without mass would be read by the first update.
+    columns, rows = jax.lax.scan(update, of_columns, length=iterations)
     return jnp.exp(kernel + rows[-1][:, :, None] + columns[:, None, :])
 
 

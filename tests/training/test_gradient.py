@@ -109,3 +109,35 @@ def test_hard_negatives_are_found_in_other_chunks():
     for _, gradient in (whole, halves):
         assert not np.any(gradient.pop("attribute_decoder")["head"]["bias"])
     assert_equal(halves, whole)
+
+
+def config_with_addons():
+    """Every loss that is off by default, beside what is drawn."""
+    config = random_config()
+    config.loss["global"], config.loss.alignment = "tal", "quota_transport"
+    config.atp.groups, config.atp.group_weight = "phrases", 2.0
+    return config
+
+
+@pytest.fixture(scope="module")
+def one_with_addons():
+    return gradient_of(config_with_addons())
+
+
+def test_losses_that_are_switched_on_are_the_same_in_chunks_on_a_mesh(one, one_with_addons):
+    """Bound by the temperature of TAL, which multiplies what was rounded by 67."""
+    (total, terms), _ = one_with_addons
+    assert {"global", "alignment", "group"} <= terms.keys() and "alignment" not in one[0][1]
+    parts = terms["global"] + terms["match"] + 2 * terms["group"] + 0.1 * terms["ara"]
+    np.testing.assert_allclose(total, parts + 0.5 * terms["alignment"], rtol=1e-6)
+    for name in ("global", "group"):
+        assert abs(terms[name] - one[0][1][name]) > 1e-3
+    spread = gradient_of(config_with_addons(), chunks=2, sizes=(2, 2, 2))
+    assert_equal(spread, one_with_addons, bound=1e-4)
+
+
+@pytest.mark.slow
+def test_losses_that_are_switched_on_are_the_same_on_every_mesh(one_with_addons):
+    for chunks, sizes in ((1, (8, 1, 1)), (1, (2, 2, 2)), (4, (1, 1, 1))):
+        found = gradient_of(config_with_addons(), chunks, sizes)
+        assert_equal(found, one_with_addons, bound=1e-4)
