@@ -43,7 +43,7 @@ def weighted_sum(config: ConfigDict, terms: dict[str, Float32[Array, ""]]) -> Fl
 
 def _share(config: ConfigDict, name: str, term: Float32[Array, ""]) -> Float32[Array, ""]:
     """A term times what it weighs within its line of `WEIGHTS`."""
-    share = config.atp.group_weight if name == "group" else 1.0
+    share = config.loss.group_weight if name == "group" else 1.0
     return term if share == 1.0 else share * term
 
 

@@ -23,7 +23,7 @@ def test_a_run_that_is_continued_may_change_these_and_no_more():
 
 def test_scoring_may_change_everything_but_the_network_and_its_input():
     assert set(config_lib.FREE_KEYS_OF_EVAL) == {
-        "atp.group_weight", "augment.", "data.data_dir", "eval.", "init_from", "init_parts",
+        "augment.", "data.data_dir", "eval.", "init_from", "init_parts",
         "loss.", "mesh.", "model.remat", "optimizer.", "seed", "train.",
     }  # fmt: skip
 
@@ -58,6 +58,7 @@ def changed_file(tmp_path, **values):
     [
         {"model__remat": False},
         {"eval__save_queries": None},
+        {"eval__mirror": None, "loss__alignment": None, "loss__global": None},
         {"mesh": None},
         {"atp__gate": None},  # newer than the run: it has its default there
         {"atp__former": 1},
