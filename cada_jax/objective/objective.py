@@ -43,7 +43,7 @@ def weighted_sum(config: ConfigDict, terms: dict[str, Float32[Array, ""]]) -> Fl
 
 def _share(config: ConfigDict, name: str, term: Float32[Array, ""]) -> Float32[Array, ""]:
     """A term times what it weighs within its line of `WEIGHTS`."""
-    share = config.atp.group_weight if name == "group" else 1.0
+    share = config.loss.group_weight if name == "group" else 1.0
     return term if share == 1.0 else share * term
 
 
@@ -124,10 +124,14 @@ def batch_terms(
       features: un-normalised (image, text) embeddings, float32 [B,E] each.
       batch: train batch of B pairs.
     """
-    c, pids = config.loss, batch["pid"]
+    return {"global": _global_loss(config.loss, features, batch["pid"])}
+
+
+def _global_loss(c: ConfigDict, features: Features, pids: Int[AnyArray, "B"]):
+    """The global loss that `config.loss` names, float32 scalar."""
     if c["global"] == "tal":  # a word of Python's own: no attribute
-        return {"global": tal(*features, pids, c.tal_margin, c.tal_temperature)}
-    return {"global": losses.ndf(*features, pids, c.scale)}
+        return tal(*features, pids, c.tal_margin, c.tal_temperature)
+    return losses.ndf(*features, pids, c.scale)
 
 
 class RowInputs(NamedTuple):

@@ -57,6 +57,7 @@ def changed_file(tmp_path, **values):
     [
         {"model__remat": False},
         {"eval__save_queries": None},
+        {"eval__mirror": None, "loss__alignment": None, "loss__global": None},
         {"mesh": None},
         {"atp__gate": None},  # newer than the run: it has its default there
         {"atp__former": 1},

@@ -16,7 +16,7 @@ from cada_jax.config.kinds import Choice, Integer, Number, Pair
 
 NAMES = [field.name for field in FIELDS]
 OPTIONAL = {"init_from", "data.variant", "data.data_dir", "data.vocab"}
-FLAGS = {"ara.causal", "eval.track_test", "eval.save_queries"}
+FLAGS = {"ara.causal", "eval.mirror", "eval.track_test", "eval.save_queries"}
 LISTS = {"train.datasets", "eval.datasets"}
 PAIRS = {
     "data.image_size", "model.image.size", "model.image.patch",
@@ -26,7 +26,8 @@ MAY_BE_ZERO = {
     "seed", "augment.flip", "augment.pad", "augment.erase", "model.image.drop_path",
     "model.text.dropout", "model.tokens.pad", "model.tokens.cls", "model.tokens.sep",
     "model.tokens.mask", "model.tokens.dec", "model.tokens.enc", "loss.global_weight",
-    "loss.atp_weight", "loss.ara_weight", "optimizer.min_learning_rate", "optimizer.warmup_steps",
+    "loss.atp_weight", "loss.ara_weight", "loss.tal_margin", "loss.group_weight",
+    "optimizer.min_learning_rate", "optimizer.warmup_steps",
     "optimizer.b1", "optimizer.b2", "optimizer.weight_decay", "optimizer.clip_norm",
     "train.max_steps", "train.eval_every", "train.checkpoint_every", "eval.rerank_top_k",
     "eval.image_to_text_top_k",
@@ -167,6 +168,15 @@ def test_placeholders_take_a_text_and_give_it_back():
     assert refusal(config) is None
     config.init_from = None
     assert config.init_from is None and refusal(config) is None
+
+
+def test_a_configuration_file_may_write_a_number_or_a_word():
+    config = config_lib.default_config()
+    for value in ("phrases", 3):
+        config.atp.groups = value
+        assert config.atp.groups == value and refusal(config) is None
+    for value in ("halves", "3", True, 2.0, None):
+        assert "'phrases' (the attribute phrases" in refusal(changed("atp.groups", value))
 
 
 @pytest.mark.parametrize(

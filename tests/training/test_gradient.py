@@ -115,7 +115,7 @@ def config_with_addons():
     """Every loss that is off by default, beside what is drawn."""
     config = random_config()
     config.loss["global"], config.loss.alignment = "tal", "quota_transport"
-    config.atp.groups, config.atp.group_weight = "phrases", 2.0
+    config.atp.groups, config.loss.group_weight = "phrases", 2.0
     return config
 
 

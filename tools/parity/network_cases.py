@@ -193,8 +193,8 @@ def hard_negatives(golden: Golden, table: Table):
     @jax.jit
     def associate(params, batch, image_tokens, features):
         keys = objective.split_key(jax.random.key(0))
-        given = config, batch, image_tokens, features, keys
-        inputs = objective.row_inputs(*given, gather=False)
+        encoded = objective.Encoded(image_tokens, *features)
+        inputs = objective.row_inputs(config, batch, encoded, keys, gather=False)
         return objective.row_terms(golden.model, config, params, inputs, keys)
 
     for kind in sorted({name.split("/")[0] for name in arrays if "/" in name}):

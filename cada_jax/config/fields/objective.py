@@ -39,6 +39,13 @@ FIELDS = (
     ),
     Field("loss.global_weight", 1.0, _WEIGHT, "weight of the global loss", SCORED),
     Field("loss.atp_weight", 1.0, _WEIGHT, "weight of ATP; 0: no decoder passes", SCORED),
+    Field(
+        "loss.group_weight",
+        1.0,
+        _WEIGHT,
+        "weight of the group loss within ATP; MARS takes 2 for its phrases",
+        SCORED,
+    ),
     Field("loss.ara_weight", 0.1, _WEIGHT, "weight of ARA; 0: no attribute decoder", SCORED),
     Field(
         "loss.alignment",
@@ -82,13 +89,6 @@ FIELDS = (
         IntegerOrWord(Integer(1, 2**16), (("phrases", "the attribute phrases of the caption"),)),
         "groups of tokens that the group loss reads: so many consecutive ones of equal size after "
         "position 0, or phrases",
-    ),
-    Field(
-        "atp.group_weight",
-        1.0,
-        _WEIGHT,
-        "weight of the group loss within ATP; MARS takes 2 for its phrases",
-        SCORED,
     ),
     Field(
         "atp.group_pool",
