@@ -124,10 +124,14 @@ def batch_terms(
       features: un-normalised (image, text) embeddings, float32 [B,E] each.
       batch: train batch of B pairs.
     """
-    c, pids = config.loss, batch["pid"]
+    return {"global": _global_loss(config.loss, features, batch["pid"])}
+
+
+def _global_loss(c: ConfigDict, features: Features, pids: Int[AnyArray, "B"]):
+    """The global loss that `config.loss` names, float32 scalar."""
     if c["global"] == "tal":  # a word of Python's own: no attribute
-        return {"global": tal(*features, pids, c.tal_margin, c.tal_temperature)}
-    return {"global": losses.ndf(*features, pids, c.scale)}
+        return tal(*features, pids, c.tal_margin, c.tal_temperature)
+    return losses.ndf(*features, pids, c.scale)
 
 
 class RowInputs(NamedTuple):

@@ -52,7 +52,7 @@ def compiled_step(config: ConfigDict) -> tuple[Callable[[], Any], int]:
     setup = TrainSetup(network, optax.adamw(1e-5), lambda step: 1e-5, steps_per_epoch=1)
     batch = to_global(network.mesh, work.make_train_batch(config, config.train.batch_size, WORDS))
     key, state = jax.random.key(0), init_state(setup)
-    step: Any = make_train_step(setup)  # jitted, which its type does not say
+    step: Any = make_train_step(setup)
     program = step.lower(state, batch, key).compile()
 
     def run():
