@@ -112,8 +112,10 @@ def test_operations_are_ordered_for_memory(tiny_config, monkeypatch):
     assert ours < 0.95 * temporary_bytes()
 
 
-@pytest.mark.parametrize("platform", ["gpu", "tpu"])
-def test_other_compilers_are_not_given_an_option_they_refuse(platform):
+@pytest.mark.parametrize(("platform", "prefixes"), [("gpu", ()), ("tpu", ("xla_tpu_", "xla_jf_"))])
+def test_other_compilers_are_not_given_an_option_they_refuse(platform, prefixes):
     device = types.SimpleNamespace(platform=platform)
     mesh = types.SimpleNamespace(devices=np.full((1, 1, 1), device))
-    assert train_step.compiler_options(mesh) == {}
+    options = train_step.compiler_options(mesh)
+    assert bool(options) == bool(prefixes)
+    assert all(name.startswith(prefixes) for name in options)
