@@ -8,12 +8,12 @@ search-wide.png, results above and below a cut-off, and search-phone.png, the fi
 word lit.
 """
 
-import contextlib
 import io
 import itertools
 import pathlib
 import shutil
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlencode
@@ -29,6 +29,7 @@ QUERY = "a woman with grey hair in a green jacket and turquoise shorts"
 FEWEST_ABOVE, MOST_ABOVE = 3, 6  # results above the cut-off
 MOST_BYTES = 300_000
 PATIENCE = 60  # seconds; the first query may have to be compiled
+ATTEMPTS = 3
 COLOURS = 256  # of a picture: PNG with a palette is a third of the size
 
 Driver = Any  # selenium's, which is imported where a browser is started
@@ -140,10 +141,19 @@ def open_page(driver: Driver, url: str, fields: dict[str, str]) -> None:
     """
     from selenium.common.exceptions import WebDriverException
 
-    with contextlib.suppress(WebDriverException):  # the browser shows a page of its own
-        driver.get(f"{url.rstrip('/')}/?{urlencode(fields)}")
-    if not driver.execute_script("return document.getElementById('toolbar')"):
-        raise UsageError(f"--url={url}: there is no search page; start `cada serve`")
+    said = ""
+    for attempt in range(ATTEMPTS):  # a browser that has just started may refuse its first page
+        time.sleep(attempt)
+        try:
+            driver.get(f"{url.rstrip('/')}/?{urlencode(fields)}")
+        except WebDriverException as e:  # the browser shows a page of its own
+            said = (e.msg or "").partition("\n")[0]
+        if driver.execute_script("return document.getElementById('toolbar')"):
+            return
+    raise UsageError(
+        f"--url={url}: there is no search page; start `cada serve`. The browser says: "
+        f"{said or driver.title or 'nothing'}"
+    )
 
 
 def save(image: Image.Image, path: pathlib.Path) -> int:
