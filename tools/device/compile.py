@@ -227,7 +227,8 @@ def run(argv: Sequence[str] | None) -> int:
         if result.seconds and not flags.from_hlo:
             print(f"compiled and read in {result.seconds:.0f} s; each device:")
         print(report.text(result, flags.rows))
-        if program.name != "train" and result.chip:
+        refused = result.memory is not None and result.memory.refused
+        if program.name != "train" and result.chip and not refused:
             print(report.evaluation_line(result, size))
     return 0
 
