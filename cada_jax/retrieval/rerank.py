@@ -28,6 +28,8 @@ FEW_BATCHES = 8  # of one shape, see `_blocks_at_once`
 # Numbers of the MLP's hidden layer that a CPU computes at once: 1,024 tokens of width 3072 ran a
 # quarter faster than 4,096, whose 50 MB leave the caches.
 CPU_HIDDEN = 2**22
+# Bytes up to which what texts attend of themselves is kept.
+MOST_ATTENDED = 2**30
 # Steady batches: rows of so many tokens, and of blocks so many, times four, times sixteen ...
 STEADY_ROWS = (16, 32, 64, 128)
 STEADY_BLOCKS, STEADY_STEP = 8, 4
@@ -70,14 +72,20 @@ def match_pairs(
     pad = network.model.config.tokens.pad
     lengths = rounded_lengths(pairs.token_ids, pad, 1)
     parts = plan_batches(network, pairs, batch, steady)
+    once = not steady and attends_once(network, pairs)
+    # What is laid out in rows: tokens, or where to find the tokens that were attended before.
+    tokens, program = pairs.token_ids, _match_logits
+    if once:
+        tokens = np.arange(tokens.size, dtype=np.int32).reshape(tokens.shape)
+        program = functools.partial(_match_attended, attended=_attend_texts(network, pairs))
 
     def launch(part):
         # A place of no text reads the first token of its row, and nobody reads the result.
         starts = part.start.reshape(-1, part.shape.texts)
         text = np.where(part.pair < 0, -1, pairs.text_index[part.pair]).reshape(starts.shape)
-        rows = packing.lay_out(pairs.token_ids, lengths, text, starts, part.shape.length, pad)
+        rows = packing.lay_out(tokens, lengths, text, starts, part.shape.length, pad)
         inputs = *rows, starts, pairs.image_tokens[part.image]
-        return (network.run(_match_logits, *(put_rows(x, network.mesh) for x in inputs)),)
+        return (network.run(program, *(put_rows(x, network.mesh) for x in inputs)),)
 
     wrapped = parts if progress is None else progress(parts, len(parts), "re-rank")
     for part, (values,) in pipelined(wrapped, launch):
@@ -85,6 +93,26 @@ def match_pairs(
         used = part.pair >= 0
         logits[part.pair[used]] = values[used]
     return logits
+
+
+def attends_once(network: Network, pairs: Pairs) -> bool:
+    """Whether every text's first self-attention is computed once for all its images.
+
+    See `CADA.shares_text_attention`. One device holds what comes of it, in bounded memory.
+    """
+    size = 4 * pairs.token_ids.size * network.model.config.text.width
+    with jax.set_mesh(network.mesh):
+        shares = network.model.shares_text_attention()
+    return shares and network.mesh.size == 1 and size <= MOST_ATTENDED
+
+
+def _attend_texts(network: Network, pairs: Pairs) -> Float[Array, "Q*L D"]:
+    """`CADA.attend_text` of all tokens, on the device."""
+    size = min(len(pairs.token_ids), network.config.eval.batch_size)
+    blank = np.zeros((-len(pairs.token_ids) % size, pairs.token_ids.shape[1]), np.int32)
+    blocks = np.concatenate([pairs.token_ids, blank]).reshape(-1, size, pairs.token_ids.shape[1])
+    done = (network.run(_attend, put_rows(block, network.mesh)) for block in blocks)
+    return jax.numpy.concatenate([x.reshape(-1, x.shape[-1]) for x in done])
 
 
 class Batch(NamedTuple):
@@ -191,3 +219,26 @@ def _match_logits(
     """Rows [M,T], outputs [M,t], image_tokens [B,S,Dv] -> match logits [M,t]; B divides M."""
     packed = Packed(segments, positions, output_positions)
     return apply(model, params, "match_packed", token_ids, packed, image_tokens)[..., 1]
+
+
+@functools.partial(jax.jit, static_argnames="model")
+def _attend(model: CADA, params: Any, token_ids: Int[Array, "M L"]) -> Float[Array, "M L D"]:
+    return apply(model, params, "attend_text", token_ids)
+
+
+@functools.partial(jax.jit, static_argnames="model")
+def _match_attended(
+    model: CADA,
+    params: Any,
+    places: Int[Array, "M T"],
+    segments: Int[Array, "M T"],
+    positions: Int[Array, "M T"],
+    output_positions: Int[Array, "M t"],
+    image_tokens: Float[Array, "B S Dv"],
+    *,
+    attended: Float[Array, "N D"],
+) -> Float32[Array, "M t"]:
+    """As `_match_logits`, of tokens that lie at `places` [M,T] of what is attended already."""
+    packed = Packed(segments, positions, output_positions)
+    given = attended[places], packed, image_tokens
+    return apply(model, params, "match_attended", *given)[..., 1]
