@@ -106,8 +106,8 @@ def attends_once(network: Network, pairs: Pairs) -> bool:
     return shares and network.mesh.size == 1 and size <= MOST_ATTENDED
 
 
-def _attend_texts(network: Network, pairs: Pairs) -> Float[Array, "Q*L D"]:
-    """`CADA.attend_text` of all tokens, on the device."""
+def _attend_texts(network: Network, pairs: Pairs) -> Float[Array, "N D"]:
+    """`CADA.attend_text` of all tokens, N = Q L of them, on the device."""
     size = min(len(pairs.token_ids), network.config.eval.batch_size)
     blank = np.zeros((-len(pairs.token_ids) % size, pairs.token_ids.shape[1]), np.int32)
     blocks = np.concatenate([pairs.token_ids, blank]).reshape(-1, size, pairs.token_ids.shape[1])
@@ -142,10 +142,17 @@ def plan_batches(
         shapes = [s for s in shapes if s.rows == 1 and s.length in STEADY_ROWS] or shapes[-1:]
     seen = pairs.image_tokens.shape[1]
     costs = [packing.block_cost(shape, seen, text.width) for shape in shapes]
+    few = tokens / 2  # to compile one more program is worth half a batch
+    if not steady and attends_once(network, pairs):
+        # Of each layer the image's queries, output and MLP; the text's queries to values of all but
+        # the first, and of the last keys and values alone.
+        each = 2 + 2 * text.mlp_dim / text.width
+        maps = max(2.0, ((text.depth - 1) * (each + 4) - 2) / text.depth)
+        costs = [packing.attended_block_cost(shape, seen, maps) for shape in shapes]
+        few = 4.0 * tokens  # a batch of so small a model takes 30 ms, a program a second to compile
     order = np.argsort(pairs.image_index, kind="stable")
-    # To compile one more program is worth half a batch.
     packed = packing.pack_pairs(
-        lengths[pairs.text_index[order]], pairs.image_index[order], shapes, costs, few=tokens / 2
+        lengths[pairs.text_index[order]], pairs.image_index[order], shapes, costs, few=few
     )
     batches = []
     for shape, blocks in packed.items():
