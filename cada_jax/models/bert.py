@@ -206,7 +206,7 @@ class Bert(nn.Module):
         for i in range(1, self.depth):
             places = output_positions if i == last else None
             x = self._layer(i, x, bias, image_tokens, image_index, places)
-        return x
+        return jnp.asarray(x)
 
 
 class AttributeDecoder(nn.Module):

@@ -162,12 +162,13 @@ class CADA(nn.Module):
     def match_attended(
         self,
         attended: Float[AnyArray, "M T D"],
-        packed: Packed,
+        segments: Int[AnyArray, "M T"],
+        output_positions: Int[AnyArray, "M t"],
         image_tokens: Float[AnyArray, "B S Dv"],
     ) -> Float32[Array, "M t 2"]:
-        """`match_packed` of texts from `attend_text`, float [M,T,D], laid out as `packed` says."""
-        inputs = attended, packed_bias(packed.segments), image_tokens, None
-        return self.itm_head(self.text_encoder.attend_images(*inputs, packed.output_positions))
+        """`match_packed` of texts from `attend_text` that share rows; arguments as of `Packed`."""
+        inputs = attended, packed_bias(segments), image_tokens, None, output_positions
+        return self.itm_head(self.text_encoder.attend_images(*inputs))
 
     def match_packed(
         self,

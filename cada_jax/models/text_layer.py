@@ -49,13 +49,13 @@ class TextLayer(nn.Module):
         attention = dict(heads=self.heads, dropout=self.dropout, dtype=self.dtype)
         if part != IMAGE:
             seen = x
-            if output_positions is not None:
+            if output_positions is not None and bias is not None:
                 x = jnp.take_along_axis(x, output_positions[:, :, None], axis=1)
                 bias = jnp.take_along_axis(bias, output_positions[:, None, :, None], axis=2)
             y = Attention(**attention, name="attn")(x, seen, bias, deterministic=deterministic)
             x = layer_norm("attn_norm", EPSILON, self.dtype)(x + drop(y))
         if part == TEXT:
-            return x, None
+            return jnp.asarray(x), None
         if image_tokens is not None:
             cross = Attention(**attention, name="cross", sow_as="cross_attention")
             y = drop(cross(x, image_tokens, None, image_index, deterministic))

@@ -72,12 +72,11 @@ def match_pairs(
     pad = network.model.config.tokens.pad
     lengths = rounded_lengths(pairs.token_ids, pad, 1)
     parts = plan_batches(network, pairs, batch, steady)
-    once = not steady and attends_once(network, pairs)
+    if once := not steady and attends_once(network, pairs):
+        attended = _attend_texts(network, pairs)
     # What is laid out in rows: tokens, or where to find the tokens that were attended before.
-    tokens, program = pairs.token_ids, _match_logits
-    if once:
-        tokens = np.arange(tokens.size, dtype=np.int32).reshape(tokens.shape)
-        program = functools.partial(_match_attended, attended=_attend_texts(network, pairs))
+    places = np.arange(pairs.token_ids.size, dtype=np.int32).reshape(pairs.token_ids.shape)
+    tokens = places if once else pairs.token_ids
 
     def launch(part):
         # A place of no text reads the first token of its row, and nobody reads the result.
@@ -85,7 +84,10 @@ def match_pairs(
         text = np.where(part.pair < 0, -1, pairs.text_index[part.pair]).reshape(starts.shape)
         rows = packing.lay_out(tokens, lengths, text, starts, part.shape.length, pad)
         inputs = *rows, starts, pairs.image_tokens[part.image]
-        return (network.run(program, *(put_rows(x, network.mesh) for x in inputs)),)
+        inputs = [put_rows(x, network.mesh) for x in inputs]
+        if once:
+            return (network.run(_match_attended, attended, inputs),)
+        return (network.run(_match_logits, *inputs),)
 
     wrapped = parts if progress is None else progress(parts, len(parts), "re-rank")
     for part, (values,) in pipelined(wrapped, launch):
@@ -235,17 +237,9 @@ def _attend(model: CADA, params: Any, token_ids: Int[Array, "M L"]) -> Float[Arr
 
 @functools.partial(jax.jit, static_argnames="model")
 def _match_attended(
-    model: CADA,
-    params: Any,
-    places: Int[Array, "M T"],
-    segments: Int[Array, "M T"],
-    positions: Int[Array, "M T"],
-    output_positions: Int[Array, "M t"],
-    image_tokens: Float[Array, "B S Dv"],
-    *,
-    attended: Float[Array, "N D"],
+    model: CADA, params: Any, attended: Float[Array, "N D"], inputs: list[Array]
 ) -> Float32[Array, "M t"]:
-    """As `_match_logits`, of tokens that lie at `places` [M,T] of what is attended already."""
-    packed = Packed(segments, positions, output_positions)
-    given = attended[places], packed, image_tokens
+    """As `_match_logits` of `inputs`, whose tokens lie at the places [M,T] of what is attended."""
+    places, segments, _, output_positions, image_tokens = inputs
+    given = attended[places], segments, output_positions, image_tokens
     return apply(model, params, "match_attended", *given)[..., 1]
