@@ -110,7 +110,7 @@ def attends_once(network: Network, pairs: Pairs) -> bool:
 
 def _attend_texts(network: Network, pairs: Pairs) -> Float[Array, "N D"]:
     """`CADA.attend_text` of all tokens, N = Q L of them, on the device."""
-    size = min(len(pairs.token_ids), network.config.eval.batch_size)
+    size = network.config.eval.batch_size  # of few texts too: one program for all
     blank = np.zeros((-len(pairs.token_ids) % size, pairs.token_ids.shape[1]), np.int32)
     blocks = np.concatenate([pairs.token_ids, blank]).reshape(-1, size, pairs.token_ids.shape[1])
     done = (network.run(_attend, put_rows(block, network.mesh)) for block in blocks)
