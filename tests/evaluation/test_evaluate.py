@@ -231,7 +231,8 @@ def test_a_second_evaluation_compiles_nothing(run):
 
     run()
     first = compiled()
-    run(lambda params: jax.tree.map(lambda x: 1.1 * x, params))  # and builds the model anew
+    # Other parameters, of a model built anew; the ranking, and so the rows, are the same.
+    run(lambda params: jax.tree.map(lambda x: 1.0001 * x, params))
     assert compiled() == first > 0
 
 
