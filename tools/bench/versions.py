@@ -3,8 +3,9 @@
     git worktree add ../before COMMIT
     python -m tools.bench.versions --against=../before
 
-Each version is a process of its own, started as `cada_jax.main` starts; they take turns. Both
-clocks are told: on a busy machine only the processor's seconds count. The last line is JSON.
+Each version is a process of its own, started as `cada_jax.main` starts; they take turns, and the
+third call of each turn counts. Both clocks are told: on a busy machine only the processor's seconds
+count. The last line is JSON.
 """
 
 import json
@@ -93,10 +94,14 @@ def compare(roots: Sequence[pathlib.Path], work: str, flags) -> dict:
     """Medians of [wall, cpu] seconds of each version, and what compiling took."""
     versions = [Version(root, work, flags.config, flags.rows) for root in roots]
     taken = [[], []]
-    for turn in range(flags.repeats + 2):
+    for turn in range(flags.repeats + 1):
         for version, list_ in zip(versions, taken, strict=True):
+            # A virtual machine takes back what a waiting process has freed, and is slow to give it
+            # out again. Steps of a training follow one another.
+            version.run()
+            version.run()
             seconds = version.run()
-            if turn > 1:  # the first two warm up
+            if turn:  # the first turn warms up
                 list_.append(seconds)
     for version in versions:
         version.close()

@@ -21,7 +21,7 @@ def test_a_folder_that_is_no_checkout_is_refused(tmp_path, capsys):
     assert str(tmp_path) in capsys.readouterr().err
 
 
-def test_versions_take_turns_and_the_first_two_calls_warm_up(monkeypatch):
+def test_versions_take_turns_and_the_third_call_of_each_counts(monkeypatch):
     calls = []
 
     class Fake:
@@ -31,7 +31,8 @@ def test_versions_take_turns_and_the_first_two_calls_warm_up(monkeypatch):
         def run(self):
             calls.append(self.root)
             self.calls += 1
-            return [100.0, 100.0] if self.calls < 3 else [{"a": 4.0, "b": 2.0}[self.root], 1.0]
+            counts = self.calls > 3 and self.calls % 3 == 0
+            return [{"a": 4.0, "b": 2.0}[self.root], 1.0] if counts else [100.0, 100.0]
 
         def close(self):
             calls.append("closed")
@@ -39,7 +40,7 @@ def test_versions_take_turns_and_the_first_two_calls_warm_up(monkeypatch):
     monkeypatch.setattr(versions, "Version", Fake)
     flags = SimpleNamespace(config="synthetic", rows=4, repeats=3)
     found = versions.compare(("a", "b"), "step", flags)
-    assert calls == ["a", "b"] * 5 + ["closed"] * 2
+    assert calls == [*"aaabbb"] * 4 + ["closed"] * 2
     assert (found["before"], found["now"]) == ([4.0, 1.0], [2.0, 1.0])
 
 
