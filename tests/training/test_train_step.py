@@ -100,7 +100,7 @@ def test_the_padding_embedding_is_never_trained(tiny_config):
 
 def test_operations_are_ordered_for_memory(tiny_config, monkeypatch):
     for part in (tiny_config.model.image, tiny_config.model.text):
-        part.width, part.mlp_dim = 256, 1024
+        part.width, part.mlp_dim, part.depth = 256, 1024, 5  # with few layers XLA does better
 
     def temporary_bytes():
         state, step, batch = build(tiny_config, optax.adam(1e-3))
@@ -108,7 +108,7 @@ def test_operations_are_ordered_for_memory(tiny_config, monkeypatch):
         return compiled.memory_analysis().temp_size_in_bytes
 
     ours = temporary_bytes()
-    monkeypatch.setattr(train_step, "compiler_options", lambda mesh: {})
+    monkeypatch.setattr(train_step, "compiler_options", lambda *_: {})
     assert ours < 0.95 * temporary_bytes()
 
 
@@ -116,6 +116,6 @@ def test_operations_are_ordered_for_memory(tiny_config, monkeypatch):
 def test_other_compilers_are_not_given_an_option_they_refuse(platform, prefixes):
     device = types.SimpleNamespace(platform=platform)
     mesh = types.SimpleNamespace(devices=np.full((1, 1, 1), device))
-    options = train_step.compiler_options(mesh)
+    options = train_step.compiler_options(mesh, 12)
     assert bool(options) == bool(prefixes)
     assert all(name.startswith(prefixes) for name in options)
