@@ -14,6 +14,7 @@ from cada_jax.data.datasets.synthetic.identity import (
     sample_identity,
     sample_twin,
 )
+from cada_jax.data.datasets.synthetic.world import ABROAD, HOME, World
 
 SPLITS = ("train", "val", "test")
 _BUCKETS = 16
@@ -33,6 +34,7 @@ class Settings:
     images_per_person: int
     buckets: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]  # of identities, by split
     captions_per_image: int = 2
+    world: World = HOME
     twins: float = 0.09  # share of persons made as twins; with their models, twice as many
 
     def persons(self, split: str) -> int:
@@ -48,6 +50,7 @@ class Settings:
 # that no person of `pretrain` is in `demo`, or of one split in another. `tiny` serves
 # tests and shares the buckets of `demo`.
 _DEMO_BUCKETS = ((0, 1), (2,), (3,))
+_OTHER_BUCKETS = (tuple(range(4, 14)), (14,), (15,))
 DEMO = Settings("demo", "the demo of the README", 0, 600, 100, 200, 5, _DEMO_BUCKETS)
 VARIANTS = {
     s.name: s
@@ -61,7 +64,18 @@ VARIANTS = {
             100,
             100,
             4,
-            (tuple(range(4, 14)), (14,), (15,)),
+            _OTHER_BUCKETS,
+        ),
+        Settings(
+            "abroad",
+            "people who look and speak otherwise, to pretrain the start of the demo",
+            3,
+            8000,
+            100,
+            100,
+            4,
+            _OTHER_BUCKETS,
+            world=ABROAD,
         ),
         replace(
             DEMO,
@@ -112,7 +126,9 @@ def make_identities(settings: Settings, split: str) -> list[Identity]:
                 person = sample_twin(rng, persons[int(rng.integers(len(persons)))])
             else:
                 person = sample_identity(rng)
-            if person not in taken and bucket(person, _BUCKETS) in allowed:
+            if not settings.world.has(person) or bucket(person, _BUCKETS) not in allowed:
+                continue
+            if person not in taken:
                 break
         persons.append(person)
         taken.add(person)
@@ -125,7 +141,12 @@ def make_captions(
     """Returns the shot of one image and its captions, without drawing it."""
     shot = sample_shot(_rng(settings, split, _SHOT, person, image))
     captions = tuple(
-        write_caption(identity, shot, _rng(settings, split, _CAPTION, person, image, number))
+        write_caption(
+            identity,
+            shot,
+            _rng(settings, split, _CAPTION, person, image, number),
+            settings.world.speech,
+        )
         for number in range(settings.captions_per_image)
     )
     return shot, captions
@@ -136,7 +157,8 @@ def make_example(
 ) -> Example:
     """Returns one image and its captions: a function of seed, split, person and image only."""
     shot, captions = make_captions(settings, split, identity, person, image)
-    picture = draw_person(identity, shot, _rng(settings, split, _DRAW, person, image))
+    rng = _rng(settings, split, _DRAW, person, image)
+    picture = draw_person(identity, shot, rng, settings.world.look)
     return Example(person, image, identity, shot, encode_jpeg(picture, shot.quality), captions)
 
 
