@@ -5,13 +5,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cada_jax.data.datasets.synthetic import lexicon
+from cada_jax.data.datasets.synthetic.asides import absences, comparisons
 from cada_jax.data.datasets.synthetic.camera import FRONT, Shot, visible
 from cada_jax.data.datasets.synthetic.identity import NONE, Identity
 from cada_jax.data.datasets.synthetic.speech import HOME_SPEECH, Speech
 
 MIN_WORDS, MAX_WORDS, MAX_PIECES = 15, 45, 46
-_OMIT_KIND, _OMIT_COLOR = 0.17, 0.2
-_WEAR, _HAVE, _CARRY = "wear", "have", "carry"
+_WEAR, _HAVE, _CARRY, _ASIDE = "wear", "have", "carry", "aside"
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,9 @@ class _Segment:
 
 
 def count_pieces(text: str) -> int:
-    """Words and punctuation marks left by `clean_caption`: all are whole in `vocab.txt`."""
-    return len(re.findall(r"\w+|[^\w\s.]", text))
+    """WordPieces of `vocab.txt`: words and punctuation marks left by `clean_caption`."""
+    words = re.findall(r"\w+|[^\w\s.]", text.lower())
+    return sum(lexicon.PIECES.get(word, 1) for word in words)
 
 
 class _Words:
@@ -75,6 +77,7 @@ def write_caption(
         for segment in w.shuffle(_segments(w, seen, shot, omit=False)):
             if len(kept) < 4 and not said & {field for field, _ in segment.stated}:
                 kept.append(segment)
+    kept += _asides(w, seen)
     compose = _notes if speech.notes and w.chance(speech.notes) else _compose
     while True:
         text = _lengthen(w, *compose(w, gender, kept, shot), shot)
@@ -105,11 +108,20 @@ def _segments(w: _Words, seen: dict[str, str], shot: Shot, omit: bool) -> list[_
     return [segment for segment in segments if segment is not None]
 
 
+def _asides(w: _Words, seen: dict[str, str]) -> list[_Segment]:
+    """What is not there, and how colours compare: at most one of each, by `Speech`."""
+    found = []
+    for share, say in ((w.speech.negations, absences), (w.speech.relations, comparisons)):
+        if share and w.chance(share) and (options := say(seen, w.choose)):
+            found.append(_Segment(_ASIDE, *w.choose(options)))
+    return found
+
+
 def _hair(w: _Words, seen: dict[str, str], omit: bool) -> _Segment | None:
     style, color = seen.get("hair_style"), seen.get("hair_color")
-    if omit and w.chance(_OMIT_KIND):
+    if omit and w.chance(w.speech.omit_kind):
         style = None
-    if color in (None, NONE) or (omit and style != "bald" and w.chance(_OMIT_COLOR)):
+    if color in (None, NONE) or (omit and style != "bald" and w.chance(w.speech.omit_color)):
         color = None
     if style is None and color is None:
         return None
@@ -129,11 +141,11 @@ def _thing(
     kind, color = seen.get(field), seen.get(field + "_color")
     if kind == NONE or (kind is None and color is None):
         return None
-    if omit and w.chance(_OMIT_KIND):
+    if omit and w.chance(w.speech.omit_kind):
         kind = None
         if None not in kinds or w.chance(0.3):
             return None
-    if color is None or (omit and kind is not None and w.chance(_OMIT_COLOR)):
+    if color is None or (omit and kind is not None and w.chance(w.speech.omit_color)):
         color = None
     stated = [(field, kind)] if kind else []
     key = kind
@@ -157,7 +169,7 @@ def _pattern(
     w: _Words, seen: dict[str, str], color: str, stated: list, omit: bool
 ) -> tuple[str, str]:
     pattern = seen.get("top_pattern")
-    if pattern is None or (omit and w.chance(_OMIT_COLOR)):
+    if pattern is None or (omit and w.chance(w.speech.omit_color)):
         return color, ""
     if pattern == "plain" and not w.chance(0.25):
         return color, ""  # that a plain shirt is plain is seldom worth a word
@@ -207,6 +219,7 @@ def _compose(
         clauses.append(f"{w.choose(w.speech.wears)} {_list(w, wear)}")
     if roles[_CARRY]:
         clauses.append(f"{w.choose(w.speech.carries)} {_list(w, roles[_CARRY])}")
+    clauses += [s.text for s in segments if s.role == _ASIDE]
     if w.chance(0.12) or not clauses:
         clauses.append(w.choose(w.speech.moves[shot.walking]))
     clauses = w.shuffle(clauses)

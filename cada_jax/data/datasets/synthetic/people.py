@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from cada_jax.data.datasets.synthetic.bound_twins import group_sizes, swap_colors
 from cada_jax.data.datasets.synthetic.camera import Shot, sample_shot
 from cada_jax.data.datasets.synthetic.captions import Caption, write_caption
 from cada_jax.data.datasets.synthetic.drawing import draw_person, encode_jpeg
@@ -14,10 +15,11 @@ from cada_jax.data.datasets.synthetic.identity import (
     sample_identity,
     sample_twin,
 )
-from cada_jax.data.datasets.synthetic.world import ABROAD, HOME, World
+from cada_jax.data.datasets.synthetic.world import ABROAD, CROWD, HOME, World
 
 SPLITS = ("train", "val", "test")
 _BUCKETS = 16
+_TRIES = 400
 _IDENTITY, _SHOT, _DRAW, _CAPTION = range(4)  # streams of random numbers
 
 
@@ -36,6 +38,7 @@ class Settings:
     captions_per_image: int = 2
     world: World = HOME
     twins: float = 0.09  # share of persons made as twins; with their models, twice as many
+    groups: tuple[int, int] | None = None  # sizes of groups of `bound_twins`, in place of `twins`
 
     def persons(self, split: str) -> int:
         """Number of persons of a split."""
@@ -77,6 +80,18 @@ VARIANTS = {
             _OTHER_BUCKETS,
             world=ABROAD,
         ),
+        Settings(
+            "crowd",
+            "near-twins in groups, free descriptions, worse cameras: where binding decides",
+            4,
+            2000,
+            100,
+            2000,
+            5,
+            _OTHER_BUCKETS,
+            world=CROWD,
+            groups=(3, 6),
+        ),
         replace(
             DEMO,
             name="tiny",
@@ -115,6 +130,8 @@ def _rng(settings: Settings, split: str, stream: int, *numbers: int) -> np.rando
 
 def make_identities(settings: Settings, split: str) -> list[Identity]:
     """Returns the distinct persons of a split, near-twins among them; about 0.1 ms each."""
+    if settings.groups is not None:
+        return _make_groups(settings, split)
     allowed = frozenset(settings.buckets[SPLITS.index(split)])
     persons: list[Identity] = []
     taken: set[Identity] = set()
@@ -135,11 +152,36 @@ def make_identities(settings: Settings, split: str) -> list[Identity]:
     return persons
 
 
+def _make_groups(settings: Settings, split: str) -> list[Identity]:
+    """Returns persons in groups, in which each has the colours of another exchanged."""
+    allowed = frozenset(settings.buckets[SPLITS.index(split)])
+    rng = _rng(settings, split, _IDENTITY)
+    persons: list[Identity] = []
+    taken: set[Identity] = set()
+    for size in group_sizes(rng, settings.persons(split), settings.groups or (1, 1)):
+        group: list[Identity] = []
+        tries = 0
+        while len(group) < size:
+            tries += 1
+            if tries > _TRIES:  # too few twins of these in the allowed buckets: other people
+                group, tries = [], 0
+            base = group[int(rng.integers(len(group)))] if group else None
+            person = sample_identity(rng) if base is None else swap_colors(rng, base)
+            if person is None or person in taken or person in group:
+                continue
+            if settings.world.has(person) and bucket(person, _BUCKETS) in allowed:
+                group.append(person)
+        persons += group
+        taken.update(group)
+    return persons
+
+
 def make_captions(
     settings: Settings, split: str, identity: Identity, person: int, image: int
 ) -> tuple[Shot, tuple[Caption, ...]]:
     """Returns the shot of one image and its captions, without drawing it."""
-    shot = sample_shot(_rng(settings, split, _SHOT, person, image))
+    rng = _rng(settings, split, _SHOT, person, image)
+    shot = sample_shot(rng, cameras=settings.world.cameras)
     captions = tuple(
         write_caption(
             identity,

@@ -88,7 +88,11 @@ def draw_occluder(
 
 
 def develop(image: Image.Image, shot: Shot, rng: np.random.Generator, look: Look) -> Image.Image:
-    """Applies light, colour cast, blur and sensor noise to the final-size image."""
+    """Applies resolution, light, colour cast, blur and sensor noise to the final-size image."""
+    if look.resolution < 1:
+        width, height = (round(side * look.resolution) for side in image.size)
+        small = image.resize((width, height), Image.Resampling.BOX)
+        image = small.resize(image.size, Image.Resampling.BILINEAR)
     if shot.blur:
         image = image.filter(ImageFilter.GaussianBlur(shot.blur))
     pixels = np.asarray(image, dtype=np.float32)

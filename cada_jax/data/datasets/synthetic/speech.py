@@ -14,6 +14,9 @@ class Speech(NamedTuple):
       colors, hair_colors, subjects, pronouns, hair_styles, patterns, kinds: words of a value.
       wears, has, carries, openings, moves, places: what stands between them.
       notes: share of captions in [0, 1] that are lists of words and not sentences.
+      negations: share of captions that say what is not there.
+      relations: share of captions that compare two colours.
+      omit_kind, omit_color: share of visible things and of their colours that is left out.
     """
 
     colors: Mapping[str, tuple[str, ...]] = lexicon.COLOR_WORDS
@@ -30,6 +33,10 @@ class Speech(NamedTuple):
     moves: Mapping[bool, tuple[str, ...]] = lexicon.MOVES
     places: tuple[str, ...] = lexicon.PLACES
     notes: float = 0.0
+    negations: float = 0.0
+    relations: float = 0.0
+    omit_kind: float = 0.17
+    omit_color: float = 0.2
 
 
 HOME_SPEECH = Speech()

@@ -8,6 +8,7 @@ was pretrained there knows what clothes are, and has to learn how they look and 
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from cada_jax.data.datasets.synthetic.camera import USUAL, Cameras
 from cada_jax.data.datasets.synthetic.identity import COLORS, HAIR_COLORS, SKINS, Identity
 from cada_jax.data.datasets.synthetic.painter import Color
 from cada_jax.data.datasets.synthetic.speech import HOME_SPEECH, Speech, without_words
@@ -25,6 +26,7 @@ class Look(NamedTuple):
       cast: gain of red, green and blue of the cameras.
       contrast: of the cameras, 1 as painted.
       clutter: number of coloured boxes in the background.
+      resolution: of the cameras, over that of the image, in (0, 1].
     """
 
     colors: Mapping[str, Color] = COLORS
@@ -51,13 +53,15 @@ class Look(NamedTuple):
     cast: Color | tuple[float, float, float] = (1.0, 1.0, 1.0)
     contrast: float = 1.0
     clutter: int = 0
+    resolution: float = 1.0
 
 
 class World(NamedTuple):
-    """A look, a speech, and the values of attributes that nobody there has."""
+    """A look, a speech, cameras, and the values of attributes that nobody there has."""
 
     name: str
     look: Look = Look()
+    cameras: Cameras = USUAL
     speech: Speech = HOME_SPEECH
     never: Mapping[str, tuple[str, ...]] = {}
 
@@ -67,6 +71,13 @@ class World(NamedTuple):
 
 
 HOME = World("home")
+# Where many people look alike: see `bound_twins` for how they differ.
+CROWD = World(
+    "crowd",
+    Look(resolution=0.75, clutter=2),
+    Cameras(cropped=0.14, low=0.16, occluded=0.3, darkest=0.72, span=0.46, warm=0.1, sharp=0.4),
+    HOME_SPEECH._replace(notes=0.15, negations=0.3, relations=0.2, omit_kind=0.12, omit_color=0.15),
+)
 
 # Words of the captions at home that nobody abroad says: about half of the nouns and colours.
 UNKNOWN_ABROAD = frozenset(
@@ -103,7 +114,7 @@ ABROAD = World(
         contrast=0.82,
         clutter=3,
     ),
-    without_words(HOME_SPEECH, UNKNOWN_ABROAD)._replace(notes=0.5),
+    speech=without_words(HOME_SPEECH, UNKNOWN_ABROAD)._replace(notes=0.5),
     never={
         "hair_style": ("bun",),
         "headwear": ("beanie",),
