@@ -5,6 +5,7 @@ right from the middle of the body, both in heights of the person.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from PIL import ImageDraw
 
@@ -57,7 +58,7 @@ class Painter:
         self.y = y
         self.skew = -lean * scale
         self.width = mirror * scale * build
-        self.outline = {} if ink is None else {"outline": ink, "width": 2}
+        self.outline: dict[str, Any] = {} if ink is None else {"outline": ink, "width": 2}
 
     def enlarged(self, factor: float, v: float) -> "Painter":
         """Returns a painter for a part drawn `factor` times as large around the point (0, v)."""

@@ -25,7 +25,7 @@ class Speech(NamedTuple):
     pronouns: Mapping[str | None, str] = lexicon.PRONOUNS
     hair_styles: Mapping[str, tuple[str, ...]] = lexicon.HAIR_STYLE_WORDS
     patterns: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = lexicon.PATTERN_WORDS
-    kinds: Mapping[str, Mapping[str | None, tuple[str, ...]]] = lexicon.KIND_WORDS
+    kinds: Mapping[str, Mapping[Any, tuple[str, ...]]] = lexicon.KIND_WORDS
     wears: tuple[str, ...] = lexicon.WEARS
     has: tuple[str, ...] = lexicon.HAS
     carries: tuple[str, ...] = lexicon.CARRIES

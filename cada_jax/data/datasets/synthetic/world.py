@@ -76,7 +76,7 @@ CROWD = World(
     "crowd",
     Look(resolution=0.75, clutter=2),
     Cameras(cropped=0.14, low=0.16, occluded=0.3, darkest=0.72, span=0.46, warm=0.1, sharp=0.4),
-    HOME_SPEECH._replace(notes=0.15, negations=0.3, relations=0.2, omit_kind=0.12, omit_color=0.15),
+    HOME_SPEECH._replace(notes=0.15, negations=0.3, relations=0.2, omit_kind=0.2, omit_color=0.25),
 )
 
 # Words of the captions at home that nobody abroad says: about half of the nouns and colours.
