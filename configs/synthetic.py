@@ -72,7 +72,7 @@ def _scratch(c: ConfigDict) -> None:
 
 
 def _pretrain(c: ConfigDict) -> None:
-    """The shipped model, from encoders that `python -m tools.pretrain_attributes` made."""
+    """The model for searching, from encoders that `python -m tools.pretrain_attributes` made."""
     c.init_from = "runs/attributes"
     c.data.variant = "pretrain"
     c.augment.erase = 0.0
@@ -83,12 +83,24 @@ def _pretrain(c: ConfigDict) -> None:
     c.train.eval_every = 1
 
 
-def _encoders(c: ConfigDict) -> None:
-    """As `pretrain`, by the global loss alone: a start that no decoder has taken part in."""
+def _abroad(c: ConfigDict) -> None:
+    """The start of the demo: as `pretrain`, in a world that looks and speaks otherwise."""
     _pretrain(c)
+    c.data.variant = "abroad"
+
+
+def _encoders(c: ConfigDict) -> None:
+    """As `abroad`, by the global loss alone: a start that no decoder has taken part in."""
+    _abroad(c)
     _no_atp(c)
     _no_ara(c)
     _no_gate(c)
+
+
+def _crowd(c: ConfigDict) -> None:
+    """2,000 test persons, many of whom differ only in which garment has which colour."""
+    c.data.variant = "crowd"
+    c.train.epochs = 4
 
 
 def _tiny(c: ConfigDict) -> None:
@@ -125,7 +137,9 @@ def _token_masking(c: ConfigDict) -> None:
 VARIANTS: dict[str, Callable[[ConfigDict], None]] = {
     "scratch": _scratch,
     "pretrain": _pretrain,
+    "abroad": _abroad,
     "encoders": _encoders,
+    "crowd": _crowd,
     "tiny": _tiny,
     "no_atp": _no_atp,
     "no_ara": _no_ara,

@@ -155,7 +155,7 @@ def test_a_start_without_a_decoder_is_trained_by_the_global_loss_alone():
     config = load_config("synthetic:encoders")
     assert (config.loss.atp_weight, config.loss.ara_weight, config.atp.gate) == (0.0, 0.0, "off")
     assert config.init_from == load_config("synthetic:pretrain").init_from
-    assert config.data.variant == "pretrain"
+    assert config.data.variant == "abroad"
 
 
 # ---- the runs
