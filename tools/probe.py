@@ -111,10 +111,9 @@ def run(argv: Sequence[str] | None) -> int:
     enable_compilation_cache()
     found = []
     for model in flags.model:
+        subject = load_subject(model, flags.dataset, flags.split, flags.limit, flags.data_dir)
         say(f"Measuring {model} on {flags.dataset} {flags.split}.")
-        found.append(
-            measure(load_subject(model, flags.dataset, flags.split, flags.limit, flags.data_dir))
-        )
+        found.append(measure(subject))
     print(write(flags.out, found))
     say(f"Written: {flags.out / 'probe.json'}, probe.md and pictures")
     return 0

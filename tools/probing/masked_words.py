@@ -63,8 +63,8 @@ def measure_masked(subject: Subject, words: Words) -> dict[str, Any]:
     Returns:
       "trained", masked as in training, and "alone", one phrase at a time; of either: classes and,
       for the generated people, attributes: name -> count, `guess` (the share of its commonest
-      token), and `right`, `wrong` and `none`: accuracy in [0,1], loss in nats, and of colours `same`,
-      how often the answer names the same one, whatever the word.
+      token), and for `right`, `wrong` and `none` the accuracy in [0,1], the loss in nats, and of
+      colours `same`, how often the answer names the same one, whatever the word.
     """
     every = np.arange(len(subject.chosen))
     phrase_ids = subject.split.phrase_ids[subject.chosen]
