@@ -367,14 +367,16 @@ def test_errors_are_the_readers_where_the_caption_contradicts_the_image(one):
     fits = truth.share_that_fits(one.truth, one.chosen, one.wrong)
     assert found["errors"] == 48 == found["reader"] + found["open"]
     assert found["open"] == round(48 * fits)
-    assert sum(found["persons_differ"].values()) == 48 and "0" not in found["persons_differ"]
+    differ = found["persons_differ"]
+    assert sum(counts["errors"] for counts in differ.values()) == 48 and "0" not in differ
+    assert sum(counts["reader"] for counts in differ.values()) == found["reader"]
     for name, counts in found["attributes"].items():
         assert counts["contradicted"] + counts["hidden"] <= counts["stated"], name
 
 
 def test_the_own_image_contradicts_nothing(one):
     found = reranking.describe_errors(one, np.arange(len(one.chosen)), one.right)
-    assert (found["reader"], found["persons_differ"]) == (0, {"0": 48})
+    assert found["reader"] == 0 and found["persons_differ"] == {"0": {"errors": 48, "reader": 0}}
     assert found["attributes"] == {}
 
 

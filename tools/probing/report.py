@@ -179,6 +179,11 @@ def _counts(counts: dict[str, int]) -> str:
     return ", ".join(f"{name}: {count}" for name, count in counts.items()) or NOTHING
 
 
+def _differences(counts: dict[str, dict[str, int]]) -> str:
+    parts = (f"{name}: {c['errors']} ({c['reader']})" for name, c in counts.items())
+    return ", ".join(parts) or NOTHING
+
+
 def _errors(found: Sequence[dict[str, Any]]) -> Table:
     title = "Errors: stated and contradicted / not stated / not visible (captions that state it)"
     table = Table(title, found)
@@ -190,8 +195,8 @@ def _errors(found: Sequence[dict[str, Any]]) -> Table:
                 lambda one, stage=stage, name=name: str(one["reranking"][stage][name]),
             )
         table.add(
-            f"{stage}: attributes in which the persons differ: errors",
-            lambda one, stage=stage: _counts(one["reranking"][stage]["persons_differ"]),
+            f"{stage}: attributes in which the persons differ: errors (contradicted)",
+            lambda one, stage=stage: _differences(one["reranking"][stage]["persons_differ"]),
         )
     for name in sorted(_names(found, "reranking", "reranked", "attributes")):
 

@@ -90,7 +90,7 @@ def describe_errors(subject: Subject, wrong: np.ndarray, preferred: np.ndarray) 
     Returns:
       errors; reader: those whose caption contradicts the preferred image, the reader's error; open:
       the others, where the caption fits both; persons_differ: number of attributes in which the two
-      persons differ -> errors; attributes: name -> `contradicted`, `unstated` (the persons differ,
+      persons differ -> errors, `reader` among them; attributes: name -> `contradicted`, `unstated` (the persons differ,
       the caption does not say it), `hidden` (it does, and the preferred image does not show it),
       and `stated`, in how many of all Q captions it is.
     """
@@ -98,25 +98,28 @@ def describe_errors(subject: Subject, wrong: np.ndarray, preferred: np.ndarray) 
     if truth is None:
         raise ValueError("only the truth about generated people tells what errors share")
     tables = {name: Counter() for name in ("contradicted", "unstated", "hidden")}
-    differ: Counter[int] = Counter()
-    readers = 0
+    differ: dict[str, Counter[int]] = {"errors": Counter(), "reader": Counter()}
     for query, image in zip(wrong.tolist(), preferred.tolist(), strict=True):
         said, seen = truth.stated[subject.chosen[query]], truth.shown[image]
         other = int(subject.split.image_pids[image])
         apart = differing(truth.persons[int(subject.pids[query])], truth.persons[other])
         against = contradicted(said, seen)
-        readers += bool(against)
-        differ[len(apart)] += 1
+        differ["errors"][len(apart)] += 1
+        differ["reader"][len(apart)] += bool(against)
         tables["contradicted"].update(against)
         for name in set(apart) - set(against):
             tables["hidden" if name in said else "unstated"][name] += 1
     stated = Counter(name for caption in subject.chosen for name in truth.stated[caption])
     names = sorted(set().union(*tables.values()))
+    readers = differ["reader"].total()
     return {
         "errors": len(wrong),
         "reader": readers,
         "open": len(wrong) - readers,
-        "persons_differ": {str(number): differ[number] for number in sorted(differ)},
+        "persons_differ": {
+            str(number): {part: counts[number] for part, counts in differ.items()}
+            for number in sorted(differ["errors"])
+        },
         "attributes": {
             name: {part: table[name] for part, table in tables.items()} | {"stated": stated[name]}
             for name in names
