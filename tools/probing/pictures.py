@@ -9,7 +9,7 @@ from cada_jax.common.files import write_text
 from tools.ablation.curves import COLOURS
 from tools.probing.masked_words import IMAGES
 
-WIDTH, LEFT, TOP, ROW, GAP = 760, 190, 70, 15, 12
+WIDTH, LEFT, TOP, ROW, GAP = 760, 210, 70, 15, 12
 TITLES = {"right": "right image", "wrong": "another person's image", "none": "mean image"}
 
 

@@ -90,9 +90,10 @@ def describe_errors(subject: Subject, wrong: np.ndarray, preferred: np.ndarray) 
     Returns:
       errors; reader: those whose caption contradicts the preferred image, the reader's error; open:
       the others, where the caption fits both; persons_differ: number of attributes in which the two
-      persons differ -> errors, `reader` among them; attributes: name -> `contradicted`, `unstated` (the persons differ,
-      the caption does not say it), `hidden` (it does, and the preferred image does not show it),
-      and `stated`, in how many of all Q captions it is.
+      persons differ -> `errors`, and `reader`, how many of them are the reader's; attributes: name
+      -> `contradicted`, `unstated` (the persons differ, the caption does not say it), `hidden` (it
+      does, and the preferred image does not show it), and `stated`, in how many of all Q captions
+      it is.
     """
     truth = subject.truth
     if truth is None:

@@ -1,6 +1,5 @@
 """What is true of the generated people: what images show, what captions say, who persons are."""
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +9,7 @@ from cada_jax.data.datasets.synthetic import people
 from cada_jax.data.split import Split
 from tools.attribute_training import ATTRIBUTES, true_attributes
 
-Attributes = Mapping[str, str]
+Attributes = dict[str, str]
 
 
 class Truth(NamedTuple):
