@@ -263,10 +263,11 @@ def listing(folder: pathlib.Path) -> list[tuple]:
 
 @pytest.mark.parametrize(("tool", "line"), CASES, ids=[f"{t}: {c[:40]}" for t, c in CASES])
 def test_a_bad_argument_is_one_line_and_touches_nothing(tool, line, place, capsys, monkeypatch):
+    module = importlib.import_module(f"tools.{tool}")  # TensorFlow sets variables of its own
     before, environment = listing(place), dict(os.environ)
     # A path may be empty or hold no blank; an empty line is no argument at all.
     argv = line.split(" ") if line or tool == "pretrain_attributes" else []
-    code = importlib.import_module(f"tools.{tool}").main(argv)
+    code = module.main(argv)
     printed = capsys.readouterr()
     assert code == 2
     assert printed.out == ""
