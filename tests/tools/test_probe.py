@@ -333,6 +333,14 @@ def test_a_head_that_always_says_match_is_right_for_pairs_and_wrong_for_negative
         assert found[method]["loss"] == pytest.approx(np.log1p(np.exp(5)), rel=1e-5)
 
 
+def test_captions_of_one_person_have_no_negatives(one):
+    same = dataclasses.replace(one, chosen=one.chosen[:6], wrong=one.wrong[:6])
+    assert len(set(same.pids)) == 1
+    found = negatives.measure_negatives(same)
+    assert found["sampling"] == {} and not set(found) & set(negatives.METHODS)
+    assert 0 <= found["positive"]["accuracy"] <= 1
+
+
 def test_a_caption_fits_its_own_image_and_hardly_any_of_another_person(one):
     assert truth.share_that_fits(one.truth, one.chosen, one.right) == 1
     assert truth.share_that_fits(one.truth, one.chosen, one.wrong) < 0.2

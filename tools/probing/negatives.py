@@ -5,7 +5,7 @@ those of `config.atp.negatives`.
 """
 
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -81,34 +81,12 @@ def measure_negatives(subject: Subject) -> dict[str, Any]:
       exp(entropy), "choices"; positive: accuracy and loss of the match head for the pairs; and for
       each of `METHODS`: rank (mean, 1 is the most similar other person of the batch), nearest (the
       share of rank 1), cosine, accuracy and loss of the match head, and for generated people
-      "fits", the share of negatives that the caption does not contradict.
+      "fits", the share of negatives that the caption does not contradict. Nothing is said of
+      sampling and methods where no batch holds two persons.
     """
     batches, config = make_batches(subject), subject.retriever.config
-    texts, images = features(subject)
-    chosen: dict[str, list[np.ndarray]] = {name: [] for name in METHODS}
-    ranks: dict[str, list[np.ndarray]] = {name: [] for name in METHODS}
-    cosines: dict[str, list[np.ndarray]] = {name: [] for name in METHODS}
-    masses = []
-    for number, rows in enumerate(batches):
-        pids = subject.pids[rows]
-        other = pids[:, None] != pids[None]
-        cosine = np.asarray(l2_normalize(texts[rows]) @ l2_normalize(images[rows]).T)
-        masses.append(_masses(cosine, other, config.atp.temperature))
-        key = jax.random.fold_in(jax.random.key(SEED), number)
-        for name in METHODS:
-            method = "hardest" if name == "hardest" else "sampled"
-            temperature = EVEN if name == "random" else config.atp.temperature
-            both = images[rows], texts[rows]
-            picked = choose_negatives(*both, pids, method, temperature, key)
-            used = np.asarray(picked.weight) > 0
-            for scores, pick, by_text in (
-                (cosine, np.asarray(picked.image_for_text), True),
-                (cosine.T, np.asarray(picked.text_for_image), False),
-            ):
-                pairs = (rows, rows[pick]) if by_text else (rows[pick], rows)
-                chosen[name].append(np.stack(pairs)[:, used])
-                ranks[name].append(ranks_of(scores, other, pick)[used])
-                cosines[name].append(scores[np.arange(len(rows)), pick][used])
+    encoded = Encoded(*features(subject), subject.pids)
+    masses = [_masses(*encoded.compare(rows), config.atp.temperature) for rows in batches]
     own = batches.reshape(-1)
     found: dict[str, Any] = {
         "batch": batches.shape[1],
@@ -117,18 +95,73 @@ def measure_negatives(subject: Subject) -> dict[str, Any]:
         "positive": _match_figures(subject, own, own, 1),
     }
     for name in METHODS:
-        text, image = np.concatenate(chosen[name], axis=1)
-        rank = np.concatenate(ranks[name])
+        drawn = draw(name, encoded, batches, config.atp.temperature)
+        if not len(drawn.text):  # few captions, all of one person
+            continue
         found[name] = {
-            "rank": float(rank.mean()),
-            "nearest": float((rank == 1).mean()),
-            "cosine": float(np.concatenate(cosines[name]).mean()),
-            **_match_figures(subject, text, image, 0),
+            "rank": float(drawn.rank.mean()),
+            "nearest": float((drawn.rank == 1).mean()),
+            "cosine": float(drawn.cosine.mean()),
+            **_match_figures(subject, drawn.text, drawn.image, 0),
         }
         if subject.truth is not None:
-            pairs = subject.chosen[text], subject.right[image]
+            pairs = subject.chosen[drawn.text], subject.right[drawn.image]
             found[name]["fits"] = share_that_fits(subject.truth, *pairs)
     return found
+
+
+class Encoded(NamedTuple):
+    """Embeddings of Q captions and of their images, not normalised, and the persons.
+
+    texts, images: float32 [Q,E]; pids: int [Q].
+    """
+
+    texts: np.ndarray
+    images: np.ndarray
+    pids: np.ndarray
+
+    def compare(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(cosine float32 [B,B] of each text with each image, other bool [B,B]) of rows int [B]."""
+        texts, images = l2_normalize(self.texts[rows]), l2_normalize(self.images[rows])
+        pids = self.pids[rows]
+        return np.asarray(texts @ images.T), pids[:, None] != pids[None]
+
+
+class Drawn(NamedTuple):
+    """N negatives: captions and images by the number of their caption, int [N] in [0,Q).
+
+    rank: int [N], of the negative among the other persons of its batch, 1 for the most similar;
+    cosine: float32 [N].
+    """
+
+    text: np.ndarray
+    image: np.ndarray
+    rank: np.ndarray
+    cosine: np.ndarray
+
+
+def draw(name: str, encoded: Encoded, batches: np.ndarray, temperature: float) -> Drawn:
+    """The negatives of both directions that one of `METHODS` chooses in batches int [batches,B].
+
+    A row without another person in its batch gives none.
+    """
+    method = "hardest" if name == "hardest" else "sampled"
+    temperature = EVEN if name == "random" else temperature
+    parts = []
+    for number, rows in enumerate(batches):
+        cosine, other = encoded.compare(rows)
+        key = jax.random.fold_in(jax.random.key(SEED), number)
+        both = encoded.images[rows], encoded.texts[rows]
+        picked = choose_negatives(*both, encoded.pids[rows], method, temperature, key)
+        used = np.asarray(picked.weight) > 0
+        image, text = np.asarray(picked.image_for_text), np.asarray(picked.text_for_image)
+        for pairs, scores, pick in (
+            ((rows, rows[image]), cosine, image),
+            ((rows[text], rows), cosine.T, text),
+        ):
+            rank, near = ranks_of(scores, other, pick), scores[np.arange(len(rows)), pick]
+            parts.append([x[used] for x in (*pairs, rank, near)])
+    return Drawn(*(np.concatenate(x) for x in zip(*parts, strict=True)))
 
 
 def ranks_of(scores: np.ndarray, other: np.ndarray, pick: np.ndarray) -> np.ndarray:
