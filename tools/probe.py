@@ -24,6 +24,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from cada_jax.checkpoints.export import resolve_model
 from cada_jax.common.command_line import run_command
 from cada_jax.common.compilation_cache import enable_compilation_cache
 from cada_jax.common.console import say
@@ -108,6 +109,8 @@ def run(argv: Sequence[str] | None) -> int:
     parser.add_argument("--out", type=folder_to_make, required=True, help="folder to make")
     parser.add_argument("--limit", type=integer(2), help="so many captions, drawn; all by default")
     flags = parser.flags(argv)
+    for model in flags.model:  # before minutes are spent on the first
+        resolve_model(model)
     enable_compilation_cache()
     found = []
     for model in flags.model:
