@@ -180,8 +180,12 @@ def _counts(counts: dict[str, int]) -> str:
 
 
 def _differences(counts: dict[str, dict[str, int]]) -> str:
-    parts = (f"{name}: {c['errors']} ({c['reader']})" for name, c in counts.items())
-    return ", ".join(parts) or NOTHING
+    """Errors (the reader's among them) by the number of attributes, all above two together."""
+    few = {name: (c["errors"], c["reader"]) for name, c in counts.items() if int(name) <= 2}
+    more = [(c["errors"], c["reader"]) for name, c in counts.items() if int(name) > 2]
+    if more:
+        few["more"] = (sum(errors for errors, _ in more), sum(reader for _, reader in more))
+    return ", ".join(f"{name}: {both[0]} ({both[1]})" for name, both in few.items()) or NOTHING
 
 
 def _errors(found: Sequence[dict[str, Any]]) -> Table:
