@@ -96,6 +96,8 @@ def _words(entries: Sequence[dict[str, Any]]) -> str:
 
 def _worth(found: Sequence[dict[str, Any]]) -> Table:
     table = Table("R@1 re-ranked with other gates, in percent (queries put right, wrong)", found)
+    if not any(one["gate_worth"] for one in found):
+        return table
     table.add("as trained", lambda one: f"{one['reranking']['R1']['reranked']:.2f}")
     for name in ("layer means", "one"):
 
