@@ -6,6 +6,9 @@ trained in the workdir again.
 
 The console shows the program's own lines; `--verbosity=0` adds what its libraries log.
 
+On Linux the process starts itself again with GLIBC_TUNABLES=glibc.malloc.hugetlb=1, which makes
+training on a CPU a quarter faster. Set that variable, to whatever you like, to have it left alone.
+
 Exit codes: 0 done; 1 a bug (with a traceback), or a loss that is not finite; 2 something in the
 command, the data or the workdir is not usable; 143 or 130 stopped by SIGTERM or Ctrl-C with the
 state saved. With several processes also 1, or 134 (aborted by JAX), when another process is gone.
@@ -32,6 +35,7 @@ from cada_jax.common.errors import (
     StoppedError,
     UsageError,
 )
+from cada_jax.common.huge_pages import restart_with_huge_pages
 from cada_jax.common.native_stderr import native_stderr_muted
 
 CONFIG = flags.DEFINE_string(
@@ -155,5 +159,6 @@ def main(config: ConfigDict, argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    restart_with_huge_pages()
     command = functools.partial(main, parse_command(sys.argv))
     app.run(command, argv=sys.argv[:1], flags_parser=lambda argv: argv)

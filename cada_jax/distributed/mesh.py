@@ -168,6 +168,12 @@ def on_tpu() -> bool:
     return device is not None and device.platform == "tpu"
 
 
+def on_cpu() -> bool:
+    """Whether the program under way is compiled for CPUs; False where nobody has set a mesh."""
+    device = current_device()
+    return device is not None and device.platform == "cpu"
+
+
 def is_sharded() -> bool:
     """Inside `jit`: whether the rows of a batch lie on more than one device."""
     mesh = current_mesh()

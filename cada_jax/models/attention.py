@@ -10,7 +10,7 @@ from einops import rearrange
 from jax.typing import DTypeLike
 
 from cada_jax.common.shapes import AnyArray, Array, Float, Float32, Int
-from cada_jax.distributed.mesh import current_device, on_tpu
+from cada_jax.distributed.mesh import current_device, on_cpu, on_tpu
 from cada_jax.models.dropout import row_keys
 from cada_jax.models.fused_attention import fits, fused_attention
 from cada_jax.models.layers import dense
@@ -201,8 +201,7 @@ class Attention(nn.Module):
 
     def _plain(self, q, k, v, bias, dropping, sowing):
         """Two matrix products and a softmax between: [M, T, D]."""
-        device = current_device()
-        uneven = -k.shape[1] % 8 if device and device.platform == "cpu" else 0
+        uneven = -k.shape[1] % 8 if on_cpu() else 0
         if uneven and not dropping and not sowing:
             # The CPU's products of 197 columns take twice the time of those of 200.
             bias = jnp.zeros((1, 1, 1, k.shape[1])) if bias is None else bias

@@ -15,19 +15,11 @@ from jax.typing import DTypeLike
 
 from cada_jax.common.shapes import AnyArray, Array, Bool, Float, Float32, Int, Int32
 from cada_jax.distributed.batch import constrain_rows
-from cada_jax.models.attention import MASKED, Attention
+from cada_jax.models.attention import MASKED
 from cada_jax.models.dropout import dropout
-from cada_jax.models.layers import (
-    MLP,
-    TokenGate,
-    dense,
-    gelu,
-    layer_norm,
-    layers_in_one_go,
-    rematerialized,
-)
+from cada_jax.models.layers import dense, gelu, layer_norm, layers_in_one_go, rematerialized
+from cada_jax.models.text_layer import EPSILON, IMAGE, TEXT, WHOLE, TextLayer
 
-EPSILON = 1e-12
 STEM_REACH = 2  # tokens that the "conv" stem looks back; packed texts must lie as far apart
 
 
@@ -77,56 +69,6 @@ class ConvStem(nn.Module):
             x.shape[-1], (1 + STEM_REACH,), padding="CAUSAL", name="conv", dtype=self.dtype
         )
         return x + gelu(conv(x))
-
-
-class TextLayer(nn.Module):
-    """Self-attention, cross-attention to an image if one is given, MLP; each post-LN."""
-
-    heads: int
-    mlp_dim: int
-    dropout: float
-    gated: bool
-    dtype: DTypeLike = jnp.float32
-
-    @nn.compact
-    def __call__(
-        self,
-        x: Float[AnyArray, "M T D"],
-        bias: Float[AnyArray, "M 1 #T T"],
-        image_tokens: Float[AnyArray, "B S Dv"] | None,
-        image_index: Int[AnyArray, "M"] | Int[AnyArray, "G rows"] | None,
-        deterministic: bool,
-        output_positions: Int[AnyArray, "M t"] | None = None,
-    ) -> tuple[Float[Array, "M _ D"], None]:
-        """Returns (float [M,T,D], None), the pair `nn.scan` expects.
-
-        Args:
-          x: float [M,T,D].
-          bias: float [M,1,T or 1,T], added to the self-attention scores.
-          image_tokens: float [B,S,Dv], or None for text alone.
-          image_index: int32 [M], the image of each row; None: M / B rows after each other each.
-          deterministic: no dropout.
-          output_positions: int32 [M,t], the places to compute, [M,t,D]; the others are only
-            attended.
-        """
-        drop = dropout(self.dropout, deterministic)
-        attention = dict(heads=self.heads, dropout=self.dropout, dtype=self.dtype)
-        seen = x
-        if output_positions is not None:
-            x = jnp.take_along_axis(x, output_positions[:, :, None], axis=1)
-            bias = jnp.take_along_axis(bias, output_positions[:, None, :, None], axis=2)
-        y = Attention(**attention, name="attn")(x, seen, bias, deterministic=deterministic)
-        x = layer_norm("attn_norm", EPSILON, self.dtype)(x + drop(y))
-        if image_tokens is not None:
-            cross = Attention(**attention, name="cross", sow_as="cross_attention")
-            y = drop(cross(x, image_tokens, None, image_index, deterministic))
-            if self.gated:
-                y = TokenGate(self.dtype, name="gate")(x, y)
-            x = layer_norm("cross_norm", EPSILON, self.dtype)(x + y)
-        y = drop(MLP(self.mlp_dim, self.dtype, name="mlp")(x))
-        x = layer_norm("mlp_norm", EPSILON, self.dtype)(x + y)
-        self.sow("intermediates", "hidden", x)
-        return jnp.asarray(x), None
 
 
 class Bert(nn.Module):
@@ -194,6 +136,16 @@ class Bert(nn.Module):
         Returns:
           float [M,T,D].
         """
+        x = self._embedded(ids, valid, deterministic, packed)
+        if packed is not None:
+            bias = packed_bias(packed.segments)
+            return self._outputs_of_last(x, bias, image_tokens, packed.output_positions)
+        bias = attention_bias(valid, causal)
+        x, _ = self.layers(x, bias, image_tokens, image_index, deterministic)
+        return x
+
+    def _embedded(self, ids, valid, deterministic, packed=None):
+        """What the layers start from: words, positions, norm, dropout and stem, [M,T,D]."""
         positions = jnp.arange(ids.shape[1])[None] if packed is None else packed.positions
         words = self.word_embed(ids)
         # As torch's padding_idx: the [PAD] row is an input like any other and is never trained.
@@ -205,28 +157,56 @@ class Bert(nn.Module):
             if packed is not None:  # between two texts lies what lies before the first: nothing
                 x = jnp.where(valid[:, :, None], x, 0.0)
             x = self.conv_stem(x)
-        if packed is not None:
-            bias = packed_bias(packed.segments)
-            return self._outputs_of_last(x, bias, image_tokens, packed.output_positions)
-        bias = attention_bias(valid, causal)
-        x, _ = self.layers(x, bias, image_tokens, image_index, deterministic)
         return x
 
     def _outputs_of_last(self, x, bias, image_tokens, output_positions):
         """The same layers, one by one: the scanned ones are all alike and the last one is not."""
-        stacked = self.variables["params"]["layers"]
-        layer = TextLayer(
-            self.heads, self.mlp_dim, self.dropout, self.gated, self.dtype, parent=None
-        )
 
         def run(i, x, output_positions=None):
-            params = jax.tree.map(lambda leaf: leaf[i], stacked)
-            return layer.apply(
-                {"params": params}, x, bias, image_tokens, None, True, output_positions
-            )[0]
+            return self._layer(i, x, bias, image_tokens, None, output_positions)
 
         x = jax.lax.fori_loop(0, self.depth - 1, run, x)
         return run(self.depth - 1, x, output_positions)
+
+    def _layer(self, i, x, bias, image_tokens, image_index, output_positions=None, part=WHOLE):
+        """Layer i, by itself and without dropout, or a part of it; see `TextLayer`."""
+        params = jax.tree.map(lambda leaf: leaf[i], self.variables["params"]["layers"])
+        layer = TextLayer(
+            self.heads, self.mlp_dim, self.dropout, self.gated, self.dtype, parent=None
+        )
+        inputs = x, bias, image_tokens, image_index, True, output_positions, part
+        return layer.apply({"params": params}, *inputs)[0]
+
+    def attend_text(self, ids: Int[AnyArray, "M T"], valid: Bool[AnyArray, "M T"]):
+        """What comes before an image: embedding and the first self-attention, float [M,T,D].
+
+        `attend_images` goes on from there. The two compute what a call does, without dropout or
+        intermediates, and a text that meets several images need be attended once.
+
+        Args:
+          ids: int32 [M,T].
+          valid: bool [M,T].
+        """
+        x = self._embedded(ids, valid, True)
+        return self._layer(0, x, attention_bias(valid, False), None, None, part=TEXT)
+
+    def attend_images(
+        self,
+        x: Float[AnyArray, "M T D"],
+        bias: Float[AnyArray, "M 1 #T T"],
+        image_tokens: Float[AnyArray, "B S Dv"],
+        image_index: Int[AnyArray, "M"] | None = None,
+        output_positions: Int[AnyArray, "M t"] | None = None,
+    ) -> Float[Array, "M _ D"]:
+        """All that follows `attend_text`; arguments as of a call and of `TextLayer`."""
+        last = self.depth - 1
+        if last == 0 and output_positions is not None:
+            x = jnp.take_along_axis(x, output_positions[:, :, None], axis=1)
+        x = self._layer(0, x, None, image_tokens, image_index, part=IMAGE)
+        for i in range(1, self.depth):
+            places = output_positions if i == last else None
+            x = self._layer(i, x, bias, image_tokens, image_index, places)
+        return jnp.asarray(x)
 
 
 class AttributeDecoder(nn.Module):

@@ -89,6 +89,9 @@ def l2_normalize(x: Float[AnyArray, "*rows E"]) -> Float32[Array, "*rows E"]:
     return x / jnp.sqrt(jnp.maximum(squares, 1e-24))
 
 
+FEW_LAYERS = 4  # up to so many, the first layer of a text is a share worth sparing
+
+
 def layers_in_one_go(depth: int) -> int:
     """How many layers of a scan become straight code: all on a TPU, one elsewhere (`unroll`).
 

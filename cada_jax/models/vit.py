@@ -12,7 +12,9 @@ from einops import rearrange
 from jax.typing import DTypeLike
 
 from cada_jax.common.shapes import Array, Float, Float32
+from cada_jax.distributed.mesh import on_cpu
 from cada_jax.models.attention import Attention
+from cada_jax.models.cpu_layers import StridedConv
 from cada_jax.models.layers import (
     MLP,
     DropPath,
@@ -95,7 +97,11 @@ class ConvStem(nn.Module):
         """Maps float [B,H,W,3] to float [B,H/4,W/4,features[-1]]."""
         x = images
         for i, features in enumerate(self.features):
-            x = gelu(nn.Conv(features, (3, 3), strides=2, name=f"conv{i}", dtype=self.dtype)(x))
+            if i == 0 and on_cpu() and x.shape[1] % 2 == x.shape[2] % 2 == 0:
+                conv = StridedConv(features, self.dtype, name="conv0")
+            else:
+                conv = nn.Conv(features, (3, 3), strides=2, name=f"conv{i}", dtype=self.dtype)
+            x = gelu(conv(x))
         return x
 
 

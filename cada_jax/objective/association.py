@@ -24,11 +24,14 @@ class Texts(NamedTuple):
       weights: float32 [3B], 0 where a row has no negative.
       phrase_ids: int32 [3B,T], the attribute phrase of each token, 0 for none; None where groups
         are consecutive tokens.
+      text_index: int32 [3B], which of the batch each is; None where a part of the batch may be
+        decoded by itself.
     """
 
     token_ids: Int[Array, "3*B T"]
     weights: Float32[Array, "3*B"]
     phrase_ids: Int[Array, "3*B T"] | None = None
+    text_index: Int32[Array, "3*B"] | None = None
 
 
 def choose_negatives(
@@ -85,10 +88,14 @@ def images_to_match(
     return images, jnp.broadcast_to(jnp.array([0, 1, 0], jnp.int32)[None], (len(own), 3))
 
 
-def indices_to_match(image_for_text: Int[AnyArray, "B"]) -> Int32[Array, "3*B"]:
-    """The image of each text of `pairs_to_match` among the B of the batch, int32 [3B]."""
-    rows = jnp.arange(len(image_for_text), dtype=jnp.int32)
-    return jnp.stack([rows, image_for_text, rows], axis=1).reshape(-1)
+def indices_to_match(
+    negatives: losses.Negatives,
+) -> tuple[Int32[Array, "M"], Int32[Array, "M"]]:
+    """Image and text of each pair of `pairs_to_match` among the B of the batch, int32 [3B] each."""
+    rows = jnp.arange(len(negatives.image_for_text), dtype=jnp.int32)
+    images = jnp.stack([rows, negatives.image_for_text, rows], axis=1)
+    texts = jnp.stack([rows, rows, negatives.text_for_image], axis=1)
+    return images.reshape(-1), texts.reshape(-1)
 
 
 def match_terms(
@@ -112,8 +119,8 @@ def match_terms(
     Returns:
       dict of float32 scalars: match, group, match_accuracy.
     """
-    inputs, weights = (texts.token_ids, images, image_index), texts.weights
-    decoded = apply(model, params, "decode", *inputs, deterministic=rngs is None, rngs=rngs)
+    weights = texts.weights
+    decoded = _decoded(model, params, texts, (images, image_index), rngs)
     is_match = (jnp.arange(len(weights)) % 3 == 0).astype(jnp.int32)
     logits = apply(model, params, "match", decoded)
     group_logits, group_weight = match_groups(model, params, decoded, texts)
@@ -125,6 +132,16 @@ def match_terms(
         ),
         "match_accuracy": losses.weighted_mean(correct, weights),
     }
+
+
+def _decoded(model, params, texts, images, rngs):
+    """`CADA.decode` of all texts; where it pays, the first self-attention once for equal ones."""
+    ids, index = texts.token_ids, texts.text_index
+    if index is None or rngs is not None or not model.shares_text_attention():
+        return apply(model, params, "decode", ids, *images, deterministic=rngs is None, rngs=rngs)
+    attended = apply(model, params, "attend_text", ids[::3])[index]
+    valid = ids != model.config.tokens.pad
+    return apply(model, params, "decode_attended", attended, valid, *images)
 
 
 def match_groups(

@@ -187,8 +187,8 @@ def row_inputs(
             chosen = gather_rows(encoded.image_tokens, negatives.image_for_text)
             inputs = inputs._replace(negative_tokens=chosen)
         else:
-            index = association.indices_to_match(negatives.image_for_text)
-            inputs = inputs._replace(image_index=index)
+            images, of_text = association.indices_to_match(negatives)
+            inputs = inputs._replace(image_index=images, texts=texts._replace(text_index=of_text))
     if config.loss.ara_weight:
         inputs = inputs._replace(masked=attributes.mask_of(config, batch, keys.mask))
     if inputs.masked is not None or inputs.text_tokens is not None:

@@ -64,6 +64,17 @@ def block_cost(shape: Shape, image_tokens: int, width: int) -> float:
     return shape.tokens * (1 + attention) + image_tokens / 7
 
 
+def attended_block_cost(shape: Shape, image_tokens: int, maps: float) -> float:
+    """The same of texts that have attended themselves: no layer but the last looks along a row.
+
+    Args:
+      shape: of the block.
+      image_tokens: S.
+      maps: a token's products with [D,D] matrices in a layer; an image's token takes 2.
+    """
+    return shape.tokens + 2 * image_tokens / maps
+
+
 def shapes_for(longest: int, tokens: int) -> list[Shape]:
     """The shapes that blocks may have, by size; each fits into all that follow.
 
@@ -111,9 +122,11 @@ def pack_pairs(
         for part in _parts(tokens, most):
             texts = [(tokens[i], begin + i) for i in part]
             texts.sort(key=lambda text: -text[0])
+            left = sum(n for n, _ in texts)
             while texts:
-                shape = shapes[choose(sum(n for n, _ in texts), texts[0][0])]
-                rows, texts = _first_fit(texts, shape)
+                shape = shapes[choose(left, texts[0][0])]
+                rows, texts, free = _first_fit(texts, shape)
+                left -= shape.tokens - free
                 made[shape].append((int(image_index[begin]), rows))
         begin = end
     used = [i for i, shape in enumerate(shapes) if made[shape]]
@@ -165,12 +178,18 @@ def _parts(tokens: list[int], most: int) -> list[range]:
 
 
 def _first_fit(texts: list[tuple[int, int]], shape: Shape):
-    """Puts texts, longest first, where there is room: (rows of (start, pair), what is left)."""
+    """Puts texts, longest first, where there is room: (rows of (start, pair), rest, tokens free).
+
+    No text is shorter than `LEAST`, so that full rows end the search.
+    """
     free = [shape.length] * shape.rows
     rows = [[] for _ in free]
     rest = []
-    for text in texts:
+    for number, text in enumerate(texts):
         length, pair = text
+        if max(free) < LEAST:
+            rest += texts[number:]
+            break
         for i, room in enumerate(free):
             if length <= room:
                 rows[i].append((shape.length - room, pair))
@@ -178,7 +197,7 @@ def _first_fit(texts: list[tuple[int, int]], shape: Shape):
                 break
         else:
             rest.append(text)
-    return rows, rest
+    return rows, rest, sum(free)
 
 
 def _arrays(blocks: list, shape: Shape) -> Blocks:
