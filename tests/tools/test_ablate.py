@@ -132,7 +132,7 @@ def test_every_row_is_compared_with_one_above_it():
     ("argv", "init_from", "parts"),
     [
         ([], "pretrained:abroad", "encoders"),
-        (["--set", "init_parts=all"], "pretrained:synthetic", "all"),
+        (["--set", "init_parts=all"], "pretrained:abroad", "all"),
         (["--config=synthetic:scratch"], None, "all"),
         (["--config=synthetic:scratch", "--init=runs/encoders/model"], "runs/encoders/model",
          "encoders"),

@@ -34,7 +34,7 @@ def draw_person(
     mirror = 1 if shot.view == FRONT or shot.facing > 0 else -1
     if shot.view != "side":
         mirror = 1
-    painter = Painter(draw, scale, x, y, shot.lean, mirror, look.build, look.ink)
+    painter = Painter(draw, scale, x, y, shot.lean, mirror * look.build, look.ink)
     figure = Figure(identity, shot, painter, _paint(identity, look, rng), look.head)
     figure.painter.disc(0.0, 0.99, 0.2, 0.022, shade(ground, 0.78))
     if shot.view == "side":

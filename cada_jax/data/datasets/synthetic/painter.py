@@ -36,8 +36,7 @@ class Painter:
         scale: pixels per unit of u and v.
         x, y: pixel of the point (0, 0).
         lean: shift of u per unit of v, applied around the feet.
-        mirror: -1 to swap left and right.
-        build: width over that of a usual person.
+        width: over that of a usual person; negative to swap left and right.
         ink: colour of outlines; None: without.
     """
 
@@ -48,8 +47,7 @@ class Painter:
         x: float,
         y: float,
         lean: float = 0.0,
-        mirror: int = 1,
-        build: float = 1.0,
+        width: float = 1.0,
         ink: Color | None = None,
     ):
         self.draw = draw
@@ -57,7 +55,7 @@ class Painter:
         self.x = x + lean * scale
         self.y = y
         self.skew = -lean * scale
-        self.width = mirror * scale * build
+        self.width = width * scale
         self.outline: dict[str, Any] = {} if ink is None else {"outline": ink, "width": 2}
 
     def enlarged(self, factor: float, v: float) -> "Painter":
