@@ -1,8 +1,8 @@
 """Generated people and a small model: minutes on a laptop CPU, nothing to download.
 
 `configs/synthetic.py` fine-tunes a small pretrained model that the package ships, as CADA
-fine-tunes BLIP: it has seen people elsewhere, and none of these. `configs/synthetic.py:NAME` changes it by one
-of `VARIANTS` below.
+fine-tunes BLIP: it has seen people elsewhere, and none of these. `configs/synthetic.py:NAME`
+changes it by one of `VARIANTS` below.
 """
 
 from collections.abc import Callable
