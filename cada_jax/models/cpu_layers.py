@@ -1,6 +1,6 @@
 """The small model's first convolution as a CPU computes it fastest: as one matrix product.
 
-XLA's convolution of three channels took the CPU six times as long, and so did its gradient. With 24
+XLA's convolution of three channels took the CPU several times as long, as did its gradient. With 24
 channels it is no slower, since the windows to be multiplied are then much to write. The numbers
 and the parameters are those of `nn.Conv`.
 """
