@@ -15,7 +15,7 @@ part was trained before it is switched off; --set init_parts=all takes the whole
 was trained with all parts on, and its text encoder shares self-attention and MLPs with the decoder:
 what it learned there remains. A start that no decoder took part in is made by
 
-    python -m tools.pretrain_attributes runs/attributes
+    python -m tools.pretrain_attributes runs/attributes --variant=abroad
     python -m cada_jax.main --config=configs/synthetic.py:encoders --workdir=runs/encoders
     python -m tools.ablate --out=runs/ablation --init=runs/encoders/model
 """

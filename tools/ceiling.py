@@ -34,6 +34,7 @@ from cada_jax.retrieval.metrics import rank_metrics
 from tools.arguments import Parser
 
 _DRAWS = 10  # of the order among equals, over which the metrics are averaged
+_ROWS = 2000  # captions that are compared with all images at once: some hundred MB
 
 
 @dataclass(frozen=True)
@@ -107,13 +108,27 @@ def compute_ceiling(settings: Settings, split: str, seed: int = 0) -> dict[str, 
     `_DRAWS` random orders for the other metrics.
     """
     truth = collect_truth(settings, split)
-    right = truth.caption_person[:, None] == truth.image_person[None, :]
-    contradicted, confirmed = count_matches(truth.stated, truth.shown)
-    consistent = (contradicted == 0).astype(np.float64)
-    scores = {"consistent": consistent, "best": consistent * (1 + confirmed)}
     rng = np.random.default_rng(seed)
+    sums: dict[str, dict[str, float]] = {}
+    for start in range(0, len(truth.stated), _ROWS):
+        stated = truth.stated[start : start + _ROWS]
+        person = truth.caption_person[start : start + _ROWS]
+        right = person[:, None] == truth.image_person[None, :]
+        for name, metrics in _score_readers(stated, truth.shown, right, rng).items():
+            total = sums.setdefault(name, dict.fromkeys(metrics, 0.0))
+            for key, value in metrics.items():
+                total[key] += value * len(stated) / len(truth.stated)
+    return sums
+
+
+def _score_readers(
+    stated: np.ndarray, shown: np.ndarray, right: np.ndarray, rng: np.random.Generator
+) -> dict[str, dict[str, float]]:
+    """Metrics of both readers on some captions; `right` is bool [captions, images]."""
+    contradicted, confirmed = count_matches(stated, shown)
+    consistent = (contradicted == 0).astype(np.float64)
     results = {}
-    for name, score in scores.items():
+    for name, score in (("consistent", consistent), ("best", consistent * (1 + confirmed))):
         draws = [rank_metrics(score + 0.5 * rng.random(score.shape), right) for _ in range(_DRAWS)]
         results[name] = {key: float(np.mean([d[key] for d in draws])) for key in draws[0]}
         top = score == score.max(axis=1, keepdims=True)

@@ -5,7 +5,7 @@
 What labelled images and plain text are to BLIP, whose encoders start from ImageNet and BERT: a
 linear classifier on [CLS] names what an image shows, another one what a caption states. Encoders
 that start from random weights under the global loss settle on which colours there are, whatever
-wears them. The labels are the true attributes of the generated persons of `synthetic/pretrain`;
+wears them. The labels are the true attributes of the generated persons of `--variant`;
 none of them is in the demo. The classifiers are thrown away; the folder that is written is for
 --config.init_from.
 """

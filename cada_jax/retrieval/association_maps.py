@@ -57,14 +57,24 @@ def associations(
       images: uint8 [B,H,W,3].
       token_ids: int32 [B,L], row i describes image i.
     """
-    state = network.run(_intermediates, images, token_ids)
+    kept = sown_arrays(network.run(_intermediates, images, token_ids))
+    gates = kept.get("gate")
+    weights = np.asarray(kept["cross_attention"])
+    return Associations(weights, None if gates is None else np.asarray(gates)[..., 0])
+
+
+def sown_arrays(intermediates: Any) -> dict[str, Any]:
+    """The decoder's "cross_attention" and, with gates, its "gate", from what `decode` sows.
+
+    Args:
+      intermediates: the collection of that name; arrays begin with the layers, [layers, M, ...].
+    """
     kept = {}
-    for path, leaf in jax.tree_util.tree_leaves_with_path(state):
+    for path, leaf in jax.tree_util.tree_leaves_with_path(intermediates):
         names = [getattr(key, "key", None) for key in path]
         if (name := _sown_name(names)) in ("cross_attention", "gate"):
-            kept[name] = np.asarray(leaf)
-    gates = kept.get("gate")
-    return Associations(kept["cross_attention"], None if gates is None else gates[..., 0])
+            kept[name] = leaf
+    return kept
 
 
 def _sown_name(names: list) -> str | None:

@@ -131,8 +131,8 @@ def test_every_row_is_compared_with_one_above_it():
 @pytest.mark.parametrize(
     ("argv", "init_from", "parts"),
     [
-        ([], "pretrained:synthetic", "encoders"),
-        (["--set", "init_parts=all"], "pretrained:synthetic", "all"),
+        ([], "pretrained:abroad", "encoders"),
+        (["--set", "init_parts=all"], "pretrained:abroad", "all"),
         (["--config=synthetic:scratch"], None, "all"),
         (["--config=synthetic:scratch", "--init=runs/encoders/model"], "runs/encoders/model",
          "encoders"),
@@ -141,9 +141,7 @@ def test_every_row_is_compared_with_one_above_it():
 def test_runs_start_from_encoders_alone_unless_told_otherwise(argv, init_from, parts, tmp_path):
     base, changes = ablate.read_base(ablate.read_flags([f"--out={tmp_path}", *argv]))
     assert (base.init_from, base.init_parts) == (init_from, parts)
-    config = load_config(
-        "synthetic" if init_from == "pretrained:synthetic" else "synthetic:scratch"
-    )
+    config = load_config("synthetic" if init_from == "pretrained:abroad" else "synthetic:scratch")
     for name, value in changes.items():
         group, _, key = name.rpartition(".")
         with config.unlocked(), config.ignore_type():
@@ -155,7 +153,7 @@ def test_a_start_without_a_decoder_is_trained_by_the_global_loss_alone():
     config = load_config("synthetic:encoders")
     assert (config.loss.atp_weight, config.loss.ara_weight, config.atp.gate) == (0.0, 0.0, "off")
     assert config.init_from == load_config("synthetic:pretrain").init_from
-    assert config.data.variant == "pretrain"
+    assert config.data.variant == "abroad"
 
 
 # ---- the runs

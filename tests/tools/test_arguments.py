@@ -205,6 +205,31 @@ BAD = {
         "--output=new --format=market",
         "--output=new --form=rstp",
     ],
+    "probe": [
+        "",
+        "--model=pretrained:synthetic",
+        *(f"--model=pretrained:synthetic --out={path}" for path in PATHS),
+        *(
+            f"--out=new {flags}"
+            for flags in (
+                "",
+                "--model=",
+                "--model=missing",
+                "--model=FILE",
+                "--model=HELD",
+                "--model=pretrained:synthetc",
+                "--model=pretrained:synthetic --model=missing",
+                "--model=pretrained:synthetic --dataset=synthetc",
+                "--model=pretrained:synthetic --dataset=synthetic/dmo",
+                "--model=pretrained:synthetic --dataset=",
+                "--model=pretrained:synthetic --split=all",
+                "--model=pretrained:synthetic --limit=1",
+                "--model=pretrained:synthetic --limit=few",
+                "--model=pretrained:synthetic --data_dir=~no-such-user/x",
+                "--modle=pretrained:synthetic",
+            )
+        ),
+    ],
     "ceiling": ["--variant=x", "--split=all", "--varient=demo", "demo"],
 }
 CASES = [(tool, line) for tool, lines in BAD.items() for line in lines]
@@ -238,10 +263,11 @@ def listing(folder: pathlib.Path) -> list[tuple]:
 
 @pytest.mark.parametrize(("tool", "line"), CASES, ids=[f"{t}: {c[:40]}" for t, c in CASES])
 def test_a_bad_argument_is_one_line_and_touches_nothing(tool, line, place, capsys, monkeypatch):
+    module = importlib.import_module(f"tools.{tool}")  # TensorFlow sets variables of its own
     before, environment = listing(place), dict(os.environ)
     # A path may be empty or hold no blank; an empty line is no argument at all.
     argv = line.split(" ") if line or tool == "pretrain_attributes" else []
-    code = importlib.import_module(f"tools.{tool}").main(argv)
+    code = module.main(argv)
     printed = capsys.readouterr()
     assert code == 2
     assert printed.out == ""
@@ -260,6 +286,7 @@ def test_a_bad_argument_is_one_line_and_touches_nothing(tool, line, place, capsy
         ("check_resume", "--workdir=LOCKED/new"),
         ("pretrain_attributes", "LOCKED/new"),
         ("export_synthetic", "--output=LOCKED/new"),
+        ("probe", "--out=LOCKED/new"),
     ],
 )
 def test_a_place_without_permission_is_refused_before_the_work(tool, flag, place, capsys):

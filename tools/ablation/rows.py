@@ -70,6 +70,11 @@ ROWS = (
         },
         "everything",
     ),
+    # What the paper does not have: see cada_jax/objective/README.md.
+    Row("tal", "TAL in place of NDF", {"loss.global": "tal"}, "everything"),
+    Row("transport", "+ quota transport", {"loss.alignment": "quota_transport"}, "everything"),
+    Row("phrases", "groups are phrases", {"atp.groups": "phrases"}, "everything"),
+    Row("mirror", "images scored mirrored too", {"eval.mirror": True}, "everything"),
 )
 BY_NAME = {row.name: row for row in ROWS}
 

@@ -99,8 +99,16 @@ def test_splits_and_pretraining_share_no_person():
 
 
 def test_the_buckets_make_them_disjoint_whatever_the_seed_and_size():
-    owned = [set(b) for name in ("demo", "pretrain") for b in VARIANTS[name].buckets]
-    assert len(set.union(*owned)) == sum(map(len, owned))
+    for name in ("pretrain", "abroad", "crowd"):
+        owned = [set(b) for variant in ("demo", name) for b in VARIANTS[variant].buckets]
+        assert len(set.union(*owned)) == sum(map(len, owned))
+
+
+def test_nobody_on_whom_a_pretrained_model_is_tested_was_in_another_training():
+    others = [VARIANTS[name].buckets for name in ("pretrain", "abroad", "crowd")]
+    trained = {b for train, _, _ in others for b in train}
+    tested = {b for _, val, test in others for b in (*val, *test)}
+    assert not trained & tested
 
 
 def test_a_twin_differs_in_exactly_one_attribute_that_can_be_seen():

@@ -1,6 +1,7 @@
 """How a person is photographed, and which attributes can be seen then."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -47,18 +48,45 @@ class Shot:
         return abs(self.stride) > 0.45
 
 
-def sample_shot(rng: np.random.Generator, view: str | None = None) -> Shot:
+class Cameras(NamedTuple):
+    """How the cameras of a world take pictures; shares are in [0, 1].
+
+    Attributes:
+      cropped: share of images whose lower edge cuts the person off.
+      low, occluded: share of the others with something before the feet, before feet or a hand.
+      darkest, span: least gain of the light, and how far it goes above.
+      warm: how far red and blue go apart.
+      sharp, blur: share of images that are not blurred, and the span of the others' radius.
+    """
+
+    cropped: float = 0.12
+    low: float = 0.13
+    occluded: float = 0.22
+    darkest: float = 0.84
+    span: float = 0.3
+    warm: float = 0.06
+    sharp: float = 0.6
+    blur: float = 0.5
+
+
+USUAL = Cameras()
+
+
+def sample_shot(
+    rng: np.random.Generator, view: str | None = None, cameras: Cameras = USUAL
+) -> Shot:
     """Draws a shot; `view` fixes the view."""
+    c = cameras
     u = rng.random(16).tolist()
     if view is None:
         view = FRONT if u[0] < 0.42 else SIDE if u[0] < 0.7 else BACK
-    cropped = u[1] < 0.12
+    cropped = u[1] < c.cropped
     occluder = NONE
-    if not cropped and u[2] < 0.22:
-        occluder = "low" if u[2] < 0.13 else "pole"
+    if not cropped and u[2] < c.occluded:
+        occluder = "low" if u[2] < c.low else "pole"
     scale = 1.2 + 0.06 * u[3] if cropped else 0.81 + 0.09 * u[3]
-    gain = 0.84 + 0.3 * u[4]
-    warm = 0.06 * (2 * u[5] - 1)
+    gain = c.darkest + c.span * u[4]
+    warm = c.warm * (2 * u[5] - 1)
     return Shot(
         view=view,
         facing=1 if u[6] < 0.5 else -1,
@@ -74,7 +102,7 @@ def sample_shot(rng: np.random.Generator, view: str | None = None) -> Shot:
         scene=int(rng.integers(2**31)),
         light=(gain * (1 + warm), gain, gain * (1 - warm)),
         gradient=0.3 * (u[13] - 0.5),
-        blur=0.0 if u[14] < 0.6 else 0.3 + 0.5 * (u[14] - 0.6) / 0.4,
+        blur=0.0 if u[14] < c.sharp else 0.3 + c.blur * (u[14] - c.sharp) / (1 - c.sharp),
         noise=1.0 + 4.0 * u[15],
         quality=int(rng.integers(70, 96)),
     )

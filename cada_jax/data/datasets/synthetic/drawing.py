@@ -12,33 +12,37 @@ from PIL import Image, ImageDraw
 from cada_jax.data.datasets.synthetic import body, carried, head
 from cada_jax.data.datasets.synthetic.camera import FRONT, Shot
 from cada_jax.data.datasets.synthetic.figure import Figure
-from cada_jax.data.datasets.synthetic.identity import COLORS, HAIR_COLORS, NONE, SKINS, Identity
-from cada_jax.data.datasets.synthetic.painter import Painter, shade
+from cada_jax.data.datasets.synthetic.identity import NONE, Identity
+from cada_jax.data.datasets.synthetic.painter import Color, Painter, shade
 from cada_jax.data.datasets.synthetic.scene import develop, draw_background, draw_occluder
+from cada_jax.data.datasets.synthetic.world import HOME, Look
 
 HEIGHT, WIDTH = 96, 48
 _SUPERSAMPLING = 3
 
 
-def draw_person(identity: Identity, shot: Shot, rng: np.random.Generator) -> Image.Image:
+def draw_person(
+    identity: Identity, shot: Shot, rng: np.random.Generator, look: Look = HOME.look
+) -> Image.Image:
     """Returns the RGB image, `HEIGHT` x `WIDTH`, of a person under a shot."""
     width, height = WIDTH * _SUPERSAMPLING, HEIGHT * _SUPERSAMPLING
     image = Image.new("RGB", (width, height))
     draw = ImageDraw.Draw(image)
-    ground = draw_background(draw, width, height, shot.scene)
+    ground = draw_background(draw, width, height, shot.scene, look)
     scale = shot.scale * height
     x, y = width * (0.5 + shot.offset), shot.top * height
     mirror = 1 if shot.view == FRONT or shot.facing > 0 else -1
     if shot.view != "side":
         mirror = 1
-    figure = _figure(identity, shot, Painter(draw, scale, x, y, shot.lean, mirror), rng)
+    painter = Painter(draw, scale, x, y, shot.lean, mirror * look.build, look.ink)
+    figure = Figure(identity, shot, painter, _paint(identity, look, rng), look.head)
     figure.painter.disc(0.0, 0.99, 0.2, 0.022, shade(ground, 0.78))
     if shot.view == "side":
         _draw_side(figure)
     else:
         _draw_front_or_back(figure)
-    draw_occluder(draw, width, height, shot, y + scale)
-    return develop(image.reduce(_SUPERSAMPLING), shot, rng)
+    draw_occluder(draw, width, height, shot, y + scale, look)
+    return develop(image.reduce(_SUPERSAMPLING), shot, rng, look)
 
 
 def encode_jpeg(image: Image.Image, quality: int) -> bytes:
@@ -48,16 +52,16 @@ def encode_jpeg(image: Image.Image, quality: int) -> bytes:
     return buffer.getvalue()
 
 
-def _figure(identity: Identity, shot: Shot, painter: Painter, rng: np.random.Generator) -> Figure:
+def _paint(identity: Identity, look: Look, rng: np.random.Generator) -> dict[str, Color | None]:
     jitter = iter((0.93 + 0.12 * rng.random(10)).tolist())
-    paint = {}
+    paint: dict[str, Color | None] = {}
     for field in ("headwear", "scarf", "top", "outer", "bottom", "shoes", "bag", "item"):
         name = getattr(identity, field + "_color")
-        paint[field] = None if name == NONE else shade(COLORS[name], min(1.06, next(jitter)))
-    hair = HAIR_COLORS.get(identity.hair_color, HAIR_COLORS["brown"])
+        paint[field] = None if name == NONE else shade(look.colors[name], min(1.06, next(jitter)))
+    hair = look.hair_colors.get(identity.hair_color, look.hair_colors["brown"])
     paint["hair"] = shade(hair, min(1.0, next(jitter)))
-    paint["skin"] = shade(SKINS[identity.skin], min(1.0, next(jitter)))
-    return Figure(identity, shot, painter, paint)
+    paint["skin"] = shade(look.skins[identity.skin], min(1.0, next(jitter)))
+    return paint
 
 
 def _draw_front_or_back(f: Figure) -> None:

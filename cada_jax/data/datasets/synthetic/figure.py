@@ -18,11 +18,12 @@ class Figure:
     shot: Shot
     painter: Painter
     paint: dict[str, Any]  # Color by garment, "hair" and "skin"; None where absent
+    head: float = 1.16  # how much larger than life it is drawn
 
     @property
     def head_painter(self) -> Painter:
         """Draws heads, hair and headwear larger than life: they carry many attributes."""
-        return self.painter.enlarged(1.16, 0.19)
+        return self.painter.enlarged(self.head, 0.19)
 
     @property
     def front(self) -> bool:

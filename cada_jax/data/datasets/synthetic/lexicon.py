@@ -116,3 +116,6 @@ CARRIES = ("carries", "is carrying", "has")
 OPENINGS = ("",) * 10 + ("in this picture", "in the image", "we see that")
 MOVES = {True: ("is walking", "is walking along"), False: ("is standing", "is standing still")}
 PLACES = ("outdoors", "in the street", "in front of the camera", "in a public place")
+
+# Words of asides that the vocabulary has not whole: how many WordPieces they are.
+PIECES = {"without": 4, "darker": 3, "lighter": 7, "than": 4}

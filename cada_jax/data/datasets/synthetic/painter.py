@@ -5,6 +5,7 @@ right from the middle of the body, both in heights of the person.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from PIL import ImageDraw
 
@@ -35,7 +36,8 @@ class Painter:
         scale: pixels per unit of u and v.
         x, y: pixel of the point (0, 0).
         lean: shift of u per unit of v, applied around the feet.
-        mirror: -1 to swap left and right.
+        width: over that of a usual person; negative to swap left and right.
+        ink: colour of outlines; None: without.
     """
 
     def __init__(
@@ -45,20 +47,22 @@ class Painter:
         x: float,
         y: float,
         lean: float = 0.0,
-        mirror: int = 1,
+        width: float = 1.0,
+        ink: Color | None = None,
     ):
         self.draw = draw
         self.scale = scale
         self.x = x + lean * scale
         self.y = y
         self.skew = -lean * scale
-        self.width = mirror * scale
+        self.width = width * scale
+        self.outline: dict[str, Any] = {} if ink is None else {"outline": ink, "width": 2}
 
     def enlarged(self, factor: float, v: float) -> "Painter":
         """Returns a painter for a part drawn `factor` times as large around the point (0, v)."""
         x, y = self._point(0.0, v)
         part = Painter(self.draw, self.scale * factor, x, y - v * self.scale * factor)
-        part.width, part.skew = self.width * factor, 0.0
+        part.width, part.skew, part.outline = self.width * factor, 0.0, self.outline
         return part
 
     def _point(self, u: float, v: float) -> Point:
@@ -67,7 +71,9 @@ class Painter:
     def poly(self, points: Sequence[Point], color: Color) -> None:
         """Fills a polygon."""
         x, y, w, k, s = self.x, self.y, self.width, self.skew, self.scale
-        self.draw.polygon([(x + u * w + v * k, y + v * s) for u, v in points], fill=color)
+        self.draw.polygon(
+            [(x + u * w + v * k, y + v * s) for u, v in points], fill=color, **self.outline
+        )
 
     def band(self, left: float, top: float, right: float, bottom: float, color: Color) -> None:
         """Fills an upright box."""
@@ -77,7 +83,7 @@ class Painter:
         """Fills an ellipse with radii `ru` and `rv`."""
         x, y = self._point(u, v)
         a, b = ru * self.scale, rv * self.scale
-        self.draw.ellipse((x - a, y - b, x + a, y + b), fill=color)
+        self.draw.ellipse((x - a, y - b, x + a, y + b), fill=color, **self.outline)
 
     def dome(self, u: float, v: float, ru: float, rv: float, color: Color) -> None:
         """Fills the upper half of an ellipse around (u, v)."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from cada_jax.data.datasets.synthetic.bound_twins import group_sizes, swap_colors
 from cada_jax.data.datasets.synthetic.camera import Shot, sample_shot
 from cada_jax.data.datasets.synthetic.captions import Caption, write_caption
 from cada_jax.data.datasets.synthetic.drawing import draw_person, encode_jpeg
@@ -14,9 +15,11 @@ from cada_jax.data.datasets.synthetic.identity import (
     sample_identity,
     sample_twin,
 )
+from cada_jax.data.datasets.synthetic.world import ABROAD, CROWD, HOME, World
 
 SPLITS = ("train", "val", "test")
 _BUCKETS = 16
+_TRIES = 400
 _IDENTITY, _SHOT, _DRAW, _CAPTION = range(4)  # streams of random numbers
 
 
@@ -33,7 +36,9 @@ class Settings:
     images_per_person: int
     buckets: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]  # of identities, by split
     captions_per_image: int = 2
+    world: World = HOME
     twins: float = 0.09  # share of persons made as twins; with their models, twice as many
+    groups: tuple[int, int] | None = None  # sizes of groups of `bound_twins`, in place of `twins`
 
     def persons(self, split: str) -> int:
         """Number of persons of a split."""
@@ -48,6 +53,7 @@ class Settings:
 # that no person of `pretrain` is in `demo`, or of one split in another. `tiny` serves
 # tests and shares the buckets of `demo`.
 _DEMO_BUCKETS = ((0, 1), (2,), (3,))
+_OTHER_BUCKETS = (tuple(range(4, 14)), (14,), (15,))
 DEMO = Settings("demo", "the demo of the README", 0, 600, 100, 200, 5, _DEMO_BUCKETS)
 VARIANTS = {
     s.name: s
@@ -61,7 +67,30 @@ VARIANTS = {
             100,
             100,
             4,
-            (tuple(range(4, 14)), (14,), (15,)),
+            _OTHER_BUCKETS,
+        ),
+        Settings(
+            "abroad",
+            "people who look and speak otherwise, to pretrain the start of the demo",
+            3,
+            8000,
+            100,
+            100,
+            4,
+            _OTHER_BUCKETS,
+            world=ABROAD,
+        ),
+        Settings(
+            "crowd",
+            "near-twins in groups, free descriptions, worse cameras: where binding decides",
+            4,
+            2000,
+            100,
+            2000,
+            5,
+            _OTHER_BUCKETS,
+            world=CROWD,
+            groups=(3, 6),
         ),
         replace(
             DEMO,
@@ -101,6 +130,8 @@ def _rng(settings: Settings, split: str, stream: int, *numbers: int) -> np.rando
 
 def make_identities(settings: Settings, split: str) -> list[Identity]:
     """Returns the distinct persons of a split, near-twins among them; about 0.1 ms each."""
+    if settings.groups is not None:
+        return _make_groups(settings, split)
     allowed = frozenset(settings.buckets[SPLITS.index(split)])
     persons: list[Identity] = []
     taken: set[Identity] = set()
@@ -112,10 +143,36 @@ def make_identities(settings: Settings, split: str) -> list[Identity]:
                 person = sample_twin(rng, persons[int(rng.integers(len(persons)))])
             else:
                 person = sample_identity(rng)
-            if person not in taken and bucket(person, _BUCKETS) in allowed:
+            if not settings.world.has(person) or bucket(person, _BUCKETS) not in allowed:
+                continue
+            if person not in taken:
                 break
         persons.append(person)
         taken.add(person)
+    return persons
+
+
+def _make_groups(settings: Settings, split: str) -> list[Identity]:
+    """Returns persons in groups, in which each has the colours of another exchanged."""
+    allowed = frozenset(settings.buckets[SPLITS.index(split)])
+    rng = _rng(settings, split, _IDENTITY)
+    persons: list[Identity] = []
+    taken: set[Identity] = set()
+    for size in group_sizes(rng, settings.persons(split), settings.groups or (1, 1)):
+        group: list[Identity] = []
+        tries = 0
+        while len(group) < size:
+            tries += 1
+            if tries > _TRIES:  # too few twins of these in the allowed buckets: other people
+                group, tries = [], 0
+            base = group[int(rng.integers(len(group)))] if group else None
+            person = sample_identity(rng) if base is None else swap_colors(rng, base)
+            if person is None or person in taken or person in group:
+                continue
+            if settings.world.has(person) and bucket(person, _BUCKETS) in allowed:
+                group.append(person)
+        persons += group
+        taken.update(group)
     return persons
 
 
@@ -123,9 +180,15 @@ def make_captions(
     settings: Settings, split: str, identity: Identity, person: int, image: int
 ) -> tuple[Shot, tuple[Caption, ...]]:
     """Returns the shot of one image and its captions, without drawing it."""
-    shot = sample_shot(_rng(settings, split, _SHOT, person, image))
+    rng = _rng(settings, split, _SHOT, person, image)
+    shot = sample_shot(rng, cameras=settings.world.cameras)
     captions = tuple(
-        write_caption(identity, shot, _rng(settings, split, _CAPTION, person, image, number))
+        write_caption(
+            identity,
+            shot,
+            _rng(settings, split, _CAPTION, person, image, number),
+            settings.world.speech,
+        )
         for number in range(settings.captions_per_image)
     )
     return shot, captions
@@ -136,7 +199,8 @@ def make_example(
 ) -> Example:
     """Returns one image and its captions: a function of seed, split, person and image only."""
     shot, captions = make_captions(settings, split, identity, person, image)
-    picture = draw_person(identity, shot, _rng(settings, split, _DRAW, person, image))
+    rng = _rng(settings, split, _DRAW, person, image)
+    picture = draw_person(identity, shot, rng, settings.world.look)
     return Example(person, image, identity, shot, encode_jpeg(picture, shot.quality), captions)
 
 

@@ -5,17 +5,17 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from cada_jax.data.datasets.synthetic.camera import Shot
 from cada_jax.data.datasets.synthetic.painter import Color, shade
-
-_WALLS = ((150, 148, 142), (168, 162, 150), (134, 142, 150), (178, 178, 176), (146, 132, 122))
-_GROUNDS = ((122, 122, 120), (146, 140, 130), (104, 108, 112), (158, 156, 150), (112, 118, 104))
-_LEAVES = ((98, 112, 88), (112, 124, 98), (88, 100, 84))
+from cada_jax.data.datasets.synthetic.world import Look
 
 
-def draw_background(draw: ImageDraw.ImageDraw, width: int, height: int, seed: int) -> Color:
+def draw_background(
+    draw: ImageDraw.ImageDraw, width: int, height: int, seed: int, look: Look
+) -> Color:
     """Draws street, park, corridor or shop front; returns the colour of the ground."""
-    u = np.random.default_rng(seed).random(24).tolist()
-    wall = shade(_WALLS[int(u[0] * 5)], 0.82 + 0.36 * u[1])
-    ground = shade(_GROUNDS[int(u[2] * 5)], 0.82 + 0.36 * u[3])
+    rng = np.random.default_rng(seed)
+    u = rng.random(24).tolist()
+    wall = shade(look.walls[int(u[0] * 5)], 0.82 + 0.36 * u[1])
+    ground = shade(look.grounds[int(u[2] * 5)], 0.82 + 0.36 * u[3])
     horizon = (0.5 + 0.32 * u[4]) * height
     draw.rectangle((0, 0, width, horizon), fill=wall)
     draw.rectangle((0, horizon, width, height), fill=ground)
@@ -32,10 +32,10 @@ def draw_background(draw: ImageDraw.ImageDraw, width: int, height: int, seed: in
         for i in range(4):
             x, y = u[6 + i] * width * 1.2 - 0.1 * width, (0.1 + 0.3 * u[10 + i]) * height
             r = (0.2 + 0.2 * u[14 + i]) * width
-            leaf = shade(_LEAVES[i % 3], 0.9 + 0.2 * u[18])
+            leaf = shade(look.leaves[i % 3], 0.9 + 0.2 * u[18])
             draw.rectangle((x - 3, y, x + 3, horizon), fill=(98, 88, 78))
             draw.ellipse((x - r, y - r, x + r, y + r), fill=leaf)
-        draw.rectangle((0, horizon - 0.05 * height, width, horizon), fill=_LEAVES[2])
+        draw.rectangle((0, horizon - 0.05 * height, width, horizon), fill=look.leaves[2])
     elif kind == 2:  # corridor: panels and floor tiles
         for i in range(4):
             x = (i + u[6]) * 0.3 * width
@@ -55,11 +55,16 @@ def draw_background(draw: ImageDraw.ImageDraw, width: int, height: int, seed: in
             fill=shade(car, 0.8),
         )
         draw.line((0, horizon + 8, width, horizon + 8), fill=shade(ground, 1.3), width=4)
+    for left, top, wide, high, *color in rng.random((look.clutter, 7)).tolist():
+        x, y = left * width, top * 0.7 * height
+        red, green, blue = (int(60 + 180 * c) for c in color)
+        box = (x, y, x + 0.3 * wide * width, y + 0.2 * high * height)
+        draw.rectangle(box, fill=(red, green, blue))
     return ground
 
 
 def draw_occluder(
-    draw: ImageDraw.ImageDraw, width: int, height: int, shot: Shot, feet: float
+    draw: ImageDraw.ImageDraw, width: int, height: int, shot: Shot, feet: float, look: Look
 ) -> None:
     """Draws what stands in front of the person; `feet` is the pixel row of the soles."""
     tone = 70 + shot.scene % 70
@@ -70,7 +75,7 @@ def draw_occluder(
             draw.rectangle((0, top, width, height), fill=color)
             draw.rectangle((0, top, width, top + 6), fill=shade(color, 1.25))
         else:
-            leaf = shade(_LEAVES[shot.scene % 3], 0.85)
+            leaf = shade(look.leaves[shot.scene % 3], 0.85)
             draw.rectangle((0, top + 8, width, height), fill=leaf)
             step = width / 7
             for i in range(9):
@@ -82,15 +87,21 @@ def draw_occluder(
         draw.rectangle((middle - 12, 0, middle - 7, height), fill=shade(color, 1.2))
 
 
-def develop(image: Image.Image, shot: Shot, rng: np.random.Generator) -> Image.Image:
-    """Applies light, colour cast, blur and sensor noise to the final-size image."""
+def develop(image: Image.Image, shot: Shot, rng: np.random.Generator, look: Look) -> Image.Image:
+    """Applies resolution, light, colour cast, blur and sensor noise to the final-size image."""
+    if look.resolution < 1:
+        width, height = (round(side * look.resolution) for side in image.size)
+        small = image.resize((width, height), Image.Resampling.BOX)
+        image = small.resize(image.size, Image.Resampling.BILINEAR)
     if shot.blur:
         image = image.filter(ImageFilter.GaussianBlur(shot.blur))
     pixels = np.asarray(image, dtype=np.float32)
     height, width, _ = pixels.shape
     across = 1 + shot.gradient * np.linspace(-0.5, 0.5, width, dtype=np.float32)
     gain = across[:, None] * np.asarray(shot.light, np.float32)
+    gain = gain * np.asarray(look.cast, np.float32) * np.float32(look.contrast)
+    veil = np.float32(128 * (1 - look.contrast))
     # One value for all channels: sensors differ in brightness more than in hue.
     grain = rng.standard_normal((height, width, 1), dtype=np.float32) * np.float32(shot.noise)
-    pixels = pixels * gain + grain
+    pixels = pixels * gain + veil + grain
     return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))

@@ -1,0 +1,176 @@
+"""Other worlds of generated people: what differs from home, and what must hold in each."""
+
+import re
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from cada_jax.data.datasets.synthetic import lexicon
+from cada_jax.data.datasets.synthetic.asides import absences, brightness, comparisons
+from cada_jax.data.datasets.synthetic.bound_twins import BOUND, group_sizes, swap_colors
+from cada_jax.data.datasets.synthetic.camera import visible
+from cada_jax.data.datasets.synthetic.captions import MAX_PIECES, MAX_WORDS, MIN_WORDS, count_pieces
+from cada_jax.data.datasets.synthetic.drawing import draw_person
+from cada_jax.data.datasets.synthetic.identity import NONE, is_valid, sample_identity
+from cada_jax.data.datasets.synthetic.people import VARIANTS, make_captions, make_identities
+from cada_jax.data.datasets.synthetic.speech import HOME_SPEECH, without_words
+from cada_jax.data.datasets.synthetic.vocabulary import VOCAB_PATH
+from cada_jax.data.datasets.synthetic.world import ABROAD, HOME, UNKNOWN_ABROAD
+from cada_jax.text.tokenizer import Tokenizer, clean_caption
+
+WORLDS = ("demo", "abroad", "crowd")
+
+
+def said_of(variant, persons=60):
+    """(identity, shot, caption) of the first persons of a variant, none of them drawn."""
+    settings = replace(VARIANTS[variant], train_persons=persons)
+    found = []
+    for person, identity in enumerate(make_identities(settings, "train")):
+        for image in range(3):
+            shot, captions = make_captions(settings, "train", identity, person, image)
+            found += [(identity, shot, caption) for caption in captions]
+    return found
+
+
+@pytest.fixture(scope="module")
+def said():
+    return {variant: said_of(variant) for variant in WORLDS}
+
+
+def words_of(said):
+    return {word for _, _, c in said for word in re.findall(r"[a-z]+", c.text.lower())}
+
+
+# What holds in every world
+
+
+@pytest.mark.parametrize("variant", WORLDS)
+def test_captions_state_only_what_the_image_shows(said, variant):
+    for identity, shot, caption in said[variant]:
+        seen = visible(identity, shot)
+        assert all(seen.get(field) == value for field, value in caption.stated), caption
+
+
+@pytest.mark.parametrize("variant", WORLDS)
+def test_captions_are_as_long_as_promised_in_words_and_in_pieces_of_the_vocabulary(said, variant):
+    tokenizer = Tokenizer(VOCAB_PATH)
+    for _, _, caption in said[variant]:
+        assert MIN_WORDS <= len(caption.text.split()) <= MAX_WORDS
+        assert len(tokenizer.split(clean_caption(caption.text))[0]) <= MAX_PIECES, caption.text
+
+
+@pytest.mark.parametrize("word", ["jacket", *lexicon.PIECES])
+def test_pieces_are_counted_as_the_tokenizer_counts_them(word):
+    assert count_pieces(word) == len(Tokenizer(VOCAB_PATH).split(word)[0])
+
+
+@pytest.mark.parametrize("variant", WORLDS)
+def test_captions_have_no_gaps_and_no_word_of_the_program(said, variant):
+    for _, _, caption in said[variant]:
+        text = caption.text
+        assert text[0].isupper() and text.endswith("."), text
+        assert not re.search(r"  | ,|,,|: ,|\. \.|\.\.|\ba [aeio]|[{}]|\bnone\b|None", text), text
+
+
+# Abroad
+
+
+def test_nobody_abroad_has_what_is_unknown_there_and_somebody_at_home_has(said):
+    assert all(ABROAD.has(identity) for identity, _, _ in said["abroad"])
+    assert not all(ABROAD.has(identity) for identity, _, _ in said["demo"])
+
+
+def test_about_half_of_the_nouns_at_home_are_never_said_abroad(said):
+    assert not UNKNOWN_ABROAD & words_of(said["abroad"])
+    assert words_of(said["demo"]) >= UNKNOWN_ABROAD - {"overcoat", "chocolate"}
+    both = words_of(said["demo"]) & words_of(said["abroad"])
+    assert 0.4 < len(both) / len(words_of(said["demo"])) < 0.8
+
+
+def test_the_same_person_is_another_picture_abroad():
+    persons = [p for p, _, _ in said_of("abroad", 8)[::6]]
+    shot, _ = make_captions(VARIANTS["abroad"], "train", persons[0], 0, 0)
+    for person in persons:
+        home, abroad = (
+            np.asarray(draw_person(person, shot, np.random.default_rng(0), world.look), float)
+            for world in (HOME, ABROAD)
+        )
+        again = np.asarray(draw_person(person, shot, np.random.default_rng(0), HOME.look), float)
+        assert np.abs(home - abroad).mean() > 15
+        assert np.array_equal(home, again)
+
+
+def test_a_speech_without_a_word_never_uses_it_and_keeps_the_rest():
+    speech = without_words(HOME_SPEECH, frozenset({"rucksack"}))
+    assert speech.kinds["bag"]["backpack"] == ("a {c} backpack", "a {c} backpack on the back")
+    assert speech.kinds["top"] == HOME_SPEECH.kinds["top"]
+    assert without_words(HOME_SPEECH, frozenset()) == HOME_SPEECH
+
+
+def test_a_speech_with_nothing_left_to_say_of_a_thing_is_refused():
+    with pytest.raises(ValueError, match="nothing is left to say"):
+        without_words(HOME_SPEECH, frozenset({"skirt"}))
+
+
+# The crowd
+
+
+def bag_of_colors(identity):
+    return Counter(getattr(identity, field) for field in BOUND)
+
+
+def test_a_bound_twin_has_the_same_things_in_the_same_colours_exchanged():
+    rng = np.random.default_rng(0)
+    moved = Counter()
+    for _ in range(300):
+        base = sample_identity(rng)
+        twin = swap_colors(rng, base)
+        if twin is None:
+            continue
+        changed = [f for f in base._fields if getattr(base, f) != getattr(twin, f)]
+        assert set(changed) <= set(BOUND) and is_valid(twin)
+        assert bag_of_colors(base) == bag_of_colors(twin)
+        moved[len(changed)] += 1
+    assert set(moved) == {2, 3} and min(moved.values()) > 50
+
+
+def test_group_sizes_sum_to_the_persons_and_lie_between_the_bounds():
+    sizes = group_sizes(np.random.default_rng(0), 100, (3, 6))
+    assert sum(sizes) == 100
+    assert set(sizes[:-1]) == {3, 4, 5, 6}
+
+
+def test_in_a_crowd_everybody_has_somebody_with_the_same_bag_of_words():
+    persons = make_identities(VARIANTS["crowd"], "val")
+    kinds = [
+        (*(v for f, v in zip(p._fields, p, strict=True) if f not in BOUND), *sorted(p))
+        for p in persons
+    ]
+    counts = Counter(kinds)
+    assert len(set(persons)) == len(persons)
+    assert sum(counts[kind] > 1 for kind in kinds) >= len(persons) - 2  # the last group is cut
+    assert max(counts.values()) <= 6
+
+
+def test_the_crowd_says_what_is_not_there_and_compares_and_the_demo_does_not(said):
+    asides = re.compile(r"without a|has no |wears no |(lighter|darker) than")
+    share = {v: np.mean([bool(asides.search(c.text)) for *_, c in said[v]]) for v in WORLDS}
+    assert 0.3 < share["crowd"] < 0.6
+    assert share["abroad"] == 0
+    absent = [c for *_, c in said["crowd"] if any(v == NONE for _, v in c.stated)]
+    assert absent and all(re.search(r"without|\bno\b", c.text) for c in absent)
+
+
+def test_absences_and_comparisons_are_true():
+    first = lambda options: options[0]  # noqa: E731
+    for identity, shot, _ in said_of("crowd", 30):
+        seen = visible(identity, shot)
+        for aside in absences(seen, first):
+            assert all(seen[field] == NONE for field, _ in aside.stated)
+        for aside in comparisons(seen, first):
+            a, how, b = re.fullmatch(r"has (?:a )?(.+) (\w+) than the (.+)", aside.text).groups()
+            fields = {seen[f]: f for f in ("outer", "top", "bottom", "shoes", "bag") if f in seen}
+            one, other = (brightness(seen[fields[kind] + "_color"]) for kind in (a, b))
+            assert (one > other) == (how == "lighter")

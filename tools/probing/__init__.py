@@ -1,0 +1,1 @@
+"""What each part of the method does in a trained model: measurements for `tools.probe`."""
