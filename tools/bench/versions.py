@@ -125,12 +125,10 @@ def work_of(argv: Sequence[str] | None) -> int:
     found = [compare((flags.against.resolve(), here), work, flags) for work in WORKS]
     rows = []
     for x in found:
-        (wall, cpu), (now_wall, now_cpu) = x["before"], x["now"]
-        ms = 1e3 * wall, 1e3 * now_wall, wall / now_wall, 1e3 * cpu, 1e3 * now_cpu, cpu / now_cpu
-        rows.append((x["work"], *ms))
-        (wall, cpu), (now_wall, now_cpu) = x["compile"]
-        ms = 1e3 * wall, 1e3 * now_wall, wall / now_wall, 1e3 * cpu, 1e3 * now_cpu, cpu / now_cpu
-        rows.append((f"its first call: {x['work']}", *ms))
+        calls = {x["work"]: (x["before"], x["now"]), f"its first call: {x['work']}": x["compile"]}
+        for name, (before, now) in calls.items():
+            pairs = zip(before, now, strict=True)
+            rows.append((name, *(v for a, b in pairs for v in (1e3 * a, 1e3 * b, a / b))))
     print(report.table(HEADER, rows))
     print(json.dumps(found))
     return DONE

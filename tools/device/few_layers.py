@@ -40,7 +40,7 @@ def carry_on(
         return refused[0]
     layers = (image,) if image == text else (image, text)
     steps = [(number - FEW) / (MORE - FEW) for number in layers]
-    first, *others = reports
+    first = reports[0]
 
     def grown(*path: str) -> float:
         values = [_at(report, path) for report in reports]

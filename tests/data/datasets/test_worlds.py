@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from cada_jax.data.datasets.synthetic import lexicon
-from cada_jax.data.datasets.synthetic.asides import absences, brightness, comparisons
+from cada_jax.data.datasets.synthetic.asides import absences, comparisons
 from cada_jax.data.datasets.synthetic.bound_twins import BOUND, group_sizes, swap_colors
 from cada_jax.data.datasets.synthetic.camera import visible
 from cada_jax.data.datasets.synthetic.captions import MAX_PIECES, MAX_WORDS, MIN_WORDS, count_pieces
 from cada_jax.data.datasets.synthetic.drawing import draw_person
-from cada_jax.data.datasets.synthetic.identity import NONE, is_valid, sample_identity
+from cada_jax.data.datasets.synthetic.identity import COLORS, NONE, is_valid, sample_identity
+from cada_jax.data.datasets.synthetic.painter import luminance
 from cada_jax.data.datasets.synthetic.people import VARIANTS, make_captions, make_identities
 from cada_jax.data.datasets.synthetic.speech import HOME_SPEECH, without_words
 from cada_jax.data.datasets.synthetic.vocabulary import VOCAB_PATH
@@ -172,5 +173,5 @@ def test_absences_and_comparisons_are_true():
         for aside in comparisons(seen, first):
             a, how, b = re.fullmatch(r"has (?:a )?(.+) (\w+) than the (.+)", aside.text).groups()
             fields = {seen[f]: f for f in ("outer", "top", "bottom", "shoes", "bag") if f in seen}
-            one, other = (brightness(seen[fields[kind] + "_color"]) for kind in (a, b))
+            one, other = (luminance(COLORS[seen[fields[kind] + "_color"]]) for kind in (a, b))
             assert (one > other) == (how == "lighter")

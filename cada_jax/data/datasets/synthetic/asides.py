@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from cada_jax.data.datasets.synthetic.identity import COLORS, NONE
+from cada_jax.data.datasets.synthetic.painter import luminance
 
 # Nouns of things whose absence is worth a word.
 ABSENT = {
@@ -27,12 +28,6 @@ class Aside(NamedTuple):
 
     text: str
     stated: tuple[tuple[str, str], ...] = ()
-
-
-def brightness(color: str) -> float:
-    """Luminance of a colour of clothes, 0 to 255."""
-    red, green, blue = COLORS[color]
-    return 0.3 * red + 0.59 * green + 0.11 * blue
 
 
 def absences(seen: Mapping[str, str], choose: Callable[[Sequence[str]], str]) -> list[Aside]:
@@ -55,7 +50,7 @@ def comparisons(seen: Mapping[str, str], choose: Callable[[Sequence[str]], str])
     found = []
     for a in nouns:
         for b in nouns:
-            gap = brightness(seen[a + "_color"]) - brightness(seen[b + "_color"])
+            gap = luminance(COLORS[seen[a + "_color"]]) - luminance(COLORS[seen[b + "_color"]])
             if a != b and abs(gap) > _CLEARLY:
                 than = "lighter than" if gap > 0 else "darker than"
                 have = choose(("has a", "is with a")) if nouns[a][-1] != "s" else "has"

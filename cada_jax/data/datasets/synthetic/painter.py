@@ -22,10 +22,14 @@ def shade(color: Color, factor: float) -> Color:
     return red, green, blue
 
 
+def luminance(color: Color) -> float:
+    """Returns how bright a colour is, 0 to 255."""
+    return 0.3 * color[0] + 0.59 * color[1] + 0.11 * color[2]
+
+
 def contrast(color: Color) -> Color:
     """Returns the colour in which a pattern on `color` is printed."""
-    luminance = 0.3 * color[0] + 0.59 * color[1] + 0.11 * color[2]
-    return (250, 250, 246) if luminance < 150 else (40, 40, 56)
+    return (250, 250, 246) if luminance(color) < 150 else (40, 40, 56)
 
 
 class Painter:

@@ -131,8 +131,7 @@ def _rng(settings: Settings, split: str, stream: int, *numbers: int) -> np.rando
 def make_identities(settings: Settings, split: str) -> list[Identity]:
     """Returns the distinct persons of a split, near-twins among them; about 0.1 ms each."""
     if settings.groups is not None:
-        return _make_groups(settings, split)
-    allowed = frozenset(settings.buckets[SPLITS.index(split)])
+        return _make_groups(settings, split, settings.groups)
     persons: list[Identity] = []
     taken: set[Identity] = set()
     for number in range(settings.persons(split)):
@@ -143,22 +142,25 @@ def make_identities(settings: Settings, split: str) -> list[Identity]:
                 person = sample_twin(rng, persons[int(rng.integers(len(persons)))])
             else:
                 person = sample_identity(rng)
-            if not settings.world.has(person) or bucket(person, _BUCKETS) not in allowed:
-                continue
-            if person not in taken:
+            if person not in taken and _lives_in(settings, split, person):
                 break
         persons.append(person)
         taken.add(person)
     return persons
 
 
-def _make_groups(settings: Settings, split: str) -> list[Identity]:
+def _lives_in(settings: Settings, split: str, person: Identity) -> bool:
+    """Whether the world has such a person, and the split may have them."""
+    allowed = settings.buckets[SPLITS.index(split)]
+    return settings.world.has(person) and bucket(person, _BUCKETS) in allowed
+
+
+def _make_groups(settings: Settings, split: str, sizes: tuple[int, int]) -> list[Identity]:
     """Returns persons in groups, in which each has the colours of another exchanged."""
-    allowed = frozenset(settings.buckets[SPLITS.index(split)])
     rng = _rng(settings, split, _IDENTITY)
     persons: list[Identity] = []
     taken: set[Identity] = set()
-    for size in group_sizes(rng, settings.persons(split), settings.groups or (1, 1)):
+    for size in group_sizes(rng, settings.persons(split), sizes):
         group: list[Identity] = []
         tries = 0
         while len(group) < size:
@@ -169,7 +171,7 @@ def _make_groups(settings: Settings, split: str) -> list[Identity]:
             person = sample_identity(rng) if base is None else swap_colors(rng, base)
             if person is None or person in taken or person in group:
                 continue
-            if settings.world.has(person) and bucket(person, _BUCKETS) in allowed:
+            if _lives_in(settings, split, person):
                 group.append(person)
         persons += group
         taken.update(group)

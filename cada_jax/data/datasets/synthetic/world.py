@@ -50,7 +50,7 @@ class Look(NamedTuple):
     ink: Color | None = None
     build: float = 1.0
     head: float = 1.16
-    cast: Color | tuple[float, float, float] = (1.0, 1.0, 1.0)
+    cast: tuple[float, float, float] = (1.0, 1.0, 1.0)
     contrast: float = 1.0
     clutter: int = 0
     resolution: float = 1.0
