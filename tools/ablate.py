@@ -3,9 +3,10 @@
     python -m tools.ablate --out=runs/ablation
     python -m tools.ablate --out=/tmp/try --config=synthetic:tiny --rows=global,atp --steps=4
 
-Every row is trained and scored once for each seed. The runs come one after another, each in a
-process and a workdir of its own below OUT/runs. The same command continues: runs that are done are
-not run again, and one that was stopped goes on where it was. FIELD=VALUE after --set changes all
+Every row is trained and scored once for each seed. Each run has a process and a workdir of its own
+below OUT/runs. --jobs=N has N of them go on at a time, each on its share of the CPUs. The same
+command continues: runs that are done are not run again, and one that was stopped goes on where it
+was. FIELD=VALUE after --set changes all
 rows. OUT/table.md and table.json have means, standard deviations, gains over the row before and a
 sign test over the queries; OUT/val.svg and loss.svg have the learning curves. The exit code is 1 if
 a run diverged; the table then has the others.
@@ -23,7 +24,6 @@ what it learned there remains. A start that no decoder took part in is made by
 import argparse
 import contextlib
 import datetime
-import functools
 import json
 import pathlib
 import signal
@@ -39,6 +39,7 @@ from cada_jax.common.files import write_text
 from cada_jax.config import apply_overrides, load_config, to_json, validate
 from tools import config_file
 from tools.ablation import report, rows, runs
+from tools.ablation.processes import Processes, run_all
 from tools.arguments import Parser, folder, integer
 from tools.bench.report import processor
 
@@ -55,6 +56,7 @@ def read_flags(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--config", default="synthetic", help="as for cada_jax.main (default: %(default)s)")
     add("--out", required=True, type=folder, help="folder of all runs and of the table")
     add("--seeds", type=integer(1, 1000), default=3, help="runs of each row (default: %(default)s)")
+    add("--jobs", type=integer(1, 1000), default=1, help="runs at a time (default: %(default)s)")
     add("--rows", default="", help=f"some of {','.join(rows.BY_NAME)} (default: all)")
     add("--steps", type=integer(1, 10**8), help="steps of a run, to try things")
     add("--init", metavar="MODEL", help="weights that all runs start from, as config.init_from")
@@ -84,11 +86,6 @@ def read_base(flags: argparse.Namespace) -> tuple[ConfigDict, dict]:
         apply_overrides(base, {"init_parts": "encoders"})
     validate(base)
     return base, changes
-
-
-def start_process(argument: str, changes: dict, run: runs.Run, tell: Callable[[str], None]) -> int:
-    """Trains and scores a run, in a process of its own; returns the exit code."""
-    return runs.run_process(runs.command(run, argument, changes), run.log, tell)
 
 
 def write_report(out: pathlib.Path, base: ConfigDict, entries: list[dict], seeds: int) -> None:
@@ -128,7 +125,7 @@ def _selecting_tag(config: ConfigDict) -> str:
 
 
 @contextlib.contextmanager
-def _sigterm_raises() -> Iterator[None]:
+def sigterm_raises() -> Iterator[None]:
     """Lets SIGTERM end the run that is on its way too, which saves its state."""
 
     def stop(signum: int, frame: FrameType | None) -> None:
@@ -148,9 +145,13 @@ def ablate(argv: Sequence[str] | None) -> int:
     base, changes = read_base(flags)
     planned = runs.plan(base, chosen, flags.seeds, flags.out)
     runs.claim(flags.out, base, planned)
-    start = functools.partial(start_process, flags.config, changes)
-    with _sigterm_raises():
-        failed = runs.run_all(planned, start, sys.stderr)
+    processes = Processes()
+
+    def start(run: runs.Run, tell: Callable[[str], None]) -> int:
+        return processes.run(runs.command(run, flags.config, changes), run.log, tell)
+
+    with sigterm_raises():
+        failed = run_all(planned, start, sys.stderr, flags.jobs, processes.end)
     write_report(flags.out, base, report.make_table(planned, chosen, failed), flags.seeds)
     write_curves(flags.out, planned)
     print(f"Written: {flags.out / 'table.md'}, table.json, val.svg, loss.svg", file=sys.stderr)

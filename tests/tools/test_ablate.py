@@ -4,10 +4,12 @@ import dataclasses
 import io
 import json
 import math
+import os
 import pathlib
 import signal
 import subprocess
 import sys
+import threading
 import time
 import xml.etree.ElementTree as ElementTree
 
@@ -21,7 +23,7 @@ from cada_jax.config import FREE_KEYS, differing_keys, load_config, to_json
 from configs.variants import VARIANTS
 from tests.conftest import FAST_COMPILE, REPOSITORY
 from tools import ablate
-from tools.ablation import curves, report, rows, runs
+from tools.ablation import curves, processes, report, rows, runs
 from tools.ablation.significance import sign_test, spread, two_sided
 
 # ---- the figures
@@ -203,26 +205,26 @@ def test_runs_that_are_done_are_not_run_again(base, chosen, tmp_path):
     planned, started = runs.plan(base, chosen, 2, tmp_path), []
     runs.claim(tmp_path, base, planned)
     said = io.StringIO()
-    assert runs.run_all(planned, fake_start(right, started), said) == []
-    assert started == ["global-seed0", "global-seed1", "atp-seed0", "atp-seed1"]
+    assert processes.run_all(planned, fake_start(right, started), said) == []
+    assert started == ["global-seed0", "atp-seed0", "global-seed1", "atp-seed1"]
     assert "[1/4] global-seed0" in said.getvalue() and "left in all" in said.getvalue()
     started.clear()
     again = runs.plan(base, chosen, 3, tmp_path)
     runs.claim(tmp_path, base, again)
-    runs.run_all(again, fake_start(right, started), said)
+    processes.run_all(again, fake_start(right, started), said)
     assert started == ["global-seed2", "atp-seed2"]
     (again[0].folder / "results.json").unlink()  # as if it was killed before its end
     started.clear()
     fake = fake_start(lambda run: 143, started)
     with pytest.raises(UsageError, match="exit code 143: see .*global-seed0.log. The same command"):
-        runs.run_all(again, fake, said)
+        processes.run_all(again, fake, said)
     assert started == ["global-seed0"]
 
 
 def test_rows_of_one_configuration_share_their_runs(tmp_path):
     base, chosen = load_config("synthetic"), rows.choose("ara_phrase,everything,hardest,sampled")
     planned, started = runs.plan(base, chosen, 1, tmp_path), []
-    runs.run_all(planned, fake_start(right, started), io.StringIO())
+    processes.run_all(planned, fake_start(right, started), io.StringIO())
     assert started == ["ara_phrase-seed0", "sampled-seed0"]
     table = {entry["name"]: entry for entry in report.make_table(planned, chosen, [])}
     assert table["everything"]["same_runs_as"] == "ara_phrase"
@@ -237,7 +239,7 @@ def test_a_run_that_diverges_is_told_and_the_others_are_run(base, chosen, tmp_pa
     def outcome(run):
         return 1 if run.folder.name == "atp-seed0" else right(run)
 
-    failed = runs.run_all(planned, fake_start(outcome, started), io.StringIO())
+    failed = processes.run_all(planned, fake_start(outcome, started), io.StringIO())
     assert [run.folder.name for run in failed] == ["atp-seed0"] and len(started) == 4
     entry = report.make_table(planned, chosen, failed)[1]
     assert (entry["seeds"], entry["failed_seeds"]) == ([1], [0])
@@ -247,7 +249,7 @@ def test_a_run_that_diverges_is_told_and_the_others_are_run(base, chosen, tmp_pa
 def test_a_folder_of_another_ablation_is_refused_with_the_difference(base, chosen, tmp_path):
     planned = runs.plan(base, chosen, 1, tmp_path)
     runs.claim(tmp_path, base, planned)
-    runs.run_all(planned, fake_start(right, []), io.StringIO())
+    processes.run_all(planned, fake_start(right, []), io.StringIO())
     other = base.copy_and_resolve_references()
     other.train.log_every = 7  # decides no number
     runs.claim(tmp_path, other, runs.plan(other, chosen, 1, tmp_path))
@@ -260,7 +262,7 @@ def test_a_folder_of_another_ablation_is_refused_with_the_difference(base, chose
 def test_a_run_of_another_row_table_is_refused(base, chosen, tmp_path):
     planned = runs.plan(base, chosen, 1, tmp_path)
     runs.claim(tmp_path, base, planned)
-    runs.run_all(planned, fake_start(right, []), io.StringIO())
+    processes.run_all(planned, fake_start(right, []), io.StringIO())
     changed = dataclasses.replace(chosen[1], changes={**chosen[1].changes, "loss.scale": 9.0})
     again = runs.plan(base, [chosen[0], changed], 1, tmp_path)
     with pytest.raises(UsageError, match="atp-seed0 was begun .* config.loss.scale is 50.0 there"):
@@ -287,26 +289,81 @@ def test_the_command_of_a_run_gives_its_configuration(base, tmp_path):
     assert [other.partition("=")[0] for other in others] == ["--config", "--workdir"]
 
 
-def test_a_process_that_is_left_early_is_ended(tmp_path):
-    program = """
-import signal, sys, time
+STOPPABLE = """
+import os, signal, sys, time
 
 def stop(*_):
     sys.exit("saved")
 
 signal.signal(signal.SIGTERM, stop)
-print("step", file=sys.stderr, flush=True)
+print("cpus", sorted(os.sched_getaffinity(0)), file=sys.stderr, flush=True)
 time.sleep(60)
 """
-    started = time.monotonic()
 
-    def leave_early(line):
-        raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        runs.run_process([sys.executable, "-c", program], tmp_path / "log", leave_early)
-    assert time.monotonic() - started < 50
-    assert (tmp_path / "log").read_text() == "step\nsaved\n"
+def started_processes(ended):
+    """A `start` of real processes that wait, and what ends them; "global" ends by itself."""
+    own = processes.Processes()
+
+    def start(run, tell):
+        program = ended if run.row.name == "global" else STOPPABLE
+        return own.run([sys.executable, "-c", program], run.log, tell)
+
+    return start, own.end
+
+
+@pytest.mark.parametrize("ended", ["raise SystemExit(2)", "import os; os.kill(os.getppid(), 15)"])
+def test_what_goes_on_beside_a_run_is_ended_when_that_fails_or_a_signal_comes(
+    base, tmp_path, ended
+):
+    waits_for_the_other = f"import time; time.sleep(3); {ended}"
+    planned, began = runs.plan(base, rows.choose("global,atp"), 1, tmp_path), time.monotonic()
+    start, end = started_processes(waits_for_the_other)
+    error = UsageError if "raise" in ended else SystemExit
+    with pytest.raises(error), ablate.sigterm_raises():
+        processes.run_all(planned, start, io.StringIO(), 2, end)
+    assert time.monotonic() - began < 50
+    assert planned[1].log.read_text().endswith("saved\n")
+
+
+def test_no_process_begins_after_the_end(base, tmp_path):
+    start, end = started_processes("raise SystemExit(0)")
+    end()
+    run = runs.plan(base, rows.choose("global"), 1, tmp_path)[0]
+    run.folder.parent.mkdir(parents=True)
+    assert start(run, print) == 128 + signal.SIGTERM
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="a system that binds no process")
+def test_runs_at_a_time_have_cpus_of_their_own(base, chosen, tmp_path):
+    available = os.sched_getaffinity(0)
+    if len(available) < 2:
+        pytest.skip("one CPU")
+    planned, said, both = runs.plan(base, chosen, 1, tmp_path), [], threading.Barrier(2)
+
+    def start(run, tell):
+        both.wait(timeout=60)  # two go on at a time
+        program = "import os; print(*os.sched_getaffinity(0))"
+        said.append(subprocess.run([sys.executable, "-c", program], capture_output=True).stdout)
+        leave(run, right(run))
+        return 0
+
+    assert processes.run_all(planned, start, io.StringIO(), 2) == []
+    first, second = ({int(cpu) for cpu in line.split()} for line in said)
+    assert first and second and not first & second and first | second == available
+    assert os.sched_getaffinity(0) == available
+
+
+@given(st.integers(1, 8))
+def test_all_cpus_are_dealt_out_evenly_and_more_jobs_than_cpus_are_refused(jobs):
+    cpus = processes.available_cpus()
+    if jobs > len(cpus):
+        with pytest.raises(UsageError, match=f"--jobs={jobs}: expected at most one for each CPU"):
+            processes.cpu_shares(jobs)
+        return
+    shares = processes.cpu_shares(jobs)
+    assert sorted(cpu for share in shares for cpu in share) == cpus
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
 # ---- the table and the curves
@@ -320,7 +377,7 @@ def test_the_table_has_means_gains_and_the_sign_test_of_known_ranks(base, chosen
         "atp-seed0": [1, 1, 2, 1],
         "atp-seed1": [2, 1, 1, 1],
     }
-    runs.run_all(planned, fake_start(lambda run: ranks[run.folder.name], []), io.StringIO())
+    processes.run_all(planned, fake_start(lambda run: ranks[run.folder.name], []), io.StringIO())
     table = json.loads(json.dumps(report.make_table(planned, chosen, [])))
     first, second = table
     assert first["figures"]["reranked/R1"] == {
