@@ -13,7 +13,6 @@ what an accelerator needs lies between its figure and the count.
 
 import argparse
 import json
-import math
 import pathlib
 import sys
 import time
@@ -71,13 +70,7 @@ def read_config(flags: argparse.Namespace, target: topology.Target) -> ConfigDic
       UsageError: a file or field is wrong, or the mesh does not fit the devices.
     """
     config = config_file.read_config(flags.config, flags.set)
-    mesh = flags.mesh
-    if target.devices and math.prod(mesh) != target.devices:
-        raise UsageError(
-            f"--mesh={'x'.join(map(str, mesh))} has {math.prod(mesh)} devices, "
-            f"--device={target.name} has {target.devices}: their numbers must be equal"
-        )
-    config.mesh.data, config.mesh.fsdp, config.mesh.tensor = mesh
+    flags.mesh = topology.set_mesh(config, flags.mesh, target)
     return config
 
 
@@ -202,7 +195,6 @@ def run(argv: Sequence[str] | None) -> int:
     add_flags(parser)
     flags = parser.flags(argv)
     target = topology.find_target(flags.device)
-    flags.mesh = flags.mesh or (max(1, target.devices), 1, 1)
     config = read_config(flags, target)
     check_files(flags)
     # What is only read needs no compiler; how pairs are packed depends on the devices.

@@ -12,6 +12,8 @@ import os
 import re
 from typing import Any, NamedTuple
 
+from ml_collections import ConfigDict
+
 from cada_jax.common.errors import UsageError
 from tools.device.chips import GPUS, TPUS, Chip
 from tools.device.gpu_targets import target_config
@@ -89,6 +91,29 @@ def _check_slice(name: str, generation: str, sides: tuple[int, ...], most: tuple
 
 def _example(generation: str) -> str:
     return f"{generation}:2x4" if len(SIDES[generation]) == 2 else f"{generation}:2x2x1"
+
+
+def set_mesh(
+    config: ConfigDict, mesh: tuple[int, int, int] | None, target: Target
+) -> tuple[int, int, int]:
+    """Sets a configuration's mesh, and returns it.
+
+    Args:
+      config: its `mesh` is changed.
+      mesh: data, fsdp, tensor; None for all devices on data.
+      target: the devices.
+
+    Raises:
+      UsageError: the mesh does not have as many devices as the target.
+    """
+    mesh = mesh or (max(1, target.devices), 1, 1)
+    if target.devices and math.prod(mesh) != target.devices:
+        raise UsageError(
+            f"--mesh={'x'.join(map(str, mesh))} has {math.prod(mesh)} devices, "
+            f"--device={target.name} has {target.devices}: their numbers must be equal"
+        )
+    config.mesh.data, config.mesh.fsdp, config.mesh.tensor = mesh
+    return mesh
 
 
 def prepare(target: Target, mesh: tuple[int, int, int]) -> None:

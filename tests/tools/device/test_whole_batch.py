@@ -5,7 +5,7 @@ import pytest
 
 from cada_jax.distributed import mesh as mesh_lib
 from tests.distributed.test_sharding import mesh_config
-from tools import whole_batch
+from tools.device import whole_batch
 
 
 def table(batch):
@@ -41,24 +41,16 @@ def test_a_program_that_does_not_fit_is_a_line_and_other_failures_are_not(reason
         assert "gathered           does not fit: RESOURCE_EXHAUSTED: 105.01G" in next(lines)
 
 
-def test_bytes_are_those_of_every_operand():
-    text = """
-  %a = (f32[2,3]{1,0}, bf16[4]{0}) all-to-all(%x, %y), replica_groups={{0,1}}
-  %b = s32[8]{0} all-gather-start(%i), replica_groups={{0,1}}
-  %c = f32[100]{0} add(%x, %x), metadata={op_name="all-to-all"}
-"""
-    assert whole_batch.bytes_sent(text) == 2 * 3 * 4 + 4 * 2 + 8 * 4
-
-
 @pytest.mark.parametrize(
     ("flag", "message"),
     [
-        (["--devices=8", "--batch=12"], "--batch = 12 is not a multiple of 8"),
-        (["--tpu=v9:1x1", "--batch=8"], "--tpu=v9:1x1: expected a slice"),
+        (["--device=cpu", "--mesh=8x1x1", "--batch=12"], "--batch = 12 is not a multiple of 8"),
+        (["--device=v9:1x1", "--batch=8"], "--device=v9:1x1: no such device is known"),
+        (["--device=v5e:2x4", "--mesh=4x1x1", "--batch=8"], "their numbers must be equal"),
     ],
 )
 def test_what_cannot_be_compiled_is_one_line(flag, message, capsys, monkeypatch):
-    monkeypatch.setattr(whole_batch.os, "environ", {})  # JAX has started in this process
+    monkeypatch.setattr(whole_batch.topology.os, "environ", {})  # JAX has started in this process
     assert whole_batch.main(flag) == 2
     said = capsys.readouterr().err
     assert message in said and len(said.splitlines()) == 1
@@ -67,9 +59,9 @@ def test_what_cannot_be_compiled_is_one_line(flag, message, capsys, monkeypatch)
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--batch=8"], "one of the arguments --devices --tpu is required"),
-        (["--devices=8", "--batch=0"], "expected a whole number from 1"),
-        (["--devices=8", "--batch=8", "--only", "token"], "invalid choice: 'token'"),
+        (["--batch=8"], "arguments are required: --device"),
+        (["--device=cpu", "--batch=0"], "expected a whole number from 1"),
+        (["--device=cpu", "--batch=8", "--only", "token"], "invalid choice: 'token'"),
     ],
 )
 def test_flags_that_make_no_sense_are_refused(flags, message, capsys):
