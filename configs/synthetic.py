@@ -103,6 +103,14 @@ def _encoders(c: ConfigDict) -> None:
     _no_gate(c)
 
 
+def _matched(c: ConfigDict) -> None:
+    """From `encoders`, with a decoder that matches: what BLIP has learned before CADA adds to it."""
+    _abroad(c)
+    _no_ara(c)
+    _no_gate(c)
+    c.init_from = "runs/encoders/model"
+
+
 def _crowd(c: ConfigDict) -> None:
     """2,000 test persons, many of whom differ only in which garment has which colour."""
     c.data.variant = "crowd"
@@ -146,6 +154,7 @@ VARIANTS: dict[str, Callable[[ConfigDict], None]] = {
     "pretrain": _pretrain,
     "abroad": _abroad,
     "encoders": _encoders,
+    "matched": _matched,
     "crowd": _crowd,
     "tiny": _tiny,
     "no_atp": _no_atp,

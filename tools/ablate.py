@@ -39,7 +39,7 @@ from cada_jax.common.files import write_text
 from cada_jax.config import apply_overrides, load_config, to_json, validate
 from tools import config_file
 from tools.ablation import report, rows, runs
-from tools.ablation.processes import Processes, run_all
+from tools.ablation.processes import Processes, cpu_shares, run_all
 from tools.arguments import Parser, folder, integer
 from tools.bench.report import processor
 
@@ -143,6 +143,7 @@ def ablate(argv: Sequence[str] | None) -> int:
     flags = read_flags(argv)
     chosen = rows.choose(flags.rows)
     base, changes = read_base(flags)
+    shares = cpu_shares(flags.jobs)
     planned = runs.plan(base, chosen, flags.seeds, flags.out)
     runs.claim(flags.out, base, planned)
     processes = Processes()
@@ -151,7 +152,7 @@ def ablate(argv: Sequence[str] | None) -> int:
         return processes.run(runs.command(run, flags.config, changes), run.log, tell)
 
     with sigterm_raises():
-        failed = run_all(planned, start, sys.stderr, flags.jobs, processes.end)
+        failed = run_all(planned, start, sys.stderr, shares, processes.end)
     write_report(flags.out, base, report.make_table(planned, chosen, failed), flags.seeds)
     write_curves(flags.out, planned)
     print(f"Written: {flags.out / 'table.md'}, table.json, val.svg, loss.svg", file=sys.stderr)

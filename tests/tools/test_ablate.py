@@ -321,7 +321,7 @@ def test_what_goes_on_beside_a_run_is_ended_when_that_fails_or_a_signal_comes(
     start, end = started_processes(waits_for_the_other)
     error = UsageError if "raise" in ended else SystemExit
     with pytest.raises(error), ablate.sigterm_raises():
-        processes.run_all(planned, start, io.StringIO(), 2, end)
+        processes.run_all(planned, start, io.StringIO(), [set(), set()], end)
     assert time.monotonic() - began < 50
     assert planned[1].log.read_text().endswith("saved\n")
 
@@ -348,13 +348,14 @@ def test_runs_at_a_time_have_cpus_of_their_own(base, chosen, tmp_path):
         leave(run, right(run))
         return 0
 
-    assert processes.run_all(planned, start, io.StringIO(), 2) == []
+    shares = processes.cpu_shares(2)
+    assert processes.run_all(planned, start, io.StringIO(), shares) == []
     first, second = ({int(cpu) for cpu in line.split()} for line in said)
     assert first and second and not first & second and first | second == available
     assert os.sched_getaffinity(0) == available
 
 
-@given(st.integers(1, 8))
+@given(st.integers(2, 8))
 def test_all_cpus_are_dealt_out_evenly_and_more_jobs_than_cpus_are_refused(jobs):
     cpus = processes.available_cpus()
     if jobs > len(cpus):
@@ -364,6 +365,14 @@ def test_all_cpus_are_dealt_out_evenly_and_more_jobs_than_cpus_are_refused(jobs)
     shares = processes.cpu_shares(jobs)
     assert sorted(cpu for share in shares for cpu in share) == cpus
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+def test_more_jobs_than_cpus_are_refused_before_anything_is_written(tmp_path, capsys):
+    out = tmp_path / "out"
+    assert ablate.main([f"--out={out}", "--config=synthetic:tiny", "--jobs=1000"]) == 2
+    said = capsys.readouterr().err
+    assert "--jobs=1000: expected at most one for each CPU" in said and len(said.splitlines()) == 1
+    assert not out.exists()
 
 
 # ---- the table and the curves

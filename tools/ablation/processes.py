@@ -67,7 +67,7 @@ def available_cpus() -> list[int]:
 
 
 def cpu_shares(jobs: int) -> list[set[int]]:
-    """The CPUs of this process, dealt out to `jobs`.
+    """The CPUs of this process, dealt out to `jobs`; for one job an empty set, which binds nothing.
 
     Threads that compute one product wait for each other. Processes that share their CPUs keep each
     other waiting so; on CPUs of their own they do not.
@@ -75,6 +75,8 @@ def cpu_shares(jobs: int) -> list[set[int]]:
     Raises:
       UsageError: there are fewer CPUs than jobs.
     """
+    if jobs == 1:
+        return [set()]
     cpus = available_cpus()
     if len(cpus) < jobs:
         raise UsageError(
@@ -85,7 +87,11 @@ def cpu_shares(jobs: int) -> list[set[int]]:
 
 
 def run_all(
-    runs: Sequence[Run], start: Start, stream: TextIO, jobs: int = 1, end: Callable = lambda: None
+    runs: Sequence[Run],
+    start: Start,
+    stream: TextIO,
+    shares: Sequence[set[int]] = (set(),),
+    end: Callable[[], None] = lambda: None,
 ) -> list[Run]:
     """Runs what is not done yet; returns the runs that diverged.
 
@@ -93,7 +99,7 @@ def run_all(
       runs: from `plan`.
       start: runs one of them.
       stream: where to say how it goes.
-      jobs: how many at a time, each on its share of the CPUs.
+      shares: as many run at a time, each on its CPUs; from `cpu_shares`.
       end: ends what `start` began, when one run failed or this process is told to stop.
 
     Raises:
@@ -101,17 +107,18 @@ def run_all(
     """
     waiting = list({run.folder: run for run in runs if not run.done}.values())
     distinct = len({run.folder for run in runs})
-    shares: queue.SimpleQueue[set[int]] = queue.SimpleQueue()
-    for share in cpu_shares(jobs) if jobs > 1 else ():
-        shares.put(share)
+    free: queue.SimpleQueue[set[int]] = queue.SimpleQueue()
+    for share in shares:
+        free.put(share)
 
     def take_share() -> None:
-        if jobs > 1:  # a thread's CPUs are those of the processes that it starts
-            os.sched_setaffinity(threading.get_native_id(), shares.get())
+        share = free.get()
+        if share:  # a thread's CPUs are those of the processes that it starts
+            os.sched_setaffinity(threading.get_native_id(), share)
 
     stream.write(f"{distinct} runs, {distinct - len(waiting)} of them done before\n")
-    one = functools.partial(_run, Console(len(waiting), jobs, stream), start)
-    with concurrent.futures.ThreadPoolExecutor(jobs, initializer=take_share) as pool:
+    one = functools.partial(_run, Console(len(waiting), len(shares), stream), start)
+    with concurrent.futures.ThreadPoolExecutor(len(shares), initializer=take_share) as pool:
         futures = [pool.submit(one, run) for run in waiting]
         try:
             for future in concurrent.futures.as_completed(futures):
