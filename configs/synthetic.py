@@ -104,7 +104,7 @@ def _encoders(c: ConfigDict) -> None:
 
 
 def _matched(c: ConfigDict) -> None:
-    """From `encoders`, with a decoder that matches: what BLIP has learned before CADA adds to it."""
+    """From `encoders`, with a decoder that matches: what BLIP knows before CADA adds to it."""
     _abroad(c)
     _no_ara(c)
     _no_gate(c)
