@@ -131,7 +131,7 @@ def processor() -> str:
     except OSError:
         pass
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{model}, {cores} cores"
+    return f"{model}, {cores} core{'s' if cores != 1 else ''}"
 
 
 def machine(flags, device: str) -> str:
