@@ -14,11 +14,13 @@ a run diverged; the table then has the others.
 Of the model that all runs start from, only the encoders are taken (init_parts=encoders), so that no
 part was trained before it is switched off; --set init_parts=all takes the whole. The shipped model
 was trained with all parts on, and its text encoder shares self-attention and MLPs with the decoder:
-what it learned there remains. A start that no decoder took part in is made by
+what it learned there remains. A start that no decoder took part in, and one from it whose decoder
+has matched and nothing else, are made by
 
     python -m tools.pretrain_attributes runs/attributes --variant=abroad
     python -m cada_jax.main --config=configs/synthetic.py:encoders --workdir=runs/encoders
-    python -m tools.ablate --out=runs/ablation --init=runs/encoders/model
+    python -m cada_jax.main --config=configs/synthetic.py:matched --workdir=runs/matched
+    python -m tools.ablate --out=runs/ablation --init=runs/matched/model --set init_parts=all
 """
 
 import argparse

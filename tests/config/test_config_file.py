@@ -75,7 +75,7 @@ def test_what_is_no_file_is_one_line(tmp_path):
 
 def test_an_unknown_variant_lists_the_known_ones():
     with pytest.raises(
-        UsageError, match="'tinny'.*scratch, pretrain, abroad, encoders, crowd, tiny"
+        UsageError, match="'tinny'.*scratch, pretrain, abroad, encoders, matched, crowd, tiny"
     ):
         config_lib.load_config("configs/synthetic.py:tinny")
 

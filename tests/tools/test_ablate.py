@@ -158,6 +158,12 @@ def test_a_start_without_a_decoder_is_trained_by_the_global_loss_alone():
     assert config.data.variant == "abroad"
 
 
+def test_a_start_that_has_matched_goes_on_from_it_without_gate_and_masked_words():
+    config = load_config("synthetic:matched")
+    assert config.init_from == "runs/encoders/model"
+    assert (config.loss.atp_weight, config.loss.ara_weight, config.atp.gate) == (1.0, 0.0, "off")
+
+
 # ---- the runs
 
 
