@@ -1,6 +1,7 @@
 """What `import cada_jax` offers: load, encode, match, search, save; and that importing is free."""
 
 import dataclasses
+import io
 import json
 import subprocess
 import sys
@@ -147,12 +148,30 @@ def test_tokens_in_bfloat16_come_back(gallery, tmp_path):
     )
 
 
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"\x93NUMPY", b"x" * 1000])
-def test_a_damaged_gallery_is_one_error(tmp_path, content):
+def _single_array():
+    data = io.BytesIO()
+    np.save(data, np.arange(3))
+    return data.getvalue()
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"PK\x03\x04", b"\x93NUMPY", b"x" * 1000, _single_array()]
+)
+def test_a_damaged_gallery_is_one_error_and_stays_open_nowhere(tmp_path, content, monkeypatch):
+    opened = []
+    monkeypatch.setattr(io, "open", lambda *a, **k: opened.append(open(*a, **k)) or opened[-1])
     path = tmp_path / "gallery.npz"
     path.write_bytes(content)
     with pytest.raises(UsageError, match="gallery.npz: expected what EncodedImages"):
         cada_jax.EncodedImages.load(path)
+    assert opened and all(file.closed for file in opened)
+
+
+def test_a_file_that_is_a_single_array_is_not_replaced(gallery, tmp_path):
+    (tmp_path / "mine.npz").write_bytes(_single_array())
+    with pytest.raises(UsageError, match="mine.npz exists and is not encoded images"):
+        gallery.save(tmp_path / "mine.npz")
+    assert (tmp_path / "mine.npz").read_bytes() == _single_array()
 
 
 def test_a_gallery_of_another_model_is_refused(retriever, photos, gallery):

@@ -1,9 +1,11 @@
 """Encoded images that texts search, and the file that keeps them."""
 
+import contextlib
 import dataclasses
 import os
 import pathlib
 import zipfile
+from collections.abc import Iterator
 
 import ml_dtypes
 import numpy as np
@@ -14,15 +16,24 @@ from cada_jax.common.shapes import Float, Float32, Int
 
 # Types of image tokens by the name in the file; NumPy's format knows bfloat16 as two bytes only.
 TOKEN_TYPES = {"float32": np.float32, "bfloat16": ml_dtypes.bfloat16}
+# What NumPy raises for a damaged file, and for one that is a single array.
+UNREADABLE = (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile)
 ARRAYS = ("embeddings", "tokens", "token_type", "pids", "names", "model")
+
+
+@contextlib.contextmanager
+def _opened(path: pathlib.Path) -> Iterator[np.lib.npyio.NpzFile]:
+    """The arrays of a file; NumPy leaves one open that it opened itself and could not read."""
+    with path.open("rb") as data, np.load(data, allow_pickle=False) as file:
+        yield file
 
 
 def _is_ours(path: pathlib.Path) -> bool:
     """Whether `EncodedImages.save` wrote a file."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with _opened(path) as file:
             return set(file.files) == set(ARRAYS)
-    except (OSError, ValueError, AttributeError, EOFError, zipfile.BadZipFile):
+    except UNREADABLE:
         return False
 
 
@@ -81,7 +92,7 @@ class EncodedImages:
                 f"{path}: expected what EncodedImages.save writes, but there is no such file."
             )
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with _opened(path) as file:
                 arrays = {name: file[name] for name in ARRAYS}
             tokens = arrays["tokens"]
             kind = TOKEN_TYPES[str(arrays["token_type"])]
@@ -91,7 +102,7 @@ class EncodedImages:
             sizes = {len(encoded), len(tokens), len(encoded.pids), len(names) or len(encoded)}
             if len(sizes) != 1:
                 raise ValueError(f"its arrays have {sorted(sizes)} rows")
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as e:
+        except UNREADABLE as e:
             raise UsageError(
                 f"{path}: expected what EncodedImages.save writes, but reading it failed: {e}. "
                 "Encode the images again."

@@ -102,7 +102,8 @@ class Golden:
         if not self.has(case):
             raise MissingFileError(f"--golden={self.folder} holds no {case}.npz: {FORMAT}")
         try:
-            with np.load(self.folder / f"{case}.npz") as file:
+            # NumPy leaves a file open that it opened itself and could not read.
+            with (self.folder / f"{case}.npz").open("rb") as data, np.load(data) as file:
                 return {name: file[name] for name in file.files}
         except Exception as err:  # zipfile, zlib and NumPy raise some ten types for damaged files
             raise UsageError(
