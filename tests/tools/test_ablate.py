@@ -239,6 +239,14 @@ def test_rows_of_one_configuration_share_their_runs(tmp_path):
     assert table["sampled"]["sign_test"]["ties"] == 4
 
 
+def test_a_run_keeps_its_folder_when_other_rows_are_chosen(tmp_path):
+    base = load_config("synthetic")
+    every = {r.row.name: r.folder for r in runs.plan(base, rows.choose(""), 1, tmp_path)}
+    for name in rows.BY_NAME:
+        (run,) = runs.plan(base, rows.choose(name), 1, tmp_path)
+        assert run.folder == every[name]
+
+
 def test_a_run_that_diverges_is_told_and_the_others_are_run(base, chosen, tmp_path):
     planned, started = runs.plan(base, chosen, 2, tmp_path), []
 
@@ -296,13 +304,13 @@ def test_the_command_of_a_run_gives_its_configuration(base, tmp_path):
 
 
 STOPPABLE = """
-import os, signal, sys, time
+import signal, sys, time
 
 def stop(*_):
     sys.exit("saved")
 
 signal.signal(signal.SIGTERM, stop)
-print("cpus", sorted(os.sched_getaffinity(0)), file=sys.stderr, flush=True)
+print("started", file=sys.stderr, flush=True)
 time.sleep(60)
 """
 
@@ -318,14 +326,25 @@ def started_processes(ended):
     return start, own.end
 
 
-@pytest.mark.parametrize("ended", ["raise SystemExit(2)", "import os; os.kill(os.getppid(), 15)"])
+@pytest.mark.parametrize(
+    ("ended", "error"),
+    [
+        ("raise SystemExit(2)", UsageError),
+        ("os.kill(os.getppid(), signal.SIGTERM); time.sleep(60)", SystemExit),
+    ],
+)
 def test_what_goes_on_beside_a_run_is_ended_when_that_fails_or_a_signal_comes(
-    base, tmp_path, ended
+    base, tmp_path, ended, error
 ):
-    waits_for_the_other = f"import time; time.sleep(3); {ended}"
     planned, began = runs.plan(base, rows.choose("global,atp"), 1, tmp_path), time.monotonic()
-    start, end = started_processes(waits_for_the_other)
-    error = UsageError if "raise" in ended else SystemExit
+    start, end = started_processes(f"""
+import os, pathlib, signal, time
+
+log = pathlib.Path({str(planned[1].log)!r})
+while not (log.exists() and "started" in log.read_text()):
+    time.sleep(0.1)
+{ended}
+""")
     with pytest.raises(error), ablate.sigterm_raises():
         processes.run_all(planned, start, io.StringIO(), [set(), set()], end)
     assert time.monotonic() - began < 50

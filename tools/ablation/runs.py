@@ -1,5 +1,6 @@
 """The runs of an ablation: which there are, which are done, and the command of each."""
 
+import contextlib
 import dataclasses
 import json
 import pathlib
@@ -15,7 +16,7 @@ from cada_jax.config.comparison import differing_keys
 from cada_jax.config.json_file import read_config
 from cada_jax.config.kinds import spelled
 from cada_jax.config.legacy import upgraded
-from tools.ablation.rows import Row, config_of
+from tools.ablation.rows import ROWS, Row, config_of
 
 # What all rows share; its presence marks a folder that this tool may write into.
 BASE_FILE = "ablation_config.json"
@@ -64,14 +65,26 @@ def plan(base: ConfigDict, rows: Sequence[Row], seeds: int, out: pathlib.Path) -
     Raises:
       UsageError: a row does not fit the configuration.
     """
-    owners: dict[str, str] = {}  # configuration -> name of the first row that has it
     runs = []
     for seed in range(seeds):
+        owners = _owners(base, seed)
         for row in rows:
             config = config_of(base, row, seed)
-            owner = owners.setdefault(to_json(config), row.name)
+            owner = owners.get(to_json(config), row.name)
             runs.append(Run(row, seed, config, out / "runs" / f"{owner}-seed{seed}"))
     return runs
+
+
+def _owners(base: ConfigDict, seed: int) -> dict[str, str]:
+    """Configuration -> the first row of all that has it, whose name the folder bears.
+
+    Of all rows, not of the chosen ones: a run keeps its folder when other rows are chosen.
+    """
+    owners: dict[str, str] = {}
+    for row in ROWS:
+        with contextlib.suppress(UsageError):  # a row that nobody chose need not fit
+            owners.setdefault(to_json(config_of(base, row, seed)), row.name)
+    return owners
 
 
 def claim(out: pathlib.Path, base: ConfigDict, runs: Sequence[Run]) -> None:

@@ -70,7 +70,7 @@ def read_config(flags: argparse.Namespace, target: topology.Target) -> ConfigDic
       UsageError: a file or field is wrong, or the mesh does not fit the devices.
     """
     config = config_file.read_config(flags.config, flags.set)
-    flags.mesh = topology.set_mesh(config, flags.mesh, target)
+    topology.set_mesh(config, flags.mesh, target)
     return config
 
 
@@ -196,6 +196,7 @@ def run(argv: Sequence[str] | None) -> int:
     flags = parser.flags(argv)
     target = topology.find_target(flags.device)
     config = read_config(flags, target)
+    flags.mesh = (config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
     check_files(flags)
     # What is only read needs no compiler; how pairs are packed depends on the devices.
     reading = flags.from_hlo is not None and flags.program != "rerank"
