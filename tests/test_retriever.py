@@ -1,5 +1,6 @@
 """What `import cada_jax` offers: load, encode, match, search, save; and that importing is free."""
 
+import builtins
 import dataclasses
 import io
 import json
@@ -158,10 +159,15 @@ def _single_array():
     "content", [b"", b"PK\x03\x04", b"\x93NUMPY", b"x" * 1000, _single_array()]
 )
 def test_a_damaged_gallery_is_one_error_and_stays_open_nowhere(tmp_path, content, monkeypatch):
-    opened = []
-    monkeypatch.setattr(io, "open", lambda *a, **k: opened.append(open(*a, **k)) or opened[-1])
-    path = tmp_path / "gallery.npz"
+    path, opened, plain = tmp_path / "gallery.npz", [], open
     path.write_bytes(content)
+
+    def watched(*args, **options):
+        opened.append(plain(*args, **options))
+        return opened[-1]
+
+    for module in (builtins, io):  # NumPy's and pathlib's
+        monkeypatch.setattr(module, "open", watched)
     with pytest.raises(UsageError, match="gallery.npz: expected what EncodedImages"):
         cada_jax.EncodedImages.load(path)
     assert opened and all(file.closed for file in opened)
