@@ -388,6 +388,25 @@ def test_the_own_image_contradicts_nothing(one):
     assert found["attributes"] == {}
 
 
+@pytest.mark.parametrize(
+    ("changed", "count"),
+    [
+        ({"top_color"}, 1),
+        ({"top_color", "bag_color"}, 1),
+        ({"top_color", "top"}, 0),
+        ({"hair_style"}, 0),
+    ],
+)
+def test_persons_are_recoloured_where_nothing_but_colours_of_things_differ(one, changed, count):
+    own, other = int(one.pids[0]), int(one.split.image_pids[one.wrong[0]])
+    twin = one.truth.persons[own] | dict.fromkeys(changed, "another")
+    assert len(truth.differing(one.truth.persons[own], twin)) == len(changed), "known attributes"
+    persons = {**one.truth.persons, other: twin}
+    known = dataclasses.replace(one, truth=one.truth._replace(persons=persons))
+    found = reranking.describe_errors(known, np.arange(1), one.wrong[:1])
+    assert found["recoloured"] == count
+
+
 # The tool
 
 

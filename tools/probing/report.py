@@ -194,8 +194,12 @@ def _errors(found: Sequence[dict[str, Any]]) -> Table:
     title = "Errors: stated and contradicted / not stated / not visible (captions that state it)"
     table = Table(title, found)
     for stage in ("similarity", "reranked"):
-        for name in ("errors", "reader", "open"):
-            text = {"reader": "caption contradicts the image", "open": "caption fits both"}
+        for name in ("errors", "reader", "open", "recoloured"):
+            text = {
+                "reader": "caption contradicts the image",
+                "open": "caption fits both",
+                "recoloured": "the same things in other colours",
+            }
             table.add(
                 f"{stage}: {text.get(name, name)}",
                 lambda one, stage=stage, name=name: str(one["reranking"][stage][name]),

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from cada_jax.data.batches import query_batches
+from cada_jax.data.datasets.synthetic.bound_twins import BOUND
 from cada_jax.distributed.mesh import process_batch_slice
 from cada_jax.retrieval.encode import Queries, encode_queries
 from cada_jax.retrieval.ranking import Ranking
@@ -90,7 +91,9 @@ def describe_errors(subject: Subject, wrong: np.ndarray, preferred: np.ndarray) 
     Returns:
       errors; reader: those whose caption contradicts the preferred image, the reader's error; open:
       the others, where the caption fits both; persons_differ: number of attributes in which the two
-      persons differ -> `errors`, and `reader`, how many of them are the reader's; attributes: name
+      persons differ -> `errors`, and `reader`, how many of them are the reader's; recoloured:
+      errors where they differ in nothing but colours of clothes and bags, as near-twins of the
+      crowd do; attributes: name
       -> `contradicted`, `unstated` (the persons differ, the caption does not say it), `hidden` (it
       does, and the preferred image does not show it), and `stated`, in how many of all Q captions
       it is.
@@ -99,6 +102,7 @@ def describe_errors(subject: Subject, wrong: np.ndarray, preferred: np.ndarray) 
     if truth is None:
         raise ValueError("only the truth about generated people tells what errors share")
     tables = {name: Counter() for name in ("contradicted", "unstated", "hidden")}
+    recoloured = 0
     differ: dict[str, Counter[int]] = {"errors": Counter(), "reader": Counter()}
     for query, image in zip(wrong.tolist(), preferred.tolist(), strict=True):
         said, seen = truth.stated[subject.chosen[query]], truth.shown[image]
@@ -107,6 +111,7 @@ def describe_errors(subject: Subject, wrong: np.ndarray, preferred: np.ndarray) 
         against = contradicted(said, seen)
         differ["errors"][len(apart)] += 1
         differ["reader"][len(apart)] += bool(against)
+        recoloured += set(apart) <= set(BOUND)
         tables["contradicted"].update(against)
         for name in set(apart) - set(against):
             tables["hidden" if name in said else "unstated"][name] += 1
@@ -121,6 +126,7 @@ def describe_errors(subject: Subject, wrong: np.ndarray, preferred: np.ndarray) 
             str(number): {part: counts[number] for part, counts in differ.items()}
             for number in sorted(differ["errors"])
         },
+        "recoloured": recoloured,
         "attributes": {
             name: {part: table[name] for part, table in tables.items()} | {"stated": stated[name]}
             for name in names
