@@ -31,6 +31,8 @@ class Processes:
     def run(self, argv: Sequence[str], log: pathlib.Path, tell: Callable[[str], None]) -> int:
         """Runs a command, adds what it says to its log, and returns its exit code.
 
+        However this ends, the process has ended too: it gets SIGTERM, and saves its state.
+
         Args:
           argv: the command.
           log: text file; lines are added.
@@ -43,15 +45,21 @@ class Processes:
                     return 128 + signal.SIGTERM
                 process = subprocess.Popen(argv, **options)
                 self._live.add(process)
-            with process:
-                assert process.stderr is not None  # it is a pipe
+            assert process.stderr is not None  # it is a pipe
+            try:
                 for line in process.stderr:
                     file.write(line)
                     file.flush()
                     tell(line.rstrip())
-            with self._lock:
-                self._live.remove(process)
-            return process.returncode
+                return process.wait()
+            finally:
+                if process.poll() is None:
+                    process.send_signal(signal.SIGTERM)
+                    file.writelines(process.stderr)  # what it says of its end
+                    process.wait()
+                process.stderr.close()
+                with self._lock:
+                    self._live.remove(process)
 
     def end(self) -> None:
         """Sends SIGTERM to all, on which a run saves its state, and lets no other begin."""
