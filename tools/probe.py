@@ -3,7 +3,7 @@
     python -m tools.probe --model=pretrained:synthetic --out=runs/probe
     python -m tools.probe --model=runs/a/model --model=runs/b/model --out=runs/probe [--limit=500]
 
-Four parts are measured on one split of a prepared set; the generated people are drawn first if they
+Six parts are measured on one split of a prepared set; the generated people are drawn first if they
 are missing:
 
 - the ATP gate by class of word and layer, beside the right image and another person's; then the
@@ -12,7 +12,10 @@ are missing:
   image tokens (no image);
 - negatives: how near those are that are drawn in batches, and whether the match head refuses them;
 - re-ranking: the queries that it puts right and wrong, and, for the generated people, what the
-  wrongly preferred images have to do with the captions.
+  wrongly preferred images have to do with the captions;
+- gradients: what each loss, with its weight, has to say about each part of the network;
+- for the generated people, which attributes a linear map reads from the images' embeddings and
+  tokens; it is fitted on the train split.
 
 --model may be given several times: models stand side by side, as the start and the end of a run.
 The folder gets probe.json, probe.md and, for each model, two pictures. Every draw has a fixed seed.
@@ -31,7 +34,17 @@ from cada_jax.common.console import say
 from cada_jax.common.files import write_text
 from cada_jax.retrieval.ranking import rank
 from tools.arguments import Parser, folder_to_make, integer
-from tools.probing import gate, masked_words, negatives, pictures, report, reranking, word_classes
+from tools.probing import (
+    gate,
+    gradients,
+    masked_words,
+    negatives,
+    pictures,
+    readout,
+    report,
+    reranking,
+    word_classes,
+)
 from tools.probing.subject import SEED, Subject, load_subject
 
 DIGITS = 5
@@ -53,6 +66,8 @@ def measure(subject: Subject) -> dict[str, Any]:
         "gate": gate.measure_gate(subject, words),
         "masked_words": masked_words.measure_masked(subject, words),
         "negatives": negatives.measure_negatives(subject),
+        "gradients": gradients.measure_gradients(subject),
+        "readout": readout.measure_readout(subject),
     }
     queries = reranking.encode_captions(subject)
     k = subject.retriever.config.eval.rerank_top_k

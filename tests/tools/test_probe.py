@@ -20,11 +20,14 @@ from cada_jax.retriever import Retriever
 from cada_jax.text.tokenizer import Tokenizer
 from tests.conftest import _load_config
 from tools import probe
+from tools.attribute_training import ATTRIBUTES, UNKNOWN, class_table, to_labels
 from tools.probing import (
     gate,
+    gradients,
     masked_words,
     negatives,
     pictures,
+    readout,
     report,
     reranking,
     subject,
@@ -407,6 +410,100 @@ def test_persons_are_recoloured_where_nothing_but_colours_of_things_differ(one, 
     assert found["recoloured"] == count
 
 
+# Gradients
+
+
+@pytest.fixture(scope="module")
+def norms(one) -> dict:
+    return gradients.measure_gradients(one)["norms"]
+
+
+def test_a_loss_moves_what_it_reads_and_nothing_else(norms):
+    moved = {
+        name: {part for part, of_part in norms.items() if of_part[name] > 0}
+        for name in ("global_weight", "atp_weight", "ara_weight")
+    }
+    heads = {"itm_head", "itm_local_head"}
+    assert moved["global_weight"] == {"image_encoder", "text_encoder", "vision_proj", "text_proj"}
+    assert moved["atp_weight"] == {"image_encoder", "text_encoder"} | heads
+    assert moved["ara_weight"] == {"image_encoder", "attribute_decoder"}
+
+
+def test_a_norm_is_of_the_weighted_loss_and_of_what_the_config_switches_on(one, norms):
+    config = one.retriever.config.copy_and_resolve_references()
+    config.loss.ara_weight *= 3
+    config.loss.atp_weight = 0.0
+    config.loss.alignment = "quota_transport"
+    retriever = dataclasses.replace(one.retriever, config=config)
+    found = gradients.measure_gradients(dataclasses.replace(one, retriever=retriever))["norms"]
+    here = found["image_encoder"]
+    assert set(here) == {"global_weight", "ara_weight", "alignment_weight"}
+    assert here["ara_weight"] == pytest.approx(3 * norms["image_encoder"]["ara_weight"], rel=1e-4)
+    assert here["global_weight"] == pytest.approx(norms["image_encoder"]["global_weight"], rel=1e-4)
+    assert here["alignment_weight"] > 0
+
+
+def test_less_than_a_batch_has_no_gradients(one):
+    config = one.retriever.config.copy_and_resolve_references()
+    config.train.batch_size = one.split.num_captions + 1
+    retriever = dataclasses.replace(one.retriever, config=config)
+    assert gradients.measure_gradients(dataclasses.replace(one, retriever=retriever)) is None
+
+
+# What images tell
+
+
+def test_a_readout_names_what_features_hold_and_guesses_the_rest():
+    rng = np.random.default_rng(0)
+    labels = np.stack([rng.integers(0, 3, 400), rng.integers(0, 5, 400)], 1)
+    hidden = rng.random(400) < 0.5
+    labels[hidden, 0] = UNKNOWN
+    held = np.eye(4)[labels[:, 0]]  # the last column: hidden
+    noise = rng.normal(size=(400, 8))
+    features = np.concatenate([held, noise], 1).astype(np.float32)
+    fitted, asked = readout.standardised(features[:200], features[200:])
+    weights = readout.fit_readout(fitted, labels[:200], [3, 5])
+    named = readout.predict(weights, asked, [3, 5])
+    right = named == labels[200:]
+    assert right[~hidden[200:], 0].all()
+    assert right[:, 1].mean() < 0.4
+    assert set(named[:, 0]) <= {0, 1, 2}, "hidden is no answer"
+
+
+def test_tokens_that_are_the_truth_are_read_and_an_embedding_of_noise_is_not(one, monkeypatch):
+    rng = np.random.default_rng(0)
+    train = load_split(one.retriever.config, "train")
+    table = class_table(truth.read_truth(one.retriever.config, train).shown)
+
+    def encode(retriever, split):
+        del retriever
+        labels = to_labels(truth.read_truth(one.retriever.config, split).shown, table)
+        columns = [labels[:, [i]] == np.arange(len(table[a])) for i, a in enumerate(ATTRIBUTES)]
+        tokens = np.concatenate(columns, 1).astype(np.float32)[:, None]
+        noise = rng.normal(size=(len(labels), 4)).astype(np.float32)
+        return dataclasses.replace(one.gallery, embeddings=noise, tokens=tokens, pids=labels[:, 0])
+
+    monkeypatch.setattr(readout, "encode_images", encode)
+    known = dataclasses.replace(one, gallery=encode(None, one.split))
+    found = readout.measure_readout(known)
+    assert found["images"] == train.num_images
+    assert found["mean"]["tokens"] > 0.9 > 0.7 > found["mean"]["embedding"]
+    shown = [of_one["top_color"] for of_one in one.truth.shown if "top_color" in of_one]
+    of_train = truth.read_truth(one.retriever.config, train).shown
+    commonest = max(
+        table["top_color"], key=lambda v: sum(x.get("top_color") == v for x in of_train)
+    )
+    assert found["attributes"]["top_color"]["commonest"] == pytest.approx(
+        np.mean([value == commonest for value in shown])
+    )
+
+
+def test_nothing_is_read_without_the_truth_or_of_the_train_split(one):
+    assert readout.measure_readout(dataclasses.replace(one, truth=None)) is None
+    same = dataclasses.replace(one, split=dataclasses.replace(one.split, name="train"))
+    assert readout.measure_readout(same) is None
+
+
 # The tool
 
 
@@ -425,7 +522,7 @@ def test_two_measurements_of_one_model_are_equal_and_every_file_is_written(one, 
     stored = json.loads((tmp_path / "new" / "probe.json").read_text())
     assert [entry["model"] for entry in stored] == ["random", "other"]
     text = (tmp_path / "new" / "probe.md").read_text()
-    assert text.count("\n## ") == 6 and "nan" not in text.lower()
+    assert text.count("\n## ") == 8 and "nan" not in text.lower()
 
 
 def test_a_model_without_gates_leaves_dashes_beside_one_with_gates(one):

@@ -49,7 +49,7 @@ class Table:
 
 def make_tables(found: Sequence[dict[str, Any]]) -> list[Table]:
     """The tables of what `tools.probe` measured, an entry for each model."""
-    makers = (_gate, _worth, _masked, _negatives, _reranking, _errors)
+    makers = (_gate, _worth, _masked, _negatives, _reranking, _errors, _gradients, _readout)
     return [table for table in (make(found) for make in makers) if table.rows]
 
 
@@ -216,4 +216,31 @@ def _errors(found: Sequence[dict[str, Any]]) -> Table:
             return f"{parts} ({a['stated']})"
 
         table.add(f"reranked: {name}", read)
+    return table
+
+
+def _gradients(found: Sequence[dict[str, Any]]) -> Table:
+    table = Table("Norms of the gradients of the weighted losses", found)
+    for part in _names(found, "gradients", "norms"):
+        for name in _names(found, "gradients", "norms", part):
+
+            def read(one: dict[str, Any], part=part, name=name) -> str:
+                return f"{one['gradients']['norms'][part][name]:.4f}"
+
+            table.add(f"{part}, {name.removesuffix('_weight')}", read)
+    return table
+
+
+def _readout(found: Sequence[dict[str, Any]]) -> Table:
+    table = Table(
+        "Read from images by a linear map, %: tokens / embedding (commonest value)", found
+    )
+
+    def show(figures: dict[str, float]) -> str:
+        tokens, embedding, guess = (figures[x] for x in ("tokens", "embedding", "commonest"))
+        return f"{_percent(tokens)} / {_percent(embedding)} ({_percent(guess)})"
+
+    for name in _names(found, "readout", "attributes"):
+        table.add(name, lambda one, name=name: show(one["readout"]["attributes"][name]))
+    table.add("mean of the attributes", lambda one: show(one["readout"]["mean"]))
     return table

@@ -121,11 +121,15 @@ def make_subject(name: str, retriever: Retriever, split: Split, limit: int | Non
     rng = np.random.default_rng(SEED)
     chosen = np.sort(rng.permutation(split.num_captions)[:limit])
     wrong = other_images(split.caption_pids[chosen], split.image_pids, rng)
+    truth = read_truth(retriever.config, split)
+    return Subject(name, retriever, split, encode_images(retriever, split), chosen, wrong, truth)
+
+
+def encode_images(retriever: Retriever, split: Split) -> EncodedImages:
+    """All images of a split, encoded."""
     batch = retriever.config.eval.batch_size
     batches = gallery_batches(split, retriever.config, batch, *process_batch_slice(retriever.mesh))
-    gallery = encode_gallery(retriever, batches, split.num_images)
-    truth = read_truth(retriever.config, split)
-    return Subject(name, retriever, split, gallery, chosen, wrong, truth)
+    return encode_gallery(retriever, batches, split.num_images)
 
 
 def other_images(pids: np.ndarray, image_pids: np.ndarray, rng: np.random.Generator) -> np.ndarray:
