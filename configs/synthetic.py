@@ -43,12 +43,13 @@ def get_config(variant: str | None = None) -> ConfigDict:
     c.augment.pad = 2
     c.augment.erase = 0.25
     c.augment.erase_area = (0.02, 0.15)
-    c.optimizer.learning_rate = 1e-3
+    c.optimizer.learning_rate = 2e-3
     c.optimizer.warmup_steps = 50
     c.optimizer.schedule = "step"
     c.optimizer.clip_norm = 1.0
     c.train.batch_size = 64
     c.loss.atp_weight = 2.0  # the decoder learns more slowly than the embeddings
+    c.loss.ara_weight = 2.0  # at 0.1 a hundredth of what moves the image encoder comes from ARA
     c.train.epochs = 5
     c.train.eval_every = 5  # scoring takes as long as an epoch
     c.eval.batch_size = 128
@@ -70,9 +71,15 @@ def _scratch(c: ConfigDict) -> None:
     c.optimizer.warmup_steps = 200
     c.augment.erase = 0.0
     c.atp.negatives = "sampled"
-    c.loss.atp_weight = 1.0
+    _paper_weights(c)
     c.train.epochs = 4
     c.train.eval_every = 1
+
+
+def _paper_weights(c: ConfigDict) -> None:
+    """The paper's weights of the losses."""
+    c.loss.atp_weight = 1.0
+    c.loss.ara_weight = 0.1
 
 
 def _pretrain(c: ConfigDict) -> None:
@@ -81,7 +88,7 @@ def _pretrain(c: ConfigDict) -> None:
     c.data.variant = "pretrain"
     c.augment.erase = 0.0
     c.atp.negatives = "sampled"  # as BLIP samples them
-    c.loss.atp_weight = 1.0
+    _paper_weights(c)
     c.optimizer.learning_rate = 2.5e-3
     c.optimizer.warmup_steps = 200
     c.train.epochs = 3
@@ -114,7 +121,6 @@ def _crowd(c: ConfigDict) -> None:
     c.data.variant = "crowd"
     c.optimizer.learning_rate = 2.5e-3  # even persons that it trains on are often confused
     c.optimizer.warmup_steps = 100
-    c.loss.ara_weight = 2.0  # at 0.1 a hundredth of what moves the image encoder comes from ARA
     c.train.epochs = 4
     c.train.eval_every = 1
 
