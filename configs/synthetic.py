@@ -111,7 +111,7 @@ def _encoders(c: ConfigDict) -> None:
 
 
 def _matched(c: ConfigDict) -> None:
-    """As `abroad` without the gate: decoders that match and name words, as BLIP's do before CADA."""
+    """As `abroad` without the gate: decoders that match and name words, as those of BLIP do."""
     _abroad(c)
     _no_gate(c)
 

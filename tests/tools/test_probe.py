@@ -443,6 +443,12 @@ def test_a_norm_is_of_the_weighted_loss_and_of_what_the_config_switches_on(one, 
     assert here["alignment_weight"] > 0
 
 
+def test_a_large_network_gets_fewer_pairs_than_a_batch(one):
+    small, full = one.retriever.config, _load_config("rstp")
+    assert gradients.batch_size(small) == small.train.batch_size
+    assert 16 <= gradients.batch_size(full) < full.train.batch_size
+
+
 def test_less_than_a_batch_has_no_gradients(one):
     config = one.retriever.config.copy_and_resolve_references()
     config.train.batch_size = one.split.num_captions + 1

@@ -19,6 +19,7 @@ from cada_jax.objective.objective import WEIGHTS, loss_terms
 from tools.probing.subject import SEED, Subject
 
 BATCHES = 8
+CELLS = 2**28  # numbers that a gradient's largest arrays may have together: 1 GiB in float32
 
 
 def only(config: ConfigDict, weight: str) -> ConfigDict:
@@ -51,28 +52,43 @@ def _norms(model, config, params, batch, key):
     return {part: optax.tree.norm(tree) for part, tree in jax.grad(total)(params).items()}
 
 
+def batch_size(config: ConfigDict) -> int:
+    """Pairs that a gradient is computed of: a batch of training, fewer where the network is large.
+
+    A full-size batch does not fit a laptop. Every pair is decoded beside two negatives.
+    """
+    text, image = config.model.text, config.model.image
+    patches = (image.size[0] // image.patch[0]) * (image.size[1] // image.patch[1]) + 1
+    widest = max(patches * text.heads, text.mlp_dim)
+    of_pair = 3 * text.depth * config.data.max_length * widest
+    return min(config.train.batch_size, max(2, CELLS // of_pair))
+
+
 def measure_gradients(subject: Subject) -> dict[str, Any] | None:
     """Norms of the weighted losses' gradients, means over `BATCHES` batches as in training.
 
     Weights, negatives, masks and augmentation are those of the model's config.
 
     Returns:
-      batches; norms: part of the network (a first level of the parameters) -> field of
+      batch, batches; norms: part of the network (a first level of the parameters) -> field of
       `config.loss` ("global_weight", "atp_weight", ...) -> norm. None where the split has less
       than a batch.
     """
-    network, config = subject.retriever, subject.retriever.config
+    network = subject.retriever
+    config = network.config.copy_and_resolve_references()
+    with config.unlocked():
+        config.train.batch_size = batch_size(config)
     if subject.split.num_captions < config.train.batch_size:
         return None
     batches = list(itertools.islice(train_batches(subject.split, config, 0), BATCHES))
+    keys = functools.partial(jax.random.fold_in, jax.random.key(SEED))
     norms: dict[str, dict[str, float]] = {part: {} for part in network.params}
     for name in losses_of(config):
         asked = FrozenConfigDict(only(config, name))
-        keys = functools.partial(jax.random.fold_in, jax.random.key(SEED))
         drawn = [
             _norms(network.model, asked, network.params, batch, keys(number))
             for number, batch in enumerate(batches)
         ]
         for part in norms:
             norms[part][name] = float(np.mean([one[part] for one in drawn]))
-    return {"batches": len(batches), "norms": norms}
+    return {"batch": config.train.batch_size, "batches": len(batches), "norms": norms}

@@ -221,6 +221,7 @@ def _errors(found: Sequence[dict[str, Any]]) -> Table:
 
 def _gradients(found: Sequence[dict[str, Any]]) -> Table:
     table = Table("Norms of the gradients of the weighted losses", found)
+    table.add("pairs in a batch", lambda one: str(one["gradients"]["batch"]))
     for part in _names(found, "gradients", "norms"):
         for name in _names(found, "gradients", "norms", part):
 
