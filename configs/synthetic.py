@@ -118,6 +118,7 @@ def _matched(c: ConfigDict) -> None:
 
 def _crowd(c: ConfigDict) -> None:
     """2,000 test persons, many of whom differ only in which garment has which colour."""
+    c.init_from = "pretrained:matched"
     c.data.variant = "crowd"
     c.optimizer.learning_rate = 2.5e-3  # even persons that it trains on are often confused
     c.optimizer.warmup_steps = 100

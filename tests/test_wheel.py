@@ -58,9 +58,11 @@ def test_the_wheel_holds_the_package_and_what_it_reads(wheel):
     for needed in (
         "cada_jax/py.typed",
         "cada_jax/__main__.py",
-        "cada_jax/checkpoints/pretrained/synthetic/config.json",
-        "cada_jax/checkpoints/pretrained/synthetic/params/_METADATA",
-        "cada_jax/checkpoints/pretrained/synthetic/vocab.txt",
+        *(
+            f"cada_jax/checkpoints/pretrained/{name}/{file}"
+            for name in ("abroad", "matched", "synthetic")
+            for file in ("config.json", "params/_METADATA", "vocab.txt")
+        ),
         "cada_jax/data/datasets/synthetic/vocab.txt",
         *(f"cada_jax/data/datasets/{name}/CITATIONS.bib" for name in ("cuhk", "icfg", "rstp")),
     ):

@@ -1,6 +1,6 @@
 """What each part of the method is worth: variants x seeds, a table and learning curves.
 
-    python -m tools.ablate --out=runs/ablation
+    python -m tools.ablate --out=runs/ablation --jobs=2
     python -m tools.ablate --out=/tmp/try --config=synthetic:tiny --rows=global,atp --steps=4
 
 Every row is trained and scored once for each seed. Each run has a process and a workdir of its own
@@ -11,16 +11,9 @@ rows. OUT/table.md and table.json have means, standard deviations, gains over th
 sign test over the queries; OUT/val.svg and loss.svg have the learning curves. The exit code is 1 if
 a run diverged; the table then has the others.
 
-Of the model that all runs start from, only the encoders are taken (init_parts=encoders), so that no
-part was trained before it is switched off; --set init_parts=all takes the whole. The shipped model
-was trained with all parts on, and its text encoder shares self-attention and MLPs with the decoder:
-what it learned there remains. A start that no decoder took part in, and one from it whose decoder
-has matched and nothing else, are made by
-
-    python -m tools.pretrain_attributes runs/attributes --variant=abroad
-    python -m cada_jax.main --config=configs/synthetic.py:encoders --workdir=runs/encoders
-    python -m cada_jax.main --config=configs/synthetic.py:matched --workdir=runs/matched
-    python -m tools.ablate --out=runs/ablation --init=runs/matched/model --set init_parts=all
+All runs start from the same weights, the configuration's init_from or --init. Those of the default,
+pretrained:matched, have encoders and decoders that were trained together, without the gate. The
+start is not scored (eval.before).
 """
 
 import argparse
@@ -55,7 +48,7 @@ def read_flags(argv: Sequence[str] | None) -> argparse.Namespace:
     """The flags."""
     parser = Parser("tools.ablate", __doc__)
     add = parser.add_argument
-    add("--config", default="synthetic", help="as for cada_jax.main (default: %(default)s)")
+    add("--config", default="synthetic:crowd", help="as for cada_jax.main (default: %(default)s)")
     add("--out", required=True, type=folder, help="folder of all runs and of the table")
     add("--seeds", type=integer(1, 1000), default=3, help="runs of each row (default: %(default)s)")
     add("--jobs", type=integer(1, 1000), default=1, help="runs at a time (default: %(default)s)")
@@ -77,15 +70,13 @@ def read_base(flags: argparse.Namespace) -> tuple[ConfigDict, dict]:
         if name in changes:
             raise UsageError(f"--set {name}: this tool sets it itself; leave it out")
     changes["eval.save_queries"] = True
+    changes.setdefault("eval.before", False)
     if flags.steps:
         changes["train.max_steps"] = flags.steps
     if flags.init is not None:
         changes["init_from"] = flags.init
     base = load_config(flags.config)
     apply_overrides(base, changes)
-    if base.init_from and "init_parts" not in changes:
-        changes["init_parts"] = "encoders"
-        apply_overrides(base, {"init_parts": "encoders"})
     validate(base)
     return base, changes
 

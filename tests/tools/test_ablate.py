@@ -15,19 +15,20 @@ from tools import ablate
 
 
 @pytest.mark.parametrize(
-    ("argv", "init_from", "parts"),
+    ("argv", "init_from", "parts", "before"),
     [
-        ([], "pretrained:abroad", "encoders"),
-        (["--set", "init_parts=all"], "pretrained:abroad", "all"),
-        (["--config=synthetic:scratch"], None, "all"),
-        (["--config=synthetic:scratch", "--init=runs/encoders/model"], "runs/encoders/model",
-         "encoders"),
+        ([], "pretrained:matched", "all", False),
+        (["--set", "init_parts=encoders"], "pretrained:matched", "encoders", False),
+        (["--set", "eval.before=True"], "pretrained:matched", "all", True),
+        (["--config=synthetic:scratch"], None, "all", False),
+        (["--config=synthetic:scratch", "--init=runs/a/model"], "runs/a/model", "all", False),
     ],
-)  # fmt: skip
-def test_runs_start_from_encoders_alone_unless_told_otherwise(argv, init_from, parts, tmp_path):
-    base, changes = ablate.read_base(ablate.read_flags([f"--out={tmp_path}", *argv]))
-    assert (base.init_from, base.init_parts) == (init_from, parts)
-    config = load_config("synthetic" if init_from == "pretrained:abroad" else "synthetic:scratch")
+)
+def test_what_runs_start_from(argv, init_from, parts, before, tmp_path):
+    flags = ablate.read_flags([f"--out={tmp_path}", *argv])
+    base, changes = ablate.read_base(flags)
+    assert (base.init_from, base.init_parts, base.eval.before) == (init_from, parts, before)
+    config = load_config(flags.config)
     for name, value in changes.items():
         group, _, key = name.rpartition(".")
         with config.unlocked(), config.ignore_type():
