@@ -186,7 +186,7 @@ class Trainer:
         self._writer.write_scalars(step, scalars)
 
     def _evaluate(self, step: int, state: TrainState) -> None:
-        """Scores the parameters, and saves them if they are the best so far."""
+        """Scores the parameters, and saves them if they are the best so far and that is asked for."""
         if self._score is None or self.checkpoints.best_step == step:
             return
         c = self.setup.config.eval
@@ -195,6 +195,9 @@ class Trainer:
         figures = flat_metrics(results)
         self._writer.write_scalars(step, {f"{c.select_on}/{k}": v for k, v in figures.items()})
         value, best = figures[c.select_metric], self.checkpoints.best_info()
+        if c.select == "last":
+            say(f"step {step}: {c.select_metric} {value:.2f} on {c.select_on}")
+            return
         better = not best or value > best["value"]
         said = "the best so far" if better else f"best {best['value']:.2f} at step {best['step']}"
         say(f"step {step}: {c.select_metric} {value:.2f} on {c.select_on}, {said}")

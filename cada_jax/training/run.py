@@ -114,7 +114,7 @@ def _train(
                 setup.network.with_params(state.params), int(state.step), "last"
             )
             del state  # two thirds of it are the optimizer's
-            if select:
+            if select and config.eval.select == "best":
                 del selected  # the rest goes before the best parameters are read
                 shapes = train_step.abstract_state(setup, init_state)
                 selected = _best(setup, checkpoints, shapes.params, select.name)

@@ -159,6 +159,19 @@ def test_without_val_the_last_step_is_scored_and_said_to_be(config, data, cheap,
     assert (results["selected_on"], results["step"]) == ("last", 6)
 
 
+def test_the_last_is_scored_and_exported_if_that_is_asked_for(config, cheap, scores, tmp_path):
+    with config.unlocked():
+        config.eval.select = "last"
+    scores[:] = [5.0, 30.0, 20.0, 77.0]  # val was scored all the same, and was better before
+    results = train(config, tmp_path, **cheap)
+    assert (results["selected_on"], results["step"], results["global"]["R1"]) == ("last", 6, 77.0)
+    params, _, _ = export.load_model(tmp_path / "model")
+    assert_same(params, stored_state(tmp_path, config, step=6).params)
+    scores[:] = [77.0]
+    again = evaluated(config, tmp_path, cheap)
+    assert (again["selected_on"], again["step"]) == ("last", 6)
+
+
 def test_selection_on_test_is_reported_as_such(config, cheap, tmp_path):
     with config.unlocked():
         config.eval.select_on = "test"

@@ -107,6 +107,14 @@ FIELDS = (
         SCORED,
     ),
     Field(
+        "eval.select",
+        "best",
+        Choice(("best", "last")),
+        "the parameters that are scored and exported: the best by eval.select_metric, or the last; "
+        "with a small eval.select_on the best is chance",
+        SCORED,
+    ),
+    Field(
         "eval.select_on",
         "val",
         Choice(("val", "test")),
