@@ -186,7 +186,7 @@ class Trainer:
         self._writer.write_scalars(step, scalars)
 
     def _evaluate(self, step: int, state: TrainState) -> None:
-        """Scores the parameters, and saves them if they are the best so far and that is asked for."""
+        """Scores the parameters, and saves them if they are to be selected and the best so far."""
         if self._score is None or self.checkpoints.best_step == step:
             return
         c = self.setup.config.eval
