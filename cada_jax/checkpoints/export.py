@@ -32,6 +32,7 @@ CARD_FILE = "card.json"
 MARK_FILE = "cada_jax.json"
 NEEDED = (config_lib.CONFIG_FILE, VOCABULARY_FILE, "params")
 WHAT = "a model folder"
+COMMITTED_FILE = "commit_success.txt"
 # What Orbax writes into params/, by this and by older releases.
 ORBAX_FILES = {
     "_CHECKPOINT_METADATA",
@@ -39,7 +40,7 @@ ORBAX_FILES = {
     "_sharding",
     "array_metadatas",
     "checkpoint",
-    "commit_success.txt",
+    COMMITTED_FILE,
     "d",
     "descriptor",
     "manifest.ocdbt",
@@ -141,6 +142,11 @@ def save_model(
         if writer:
             _write_texts(partial, host_params, config, vocab_path, card)
         _write_arrays(partial / "params", path, host_params)
+        if writer and (partial / "params" / COMMITTED_FILE).exists():
+            # Orbax wrote the folder's whole path there, and whoever gets the model would read it.
+            files.write_text(
+                partial / "params" / COMMITTED_FILE, "Checkpoint commit was successful\n"
+            )
     return path
 
 

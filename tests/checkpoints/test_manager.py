@@ -209,6 +209,13 @@ def test_an_exported_model_comes_back_bit_by_bit(tmp_path, tiny_config, vocab):
     assert json.loads((path / "card.json").read_text()) == card
 
 
+def test_an_exported_model_does_not_tell_where_it_was_made(tiny_config, vocab, tmp_path):
+    path = export.save_model(tmp_path / "model", _params(), tiny_config, vocab)
+    files = [file for file in path.rglob("*") if file.is_file()]
+    assert files
+    assert [file for file in files if str(tmp_path).encode() in file.read_bytes()] == []
+
+
 def test_exporting_again_replaces_the_model_and_leaves_nothing_else(tmp_path, tiny_config, vocab):
     for width in (3, 5):
         export.save_model(
