@@ -1,6 +1,7 @@
 """The program asks for huge pages where it can get them, and leaves what a user has set."""
 
 import os
+import pathlib
 import subprocess
 import sys
 
@@ -9,6 +10,7 @@ import pytest
 from cada_jax.common.huge_pages import (
     HUGE,
     KEPT,
+    KERNEL,
     VARIABLE,
     restart_with_huge_pages,
     settings,
@@ -25,13 +27,13 @@ restart_with_huge_pages()
 print("on", flush=True)
 """
 ALLOCATE = """
-import ctypes, resource, threading
+import ctypes, resource, sys, threading
 libc = ctypes.CDLL(None)
 libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
 libc.free.argtypes = [ctypes.c_void_p]
 libc.memset.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t]
 def work():
-    for _ in range(20):
+    for _ in range(int(sys.argv[1])):
         block = libc.malloc(100 << 20)
         libc.memset(block, 1, 100 << 20)
         libc.free(block)
@@ -72,19 +74,30 @@ def test_what_is_asked_for(environment, libc, kernel, cpus, expected):
     assert settings(environment, libc, kernel, cpus) == expected
 
 
-def page_faults(tunables):
-    """Of taking, writing and freeing 100 MiB twenty times, in a thread that is not the first."""
+def page_faults(tunables, times):
+    """Of taking, writing and freeing 100 MiB so many times, in a thread that is not the first."""
     environment = {**os.environ, VARIABLE: tunables}
-    command = [sys.executable, "-c", ALLOCATE]
+    command = [sys.executable, "-c", ALLOCATE, str(times)]
     ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     return int(ran.stdout)
 
 
 @pytest.mark.skipif(not glibc_of_the_settings(), reason="another C library, or an old one")
 def test_memory_is_kept():
-    # 100 MiB are 25,600 small pages or 50 huge ones. They are cleared once, not twenty times.
-    assert page_faults(kept) < page_faults("") / 10
-    assert page_faults(f"{HUGE}:{kept}") < page_faults(HUGE) / 2
+    # 100 MiB are 25,600 small pages; or 50 huge ones, and up to 1,024 small ones at the edges. They
+    # are cleared once, not every time.
+    assert page_faults(kept, 20) < page_faults("", 20) / 10
+    assert page_faults(f"{HUGE}:{kept}", 100) < page_faults(HUGE, 100) / 2
+
+
+def asked_for_here():
+    """What a process on this machine is to be started again with, if anything."""
+    try:
+        kernel = pathlib.Path(KERNEL).read_text()
+    except OSError:
+        return ""
+    libc = os.confstr("CS_GNU_LIBC_VERSION") or ""
+    return settings({}, libc, kernel, len(os.sched_getaffinity(0)))
 
 
 def started(environment):
@@ -96,10 +109,9 @@ def started(environment):
 def test_the_program_starts_at_most_once_more_with_its_arguments_and_number():
     environment = {k: v for k, v in os.environ.items() if k != VARIABLE}
     *starts, last = started(environment)
-    asked = starts[-1].split()[1]
     number = starts[0].split()[0]
-    expected = [f"{number} {value} an argument --flag=ü" for value in (None, asked)]
-    assert starts == expected[: len(starts)]
+    expected = [f"{number} {value} an argument --flag=ü" for value in (None, asked_for_here())]
+    assert starts == (expected if asked_for_here() else expected[:1])
     assert last == "on"
 
 
