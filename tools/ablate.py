@@ -6,10 +6,9 @@
 Every row is trained and scored once for each seed. Each run has a process and a workdir of its own
 below OUT/runs. --jobs=N has N of them go on at a time, each on its share of the CPUs. The same
 command continues: runs that are done are not run again, and one that was stopped goes on where it
-was. FIELD=VALUE after --set changes all
-rows. OUT/table.md and table.json have means, standard deviations, gains over the row before and a
-sign test over the queries; OUT/val.svg and loss.svg have the learning curves. The exit code is 1 if
-a run diverged; the table then has the others.
+was. FIELD=VALUE after --set changes all rows. OUT/table.md and table.json have means, standard
+deviations, gains over the row before and a sign test over the queries; OUT/val.svg and loss.svg
+have the learning curves. The exit code is 1 if a run diverged; the table then has the others.
 
 All runs start from the same weights, the configuration's init_from or --init. Those of the default,
 pretrained:matched, have encoders and decoders that were trained together, without the gate. The
