@@ -20,7 +20,7 @@ KEPT = (
     f"glibc.malloc.mmap_threshold={_NEVER}",
     f"glibc.malloc.trim_threshold={_NEVER}",
 )
-FEW_CPUS = 16  # with more, the threads that read images would wait for the one arena's lock
+FEW_CPUS = 16  # with more, the threads that read images might wait for the one arena's lock
 KERNEL = "/sys/kernel/mm/transparent_hugepage/enabled"
 
 

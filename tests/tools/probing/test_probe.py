@@ -1,0 +1,59 @@
+"""The tool."""
+
+import json
+import xml.etree.ElementTree
+
+import pytest
+
+from tools import probe
+from tools.probing import (
+    pictures,
+    report,
+    subject,
+)
+
+
+def test_two_measurements_of_one_model_are_equal_and_every_file_is_written(one, tmp_path):
+    few = subject.make_subject("random", one.retriever, one.split, 20)
+    first, second = probe.measure(few), probe.measure(few)
+    assert first == second
+    plain = probe.write(tmp_path / "new", [first, {**second, "model": "other"}])
+    assert "random" in plain and "other" in plain
+    names = {path.name for path in (tmp_path / "new").iterdir()}
+    svg = {f"{name}-{i}.svg" for name in ("gate", "masked") for i in (1, 2)}
+    assert names == {"probe.json", "probe.md"} | svg
+    for name in svg:
+        root = xml.etree.ElementTree.parse(tmp_path / "new" / name).getroot()
+        assert root.tag.endswith("svg")
+    stored = json.loads((tmp_path / "new" / "probe.json").read_text())
+    assert [entry["model"] for entry in stored] == ["random", "other"]
+    text = (tmp_path / "new" / "probe.md").read_text()
+    assert text.count("\n## ") == 8 and "nan" not in text.lower()
+
+
+def test_a_model_without_gates_leaves_dashes_beside_one_with_gates(one):
+    found = probe.measure(subject.make_subject("with", one.retriever, one.split, 8))
+    without = {**found, "model": "without", "gate": None, "gate_worth": None}
+    tables = report.make_tables([found, without])
+    assert tables[0].rows[0][1][1] == report.NOTHING != tables[0].rows[0][1][0]
+    titles = [table.title for table in report.make_tables([without])]
+    assert len(titles) == len(tables) - 2 and not any("Gate" in title for title in titles)
+
+
+def test_a_bar_is_as_long_as_its_value(tmp_path):
+    bars = {"a": [pictures.Bar(25.0)], "b": [pictures.Bar(50.0)]}
+    pictures.draw(tmp_path / "x.svg", "t", ["s"], bars, 100.0)
+    root = xml.etree.ElementTree.parse(tmp_path / "x.svg").getroot()
+    widths = [float(r.get("width")) for r in root.iter() if r.get("height") == "12"]
+    assert widths[1] == pytest.approx(2 * widths[0], abs=0.2)
+
+
+def test_the_shipped_model_reads_masked_colours_from_the_image(one, tmp_path, capsys):
+    data_dir = one.retriever.config.data.data_dir
+    flags = ["--dataset=synthetic/tiny", f"--data_dir={data_dir}", f"--out={tmp_path / 'new'}"]
+    assert probe.main(["--model=pretrained:synthetic", *flags]) == 0
+    assert "R@1 reranked" in capsys.readouterr().out
+    found = json.loads((tmp_path / "new" / "probe.json").read_text())[0]
+    colour = found["masked_words"]["alone"]["classes"]["colour"]
+    assert colour["right"]["accuracy"] > 3 * colour["wrong"]["accuracy"]
+    assert found["negatives"]["hardest"]["loss"] > found["negatives"]["random"]["loss"]
