@@ -6,9 +6,9 @@ trained in the workdir again.
 
 The console shows the program's own lines; `--verbosity=0` adds what its libraries log.
 
-On Linux the process starts itself again with settings of the C library in GLIBC_TUNABLES: memory
-in huge pages and, on up to 16 CPUs, kept once it was taken. Training on a CPU takes a third less
-time with them. Set that variable, to whatever you like, to have it left alone.
+On Linux the process starts itself again with GLIBC_TUNABLES=glibc.malloc.hugetlb=1, memory in huge
+pages: training on a CPU takes a quarter less time. Set that variable, to whatever you like, to have
+it left alone.
 
 Exit codes: 0 done; 1 a bug (with a traceback), or a loss that is not finite; 2 something in the
 command, the data or the workdir is not usable; 143 or 130 stopped by SIGTERM or Ctrl-C with the
