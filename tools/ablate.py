@@ -8,7 +8,8 @@ below OUT/runs. --jobs=N has N of them go on at a time, each on its share of the
 command continues: runs that are done are not run again, and one that was stopped goes on where it
 was. FIELD=VALUE after --set changes all rows. OUT/table.md and table.json have means, standard
 deviations, gains over the row before and a sign test over the queries; OUT/val.svg and loss.svg
-have the learning curves. The exit code is 1 if a run diverged; the table then has the others.
+have the learning curves. The exit code is 1 if a run diverged; the table then has the others. A row
+that only scores otherwise (mirror) takes what another row has trained, if that is done.
 
 All runs start from the same weights, the configuration's init_from or --init. Those of the default,
 pretrained:matched, have encoders and decoders that were trained together, without the gate. The
@@ -141,6 +142,7 @@ def ablate(argv: Sequence[str] | None) -> int:
     processes = Processes()
 
     def start(run: runs.Run, tell: Callable[[str], None]) -> int:
+        runs.copy_trained(run, planned)
         return processes.run(runs.command(run, flags.config, changes), run.log, tell)
 
     with sigterm_raises():

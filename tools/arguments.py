@@ -84,9 +84,9 @@ def mesh(text: str) -> tuple[int, int, int]:
 
 def _path(text: str) -> pathlib.Path:
     """An absolute path; raises where the system cannot have such a one."""
+    path = pathlib.Path(text)
     try:
-        path = pathlib.Path(text).expanduser()
-        path = pathlib.Path(os.path.abspath(path))
+        path = pathlib.Path(os.path.abspath(path.expanduser()))
         os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
         pass

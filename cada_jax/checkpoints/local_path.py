@@ -21,7 +21,7 @@ class LocalPath(type(epath.Path("/"))):  # pyrefly: ignore[invalid-inheritance]
     def glob(self, pattern: str) -> Iterator["LocalPath"]:
         """Yields what matches `pattern` below this folder."""
         for found in pathlib.Path(str(self)).glob(pattern):
-            yield self._new(str(found))
+            yield type(self)(str(found))
 
 
 def check_name(path: str | os.PathLike) -> None:

@@ -4,11 +4,13 @@ import contextlib
 import dataclasses
 import json
 import pathlib
+import shutil
 import sys
 from collections.abc import Sequence
 
 from ml_collections import ConfigDict
 
+from cada_jax.checkpoints import run_folder
 from cada_jax.common.errors import UsageError
 from cada_jax.common.files import contents, write_text
 from cada_jax.config import CONFIG_FILE, FREE_KEYS, to_json
@@ -121,8 +123,36 @@ def _check_same(path: pathlib.Path, config: ConfigDict, what: str) -> None:
         )
 
 
+def train_alike(run: Run, other: Run) -> bool:
+    """Whether two runs end with the same parameters and differ in nothing but how they are scored.
+
+    With `eval.select=best` the score chooses the parameters, so that none are alike.
+    """
+    different = differing_keys(run.config, other.config, FREE)
+    last = run.config.eval.select == other.config.eval.select == "last"
+    return last and all(name.startswith("eval.") for name in different)
+
+
+def copy_trained(run: Run, runs: Sequence[Run]) -> None:
+    """Gives a run what another of `runs` has trained, where that is the same and is done.
+
+    A run that was begun already is left as it is.
+    """
+    if run.folder.exists():
+        return
+    trained = next((other for other in runs if other.done and train_alike(run, other)), None)
+    if trained is None:
+        return
+    unfinished = run.folder.with_name(f"{run.folder.name}.copying")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    left_out = shutil.ignore_patterns(*NEEDED, run_folder.LOCK_FILE)
+    shutil.copytree(trained.folder, unfinished, ignore=left_out)
+    write_text(unfinished / CONFIG_FILE, to_json(run.config))
+    unfinished.rename(run.folder)
+
+
 def command(run: Run, config_argument: str, changes: dict) -> list[str]:
-    """What starts or continues a run, in a process of its own.
+    """What starts or continues a run, in a process of its own; one that is trained is only scored.
 
     Args:
       run: which one.
@@ -132,4 +162,6 @@ def command(run: Run, config_argument: str, changes: dict) -> list[str]:
     values = {**changes, **run.row.changes, "seed": run.seed}
     fields = [f"--config.{name}={spelled(value)}" for name, value in values.items()]
     program = [sys.executable, "-m", "cada_jax.main", f"--config={config_argument}"]
-    return [*program, f"--workdir={run.folder}", *fields]
+    trained = (run.folder / run_folder.MODEL).is_dir()  # exported when training is over
+    mode = ["--mode=eval"] if trained else []
+    return [*program, f"--workdir={run.folder}", *mode, *fields]

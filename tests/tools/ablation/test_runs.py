@@ -5,9 +5,10 @@ import io
 
 import pytest
 
+from cada_jax.checkpoints import run_folder
 from cada_jax.common.errors import UsageError
 from cada_jax.config import FREE_KEYS, load_config, to_json
-from tests.tools.ablation.fakes import fake_start, right
+from tests.tools.ablation.fakes import fake_start, leave, right
 from tools.ablation import processes, report, rows, runs
 
 
@@ -105,3 +106,53 @@ def test_the_command_of_a_run_gives_its_configuration(base, tmp_path):
     apply_overrides(base, changes)
     assert to_json(config) == to_json(rows.config_of(base, run.row, 0))
     assert [other.partition("=")[0] for other in others] == ["--config", "--workdir"]
+
+
+def trained_and_mirrored(tmp_path, **fields):
+    """Runs of "everything" and "mirror", the first done."""
+    base = load_config("synthetic:tiny")
+    base.eval.update(fields)
+    every, mirror = runs.plan(base, rows.choose("everything,mirror"), 1, tmp_path)
+    leave(every, right(every))
+    (every.folder / "model").mkdir()
+    (every.folder / "model" / "params").write_text("trained")
+    (every.folder / run_folder.LOCK_FILE).write_text("")
+    return every, mirror
+
+
+def test_a_row_that_only_scores_otherwise_is_not_trained_again(tmp_path):
+    every, mirror = trained_and_mirrored(tmp_path, select="last")
+    assert "--mode=eval" not in runs.command(mirror, "synthetic:tiny", {})
+    runs.copy_trained(mirror, [every, mirror])
+    assert not mirror.done
+    assert (mirror.folder / "model" / "params").read_text() == "trained"
+    assert not (mirror.folder / run_folder.LOCK_FILE).exists()
+    runs.claim(every.folder.parent.parent / "other", mirror.config, [mirror])  # no difference
+    argv = runs.command(mirror, "synthetic:tiny", {})
+    assert "--mode=eval" in argv and "--config.eval.mirror=true" in [x.lower() for x in argv]
+    (every.folder / "model" / "params").write_text("another")
+    runs.copy_trained(mirror, [every, mirror])  # what was begun stays
+    assert (mirror.folder / "model" / "params").read_text() == "trained"
+
+
+@pytest.mark.parametrize("row", ["gate", "not_causal", "phrases", "released", "transport"])
+def test_a_row_that_trains_otherwise_takes_nothing(row, tmp_path):
+    every, _ = trained_and_mirrored(tmp_path, select="last")
+    base = load_config("synthetic:tiny")
+    base.eval.select = "last"
+    (run,) = runs.plan(base, rows.choose(row), 1, tmp_path)
+    runs.copy_trained(run, [every, run])
+    assert not run.folder.exists()
+
+
+def test_where_the_score_chooses_the_parameters_none_are_taken(tmp_path):
+    every, mirror = trained_and_mirrored(tmp_path, select="best")
+    runs.copy_trained(mirror, [every, mirror])
+    assert not mirror.folder.exists()
+
+
+def test_nothing_is_taken_from_a_run_that_is_not_done(tmp_path):
+    every, mirror = trained_and_mirrored(tmp_path, select="last")
+    (every.folder / "queries.jsonl").unlink()
+    runs.copy_trained(mirror, [every, mirror])
+    assert not mirror.folder.exists()
