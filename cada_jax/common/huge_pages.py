@@ -31,8 +31,8 @@ def restart_with_huge_pages() -> None:
     XLA takes the temporary memory of a program, hundreds of MB, from the system at every call. On a
     CPU every page of 4 KiB of it costs an interruption: a quarter of a training step of the demo.
     To have the C library keep that memory (one arena, no thresholds) spares the huge pages as well,
-    308 a step. But compilation leaves such a heap in pieces: a step in the process that compiled
-    it took 280 to 360 ms on two cores, and 195 to 220 with huge pages alone.
+    308 a step. But in a process that has compiled a program, a step then took 280 to 360 ms on two
+    cores, one from the compilation cache too, where huge pages alone have 190 to 220.
 
     To be called first, before threads and open files are there. The process keeps its number. The
     variable `GLIBC_TUNABLES` marks that it is done; a user who sets it, to nothing too, has their
