@@ -2,6 +2,7 @@
 
 import ast
 import pathlib
+import subprocess
 
 import pytest
 
@@ -14,6 +15,11 @@ FILES = sorted(
     for p in (REPOSITORY / folder).rglob("*.py")
 )
 MOST_ENTRIES, MOST_LINES, MOST_LINES_OF_FUNCTION, MOST_PARAMETERS = 17, 300, 60, 7
+
+
+# The design card's, and the usual files beside them. What begins with a dot is not listed.
+TOP = {"cada_jax", "configs", "tests", "tools", "pyproject.toml", "README.md"}
+BESIDE = {"CHANGELOG.md", "LICENSE"}
 
 
 def parameters(node: ast.FunctionDef) -> list[str]:
@@ -35,6 +41,14 @@ def long_functions(source: str) -> list[str]:
         if len(parameters(node)) > MOST_PARAMETERS:
             found.append(f"{node.name} takes {len(parameters(node))} parameters")
     return found
+
+
+@pytest.mark.skipif(not (REPOSITORY / ".git").exists(), reason="an archive, not a clone")
+def test_the_repository_holds_what_the_design_names_and_no_more():
+    command = ["git", "-C", str(REPOSITORY), "ls-files"]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    entries = {name.partition("/")[0] for name in listed}
+    assert {name for name in entries if not name.startswith(".")} == TOP | BESIDE
 
 
 def test_the_package_has_few_rooms():
