@@ -1,5 +1,6 @@
 """A search in a real browser: words, filters, cut-off, pictures, and its address."""
 
+import pytest
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select
@@ -78,6 +79,49 @@ def test_the_cut_off_dims_what_is_below_and_counts_it(page: Browser, site: Site)
     page.click("#cutoff-clear")
     page.until(lambda: not page.all("#below .card"))
     page.until(lambda: "min_score" not in page.driver.current_url)
+
+
+LEAVING = {
+    "open": f"{RESULT} .open",
+    "like": f"{RESULT} .like",
+    "search": "#go",
+    "copy": "#copy",
+}
+
+
+@pytest.mark.parametrize("leaving", LEAVING)
+def test_a_cut_off_is_in_the_address_as_soon_as_anything_else_is_done(
+    page: Browser, site: Site, leaving
+):
+    go(page, site, ADDRESS)
+    # In one breath, as quick hands do: the address follows a moving cut-off with a delay.
+    address = page.js(
+        "const slider = document.getElementById('cutoff'); slider.value = 1.2;"
+        "slider.dispatchEvent(new Event('input'));"
+        "document.querySelector(arguments[0]).click(); return location.href",
+        LEAVING[leaving],
+    )
+    if leaving in ("open", "like"):
+        page.driver.back()
+    else:
+        assert address.endswith("&min_score=1.2")
+    page.until(lambda: page.driver.current_url.endswith(f"{ADDRESS}&min_score=1.2"))
+    page.until(lambda: page.all("#above .card") and page.all("#below .card"))
+
+
+def test_cards_that_a_cut_off_moves_keep_the_focus(page: Browser, site: Site):
+    go(page, site, f"{ADDRESS}&min_score=1.2")
+    name = page.names()[4]
+    page.all(f"{RESULT} .open")[4].click()
+    page.press(Keys.ESCAPE)
+    page.until(lambda: page.focused() == name)
+    page.click("#cutoff-clear")
+    page.until(lambda: "min_score" not in page.driver.current_url)
+    page.driver.forward()  # the dialog, with the cut-off that was set when it was opened
+    page.until(lambda: page.all("#below .card"))
+    page.press(Keys.ESCAPE)
+    page.until(lambda: not page.all("#below .card"))
+    assert page.focused() == name
 
 
 def test_phrasings_and_excluded_words_are_part_of_the_query(page: Browser, site: Site):

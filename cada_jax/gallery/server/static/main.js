@@ -15,10 +15,12 @@ let upload = null; // number of the picture searched by
 let asked = ""; // the request whose answer is shown or on its way
 let opener = ""; // id of the picture whose dialog was opened last
 let controller = new AbortController();
+let later = 0; // the timer that will write a cut-off into the address, 0 for none
 let empty = false; // whether the gallery holds no picture
 
 /** Changes the state and with it the address; `replace` makes no new entry of the history. */
 function go(changes, { replace = false, sent = upload } = {}) {
+  settle(); // or the entry that is left behind has no cut-off to come back to
   state = { ...state, ...changes };
   replace ||= sent === upload && write(state) === (location.search || location.pathname);
   const entry = { upload: sent, inside: !replace || Boolean(history.state?.inside) };
@@ -28,6 +30,7 @@ function go(changes, { replace = false, sent = upload } = {}) {
 }
 
 function arrive() {
+  forgetCut();
   state = read(location.search);
   upload = uploads.has(history.state?.upload) ? history.state.upload : null;
   apply();
@@ -152,20 +155,30 @@ function step(by) {
   if (next) go({ picture: next.id }, { replace: true });
 }
 
-let later = 0;
-
 function cut(cutoff) {
   state = { ...state, cutoff };
   const count = results.cutAt(cutoff);
   clearTimeout(later);
   // Browsers take few changes of the address a second, and a screen reader few words.
   later = setTimeout(() => {
-    history.replaceState(history.state, "", write(state));
+    settle();
     results.announceCount(count);
   }, 300);
 }
 
+/** Writes a cut-off that waits to be written into the address now. */
+function settle() {
+  if (later) history.replaceState(history.state, "", write(state));
+  forgetCut();
+}
+
+function forgetCut() {
+  clearTimeout(later);
+  later = 0;
+}
+
 async function copyLink() {
+  settle();
   const label = byId("copy").querySelector("span");
   try {
     await navigator.clipboard.writeText(location.href);

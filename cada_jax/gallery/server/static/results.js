@@ -50,9 +50,11 @@ export function cutAt(cutoff) {
   const above = cards.filter(passes);
   const below = cards.filter((each) => !passes(each));
   if (placed !== above.length) {
-    // Only when they change places: a moved element loses the focus.
+    // Only when they change places: a moved element loses the focus and has to get it back.
+    const focused = document.activeElement;
     byId("above").replaceChildren(...above.map((each) => each.node));
     byId("below").replaceChildren(...below.map((each) => each.node));
+    if (document.activeElement !== focused) focused.focus({ preventScroll: true });
     placed = above.length;
   }
   byId("below-part").hidden = below.length === 0;
