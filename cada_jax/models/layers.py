@@ -14,7 +14,7 @@ import numpy as np
 from jax.typing import DTypeLike
 
 from cada_jax.common.shapes import AnyArray, Array, Float, Float32
-from cada_jax.distributed.mesh import on_tpu
+from cada_jax.distributed.mesh import on_cpu, on_tpu
 from cada_jax.models import tpu_layers
 
 
@@ -89,16 +89,17 @@ def l2_normalize(x: Float[AnyArray, "*rows E"]) -> Float32[Array, "*rows E"]:
     return x / jnp.sqrt(jnp.maximum(squares, 1e-24))
 
 
-FEW_LAYERS = 4  # up to so many, the first layer of a text is a share worth sparing
+FEW_LAYERS = 4  # up to so many, what is done once for all layers is a share worth sparing
 
 
 def layers_in_one_go(depth: int) -> int:
-    """How many layers of a scan become straight code: all on a TPU, one elsewhere (`unroll`).
+    """How many layers of a scan become straight code: all, or one (`unroll`).
 
-    A TPU's program copies what every layer keeps into arrays of all layers and back out, which
-    took a tenth of a training step. A CPU's or GPU's program would only take longer to compile.
+    A scan copies what every layer keeps into arrays of all layers and back out. That took a tenth
+    of a training step on a TPU, and of one of few layers on a CPU. With many layers a CPU's program
+    ran no faster for it, and it or a GPU's would take longer to compile.
     """
-    return depth if on_tpu() else 1
+    return depth if on_tpu() or (on_cpu() and depth <= FEW_LAYERS) else 1
 
 
 REMATS = ("off", "light", "full")

@@ -97,8 +97,8 @@ class ConvStem(nn.Module):
         """Maps float [B,H,W,3] to float [B,H/4,W/4,features[-1]]."""
         x = images
         for i, features in enumerate(self.features):
-            if i == 0 and on_cpu() and x.shape[1] % 2 == x.shape[2] % 2 == 0:
-                conv = StridedConv(features, self.dtype, name="conv0")
+            if on_cpu() and x.shape[1] % 2 == x.shape[2] % 2 == 0:
+                conv = StridedConv(features, self.dtype, name=f"conv{i}")
             else:
                 conv = nn.Conv(features, (3, 3), strides=2, name=f"conv{i}", dtype=self.dtype)
             x = gelu(conv(x))

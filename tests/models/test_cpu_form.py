@@ -9,7 +9,7 @@ import pytest
 from cada_jax.config import default_config
 from cada_jax.distributed import mesh as mesh_lib
 from cada_jax.models import cada, vit
-from cada_jax.models.cpu_layers import StridedConv
+from cada_jax.models.cpu_layers import FEW_CHANNELS, StridedConv
 from cada_jax.objective import association, losses
 
 
@@ -35,7 +35,10 @@ def assert_alike(run, plain, *inputs):
         np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-5 * max(1.0, np.abs(y).max()))
 
 
-@pytest.mark.parametrize("shape", [(2, 2, 2, 3), (1, 4, 6, 3), (3, 8, 2, 1), (2, 12, 10, 5)])
+@pytest.mark.parametrize(
+    "shape",
+    [(2, 2, 2, 3), (1, 4, 6, 3), (3, 8, 2, 1), (2, 12, 10, 8), (1, 2, 2, 9), (2, 12, 10, 24)],
+)
 def test_the_strided_convolution_is_that_of_flax(shape):
     plain, ours = nn.Conv(7, (3, 3), strides=2), StridedConv(7)
     x = normal(0, *shape)
@@ -55,10 +58,18 @@ def test_the_stem_on_a_cpu_is_the_plain_one():
     with on_one_cpu():
         text = str(jax.make_jaxpr(stem.apply)(params, x))
         again = stem.init(jax.random.key(1), x)
-    assert text.count("conv_general_dilated[") == 1  # the second convolution stays one
+    assert text.count("conv_general_dilated[") == 0  # 3 and 4 channels: products
     assert str(jax.make_jaxpr(stem.apply)(params, x)).count("conv_general_dilated[") == 2
     jax.tree.map(np.testing.assert_array_equal, again, params)
     assert_alike(on_cpu, stem.apply, params, x)
+
+
+def test_a_convolution_of_many_channels_stays_one_but_for_its_kernels_gradient():
+    conv, x = StridedConv(7), normal(0, 2, 8, 6, FEW_CHANNELS + 1)
+    params = conv.init(jax.random.key(1), x)
+    text = str(jax.make_jaxpr(jax.grad(lambda *args: conv.apply(*args).sum(), (0, 1)))(params, x))
+    # Forward, and the gradient of the pixels.
+    assert text.count("conv_general_dilated[") == 2
 
 
 def small_model(depth=2, gate="token", stem="conv"):
