@@ -1,38 +1,45 @@
-"""Memory in pages of 2 MiB, which only the environment of a process can ask the C library for."""
+"""Memory of a CPU's programs: in pages of 2 MiB, and kept from one call to the next.
+
+XLA takes the temporary memory of a program, hundreds of MB, from the C library at every call, and
+that takes it from the system, which clears it page by page. On a CPU that was a quarter of a
+training step of the demo with pages of 4 KiB, and a sixth of the processor's time with huge ones.
+Only the environment of a process can ask the C library for anything else.
+"""
 
 import os
 import sys
 from collections.abc import Mapping
 
-VARIABLE, VALUE = "GLIBC_TUNABLES", "glibc.malloc.hugetlb=1"
+VARIABLE = "GLIBC_TUNABLES"
+HUGE = "glibc.malloc.hugetlb=1"
+# Blocks of up to 1 GiB are kept. Larger ones, of full-size models, are given back as ever: where
+# sizes differ, holes between such blocks would be more than a machine has to spare.
+KEPT = f"glibc.malloc.mmap_threshold={1 << 30}:glibc.malloc.trim_threshold={1 << 31}"
+FEW_CPUS = 16  # every thread keeps what it once had; with more there may be hundreds of threads
 KERNEL = "/sys/kernel/mm/transparent_hugepage/enabled"
 
 
-def wanted(environment: Mapping[str, str], libc: str, kernel: str) -> bool:
-    """Whether a process with the variable set would get huge pages that this one does not.
+def settings(environment: Mapping[str, str], libc: str, kernel: str, cpus: int) -> str:
+    """What the variable should hold here, "" where there is nothing to ask for.
 
     Args:
       environment: that names the variable already, with whatever value, is left as it is.
-      libc: as `os.confstr` tells: "glibc 2.36". The setting came with 2.35.
-      kernel: what `KERNEL` holds: "always [madvise] never". Of "always" there is nothing to ask,
-        of "never" nothing to get.
+      libc: as `os.confstr` tells: "glibc 2.36". The settings came with 2.35.
+      kernel: what `KERNEL` holds: "always [madvise] never". Of "always" huge pages need not be
+        asked for, of "never" there are none.
+      cpus: that the process may use.
     """
     name, _, version = libc.partition(" ")
     numbers = version.split(".")[:2]
-    if name != "glibc" or not all(x.isdigit() for x in numbers):
-        return False
-    new = tuple(map(int, numbers)) >= (2, 35)
-    return new and "[madvise]" in kernel and VARIABLE not in environment
+    if name != "glibc" or not all(x.isdigit() for x in numbers) or VARIABLE in environment:
+        return ""
+    if tuple(map(int, numbers)) < (2, 35):
+        return ""
+    return ":".join([HUGE] * ("[madvise]" in kernel) + [KEPT] * (cpus <= FEW_CPUS))
 
 
-def restart_with_huge_pages() -> None:
-    """Starts the program again in this process, its memory in huge pages, where that can be had.
-
-    XLA takes the temporary memory of a program, hundreds of MB, from the system at every call. On a
-    CPU every page of 4 KiB of it costs an interruption: a quarter of a training step of the demo.
-    To have the C library keep that memory (one arena, no thresholds) spares the huge pages as well,
-    308 a step. But in a process that has compiled a program, a step then took 280 to 360 ms on two
-    cores, one from the compilation cache too, where huge pages alone have 190 to 220.
+def restart_with_settings() -> None:
+    """Starts the program again in this process with `settings`, where there are any.
 
     To be called first, before threads and open files are there. The process keeps its number. The
     variable `GLIBC_TUNABLES` marks that it is done; a user who sets it, to nothing too, has their
@@ -41,12 +48,28 @@ def restart_with_huge_pages() -> None:
     try:
         with open(KERNEL, encoding="ascii") as file:
             kernel = file.read()
-        libc = os.confstr("CS_GNU_LIBC_VERSION") or ""
+        libc, cpus = os.confstr("CS_GNU_LIBC_VERSION") or "", len(os.sched_getaffinity(0))
     except (OSError, ValueError, AttributeError):  # another system, or another C library
         return
-    if sys.executable and wanted(os.environ, libc, kernel):
+    value = settings(os.environ, libc, kernel, cpus)
+    if sys.executable and value:
         command = [sys.executable, *sys.orig_argv[1:]]
         try:
-            os.execve(sys.executable, command, {**os.environ, VARIABLE: VALUE})
+            os.execve(sys.executable, command, {**os.environ, VARIABLE: value})
         except OSError:
             return
+
+
+def run_where_memory_is_kept() -> None:
+    """Has JAX run a CPU's programs in the thread that calls them, if the settings keep memory.
+
+    The C library keeps large blocks for the main thread alone. JAX otherwise runs a program in
+    threads of its own. To give all threads the memory of the main one (one arena) is no way out:
+    they wait for each other, and a step took half longer in a process that had compiled it.
+
+    To be called before JAX's devices are used. Programs of several devices run as ever.
+    """
+    if KEPT in os.environ.get(VARIABLE, ""):
+        import jax
+
+        jax.config.update("jax_cpu_enable_async_dispatch", False)

@@ -27,12 +27,7 @@ HEADER = ("", "before, ms", "now, ms", "ratio", "before, cpu ms", "now, cpu ms",
 
 def serve(work: str, name: str, rows: int) -> None:
     """In a process of a version: compiles, then does the work once for every line it is sent."""
-    try:
-        from cada_jax.common.huge_pages import restart_with_huge_pages
-    except ImportError:  # an older version
-        pass
-    else:
-        restart_with_huge_pages()
+    _take_memory_settings()
     from cada_jax.config import load_config
     from tools.bench import addons
 
@@ -47,6 +42,17 @@ def serve(work: str, name: str, rows: int) -> None:
         start = time.perf_counter(), time.process_time()
         run()
         _tell(start)
+
+
+def _take_memory_settings() -> None:
+    """As the `cada_jax.main` of the version does."""
+    try:
+        from cada_jax.common import huge_pages
+    except ImportError:  # an older version
+        return
+    # Versions of 2026-11-27 and before had the first name alone.
+    getattr(huge_pages, "restart_with_huge_pages", lambda: huge_pages.restart_with_settings())()
+    getattr(huge_pages, "run_where_memory_is_kept", lambda: None)()
 
 
 def _tell(start: tuple[float, float]) -> None:
