@@ -159,14 +159,30 @@ class Bert(nn.Module):
             x = self.conv_stem(x)
         return x
 
+    def first_token(
+        self, ids: Int[AnyArray, "M T"], valid: Bool[AnyArray, "M T"]
+    ) -> Float[Array, "M 1 D"]:
+        """The first of the tokens that a call returns for text alone, without dropout.
+
+        The last layer need not compute the others, of which the first knows all by then.
+
+        Args:
+          ids: int32 [M,T].
+          valid: bool [M,T].
+        """
+        x = self._embedded(ids, valid, True)
+        first = jnp.zeros((len(ids), 1), jnp.int32)
+        return self._outputs_of_last(x, attention_bias(valid, False), None, first)
+
     def _outputs_of_last(self, x, bias, image_tokens, output_positions):
         """The same layers, one by one: the scanned ones are all alike and the last one is not."""
 
         def run(i, x, output_positions=None):
             return self._layer(i, x, bias, image_tokens, None, output_positions)
 
-        x = jax.lax.fori_loop(0, self.depth - 1, run, x)
-        return run(self.depth - 1, x, output_positions)
+        before = self.depth - 1
+        x = jax.lax.fori_loop(0, before, run, x, unroll=before == layers_in_one_go(before))
+        return run(before, x, output_positions)
 
     def _layer(self, i, x, bias, image_tokens, image_index, output_positions=None, part=WHOLE):
         """Layer i, by itself and without dropout, or a part of it; see `TextLayer`."""

@@ -101,6 +101,11 @@ class CADA(nn.Module):
         """Text tokens [M,T,D] -> embedding float32 [M,E] of [CLS], not normalised."""
         return self.text_proj(text_tokens[:, 0])
 
+    def embed_text(self, token_ids: Int[AnyArray, "M T"]) -> Float32[Array, "M E"]:
+        """`project_text` of `encode_text` without dropout: int32 [M,T] -> float32 [M,E]."""
+        valid = token_ids != self.config.tokens.pad
+        return self.project_text(self.text_encoder.first_token(token_ids, valid))
+
     def decode(
         self,
         token_ids: Int[AnyArray, "M T"],
@@ -128,11 +133,12 @@ class CADA(nn.Module):
         return self.text_encoder(ids, valid, image_tokens, image_index, deterministic=deterministic)
 
     @nn.nowrap
-    def shares_text_attention(self) -> bool:
-        """Whether `attend_text` and `decode_attended` pay, for texts that meet several images.
+    def splits_layers(self) -> bool:
+        """Whether to compute parts of the first and last text layer pays in training.
 
-        On a CPU, of few layers: of two they save an eighth of a training step. Elsewhere, and of
-        many layers, the text's part is little of the whole.
+        Parts are `attend_text` with `decode_attended`, for texts that meet several images, and
+        `embed_text`. On a CPU, of few layers: of two the former save an eighth of a training step.
+        Elsewhere, and of many layers, such a part is little of the whole.
         """
         return on_cpu() and self.config.text.depth <= FEW_LAYERS and self.config.remat == "off"
 

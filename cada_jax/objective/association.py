@@ -137,7 +137,7 @@ def match_terms(
 def _decoded(model, params, texts, images, rngs):
     """`CADA.decode` of all texts; where it pays, the first self-attention once for equal ones."""
     ids, index = texts.token_ids, texts.text_index
-    if index is None or rngs is not None or not model.shares_text_attention():
+    if index is None or rngs is not None or not model.splits_layers():
         return apply(model, params, "decode", ids, *images, deterministic=rngs is None, rngs=rngs)
     attended = apply(model, params, "attend_text", ids[::3])[index]
     valid = ids != model.config.tokens.pad

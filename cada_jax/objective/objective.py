@@ -105,12 +105,16 @@ def encode_pairs(
         return apply(model, params, method, inputs, deterministic=rngs is None, rngs=rngs)
 
     image_tokens = encode("encode_image", images, keys.image)
+    image_features = apply(model, params, "project_image", image_tokens)
+    embedding_alone = config.loss.alignment == "off"
+    if embedding_alone and model.splits_layers() and dropout_rngs(config, keys.text) is None:
+        return Encoded(image_tokens, image_features, apply(model, params, "embed_text", token_ids))
     text_tokens = encode("encode_text", token_ids, keys.text)
     return Encoded(
         image_tokens,
-        apply(model, params, "project_image", image_tokens),
+        image_features,
         apply(model, params, "project_text", text_tokens),
-        None if config.loss.alignment == "off" else text_tokens,
+        None if embedding_alone else text_tokens,
     )
 
 

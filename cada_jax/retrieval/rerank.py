@@ -100,11 +100,11 @@ def match_pairs(
 def attends_once(network: Network, pairs: Pairs) -> bool:
     """Whether every text's first self-attention is computed once for all its images.
 
-    See `CADA.shares_text_attention`. One device holds what comes of it, in bounded memory.
+    See `CADA.splits_layers`. One device holds what comes of it, in bounded memory.
     """
     size = 4 * pairs.token_ids.size * network.model.config.text.width
     with jax.set_mesh(network.mesh):
-        shares = network.model.shares_text_attention()
+        shares = network.model.splits_layers()
     return shares and network.mesh.size == 1 and size <= MOST_ATTENDED
 
 

@@ -109,6 +109,20 @@ def test_texts_attended_once_are_decoded_as_texts_attended_every_time(depth, gat
     assert_alike(once, plain, params, images)
 
 
+@pytest.mark.parametrize(("depth", "stem"), [(1, "conv"), (2, "embed"), (6, "conv")])
+def test_a_texts_embedding_is_that_of_all_its_tokens(depth, stem):
+    model, params, ids, _ = small_model(depth, stem=stem)
+
+    def plain(params):
+        tokens = cada.apply(model, params, "encode_text", ids)
+        return cada.apply(model, params, "project_text", tokens)
+
+    def first_alone(params):
+        return cada.apply(model, params, "embed_text", ids)
+
+    assert_alike(first_alone, plain, params)
+
+
 def test_the_matching_loss_on_a_cpu_is_the_plain_one():
     model, params, ids, images = small_model()
     negatives = losses.Negatives(*(jnp.array(x) for x in ([1, 2, 0], [2, 0, 1], [1.0, 0.0, 1.0])))
@@ -121,9 +135,9 @@ def test_the_matching_loss_on_a_cpu_is_the_plain_one():
 
     def on_cpu(params, images):
         with on_one_cpu():
-            assert model.shares_text_attention()
+            assert model.splits_layers()
             return terms(params, images)
 
-    assert not model.shares_text_attention()  # no mesh: the plain form
+    assert not model.splits_layers()  # no mesh: the plain form
     assert_alike(on_cpu, terms, params, images)
     np.testing.assert_array_equal(ids[:3][text_index], texts.token_ids)
