@@ -7,8 +7,8 @@ trained in the workdir again.
 The console shows the program's own lines; `--verbosity=0` adds what its libraries log.
 
 On Linux the process starts itself again with GLIBC_TUNABLES set, its memory in huge pages and kept:
-training a small model on a CPU takes a third less time. Set that variable, to whatever you like, to
-have it left alone.
+training a small model on a CPU takes a quarter less time. Set that variable, to whatever you like,
+to have it left alone.
 
 Exit codes: 0 done; 1 a bug (with a traceback), or a loss that is not finite; 2 something in the
 command, the data or the workdir is not usable; 143 or 130 stopped by SIGTERM or Ctrl-C with the

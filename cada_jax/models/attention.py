@@ -17,7 +17,7 @@ from cada_jax.models.layers import dense
 
 # BERT's value for "do not attend". exp(-10000) is exactly 0 in float32, so nothing leaks.
 MASKED = -10000.0
-# From so many on, a product is worth making even: with 37 or 49 a step took a twentieth longer.
+# From so many on a product is made even: of 37 or 49 columns that cost a twentieth of a step.
 MANY_COLUMNS = 64
 # In the names of NVIDIA's GPUs that cuDNN's fused attention does not run on.
 BEFORE_AMPERE = (

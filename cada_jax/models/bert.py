@@ -17,7 +17,14 @@ from cada_jax.common.shapes import AnyArray, Array, Bool, Float, Float32, Int, I
 from cada_jax.distributed.batch import constrain_rows
 from cada_jax.models.attention import MASKED
 from cada_jax.models.dropout import dropout
-from cada_jax.models.layers import dense, gelu, layer_norm, layers_in_one_go, rematerialized
+from cada_jax.models.layers import (
+    FEW_LAYERS,
+    dense,
+    gelu,
+    layer_norm,
+    layers_in_one_go,
+    rematerialized,
+)
 from cada_jax.models.text_layer import EPSILON, IMAGE, TEXT, WHOLE, TextLayer
 
 STEM_REACH = 2  # tokens that the "conv" stem looks back; packed texts must lie as far apart
@@ -180,9 +187,9 @@ class Bert(nn.Module):
         def run(i, x, output_positions=None):
             return self._layer(i, x, bias, image_tokens, None, output_positions)
 
-        before = self.depth - 1
-        x = jax.lax.fori_loop(0, before, run, x, unroll=before == layers_in_one_go(before))
-        return run(before, x, output_positions)
+        last, straight = self.depth - 1, self.depth <= FEW_LAYERS
+        x = jax.lax.fori_loop(0, last, run, x, unroll=straight)
+        return run(last, x, output_positions)
 
     def _layer(self, i, x, bias, image_tokens, image_index, output_positions=None, part=WHOLE):
         """Layer i, by itself and without dropout, or a part of it; see `TextLayer`."""
