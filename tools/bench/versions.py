@@ -50,9 +50,10 @@ def _take_memory_settings() -> None:
         from cada_jax.common import huge_pages
     except ImportError:  # an older version
         return
-    # Versions of 2026-11-27 and before had the first name alone.
-    getattr(huge_pages, "restart_with_huge_pages", lambda: huge_pages.restart_with_settings())()
-    getattr(huge_pages, "run_where_memory_is_kept", lambda: None)()
+    # Versions up to 2026-11-27 had "restart_with_huge_pages" alone.
+    for name in ("restart_with_huge_pages", "restart_with_settings", "run_where_memory_is_kept"):
+        if hasattr(huge_pages, name):
+            getattr(huge_pages, name)()
 
 
 def _tell(start: tuple[float, float]) -> None:
