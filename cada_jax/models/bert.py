@@ -17,14 +17,7 @@ from cada_jax.common.shapes import AnyArray, Array, Bool, Float, Float32, Int, I
 from cada_jax.distributed.batch import constrain_rows
 from cada_jax.models.attention import MASKED
 from cada_jax.models.dropout import dropout
-from cada_jax.models.layers import (
-    FEW_LAYERS,
-    dense,
-    gelu,
-    layer_norm,
-    layers_in_one_go,
-    rematerialized,
-)
+from cada_jax.models.layers import dense, gelu, layer_norm, layers_in_one_go, rematerialized
 from cada_jax.models.text_layer import EPSILON, IMAGE, TEXT, WHOLE, TextLayer
 
 STEM_REACH = 2  # tokens that the "conv" stem looks back; packed texts must lie as far apart
@@ -166,30 +159,14 @@ class Bert(nn.Module):
             x = self.conv_stem(x)
         return x
 
-    def first_token(
-        self, ids: Int[AnyArray, "M T"], valid: Bool[AnyArray, "M T"]
-    ) -> Float[Array, "M 1 D"]:
-        """The first of the tokens that a call returns for text alone, without dropout.
-
-        The last layer need not compute the others, of which the first knows all by then.
-
-        Args:
-          ids: int32 [M,T].
-          valid: bool [M,T].
-        """
-        x = self._embedded(ids, valid, True)
-        first = jnp.zeros((len(ids), 1), jnp.int32)
-        return self._outputs_of_last(x, attention_bias(valid, False), None, first)
-
     def _outputs_of_last(self, x, bias, image_tokens, output_positions):
         """The same layers, one by one: the scanned ones are all alike and the last one is not."""
 
         def run(i, x, output_positions=None):
             return self._layer(i, x, bias, image_tokens, None, output_positions)
 
-        last, straight = self.depth - 1, self.depth <= FEW_LAYERS
-        x = jax.lax.fori_loop(0, last, run, x, unroll=straight)
-        return run(last, x, output_positions)
+        x = jax.lax.fori_loop(0, self.depth - 1, run, x)
+        return run(self.depth - 1, x, output_positions)
 
     def _layer(self, i, x, bias, image_tokens, image_index, output_positions=None, part=WHOLE):
         """Layer i, by itself and without dropout, or a part of it; see `TextLayer`."""
@@ -217,11 +194,11 @@ class Bert(nn.Module):
         self,
         x: Float[AnyArray, "M T D"],
         bias: Float[AnyArray, "M 1 #T T"],
-        image_tokens: Float[AnyArray, "B S Dv"],
+        image_tokens: Float[AnyArray, "B S Dv"] | None,
         image_index: Int[AnyArray, "M"] | None = None,
         output_positions: Int[AnyArray, "M t"] | None = None,
     ) -> Float[Array, "M _ D"]:
-        """All that follows `attend_text`; arguments as of a call and of `TextLayer`."""
+        """All that follows `attend_text`, with images or without; arguments as of `TextLayer`."""
         last = self.depth - 1
         if last == 0 and output_positions is not None:
             x = jnp.take_along_axis(x, output_positions[:, :, None], axis=1)
