@@ -1,9 +1,15 @@
-"""Compiled programs kept on disk from one run to the next."""
+"""What is kept on disk from one run to the next: compiled programs, converted models."""
 
 import os
 import pathlib
 
 import jax
+
+
+def cache_folder() -> pathlib.Path:
+    """The folder for what can be made again: ~/.cache/cada_jax."""
+    folder = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "cada_jax"
+    return folder.expanduser()
 
 
 def enable_compilation_cache() -> None:
@@ -13,5 +19,4 @@ def enable_compilation_cache() -> None:
     Set that variable to the empty string to have no cache.
     """
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        folder = pathlib.Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "cada_jax"
-        jax.config.update("jax_compilation_cache_dir", str(folder.expanduser()))
+        jax.config.update("jax_compilation_cache_dir", str(cache_folder()))

@@ -5,16 +5,82 @@ only if the caller recognises it as written by this program.
 """
 
 import contextlib
+import json
 import os
 import pathlib
 import shutil
+import stat
 from collections.abc import Callable, Iterator
+from typing import Any
 
-from cada_jax.common.errors import UsageError
+from cada_jax.common.errors import UsageError, reading
 
 # In a folder that is being written. Without this file, a folder under our name is not ours.
 BEING_WRITTEN = ".cada_jax_partial"
 SHOWN = 5  # names of a foreign folder that a message lists
+
+
+def absolute(path: str | os.PathLike) -> str:
+    """The absolute path of what the system would open; "~" is the home folder.
+
+    Links stay as they are, unless ".." comes after one: the system goes up from where it leads.
+    """
+    path = os.path.expanduser(os.fspath(path))
+    if os.pardir in path.split(os.sep):
+        return os.path.realpath(path)
+    return os.path.abspath(path)
+
+
+def local_path(text: str | os.PathLike) -> pathlib.Path:
+    """The absolute path that a user named, with "~" expanded; nothing needs to lie there.
+
+    Raises:
+      UsageError: it is an address, as "gs://bucket/run", which would name a folder "gs:" here; or
+        "~NAME" of a user that this machine has not.
+    """
+    if "://" in str(text):
+        raise UsageError(
+            f"{text}: expected a path, got an address. Mount the bucket (Cloud Storage FUSE) or "
+            "use a shared disk (Filestore, NFS), and give the path there."
+        )
+    if os.path.expanduser(text).startswith("~"):
+        raise UsageError(f"{text}: there is no user {str(text).split('/')[0]} here")
+    return pathlib.Path(absolute(text))
+
+
+def read_bytes(path: str | os.PathLike, what: str, most: int = 1 << 30) -> bytes:
+    """The content of an ordinary file: never waits for a pipe, nor reads a device without end.
+
+    Args:
+      path: of the file; "~" is the home folder.
+      what: it should be, for the message: "a list of boxes".
+      most: bytes that it may have.
+
+    Raises:
+      MissingFileError: there is no such file.
+      UsageError: it is no ordinary file, is too large, or cannot be read.
+    """
+    with reading(path, what):
+        path = pathlib.Path(path).expanduser()
+        # Without O_NONBLOCK, opening a pipe would wait for somebody to write into it.
+        with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as file:
+            found = os.fstat(file.fileno())
+            if stat.S_ISDIR(found.st_mode):
+                raise UsageError(f"{path}: expected {what}, got a folder")
+            if not stat.S_ISREG(found.st_mode):
+                raise UsageError(f"{path}: expected {what}, got a pipe or a device")
+            if found.st_size > most:
+                raise UsageError(
+                    f"{path}: expected {what} of at most {most:,} bytes, got {found.st_size:,}"
+                )
+            return file.read()
+
+
+def read_json(path: str | os.PathLike, what: str) -> Any:
+    """The value in a JSON file; arguments and errors as of `read_bytes`."""
+    content = read_bytes(path, what)
+    with reading(path, f"{what} in JSON"):
+        return json.loads(content)
 
 
 @contextlib.contextmanager
@@ -38,6 +104,11 @@ def write_text(path: str | os.PathLike, text: str) -> None:
         partial.write_text(text, encoding="utf-8")
 
 
+def write_json(path: str | os.PathLike, value: Any) -> None:
+    """Writes a JSON value to `path`, indented, whole or not at all."""
+    write_text(path, json.dumps(value, indent=2) + "\n")
+
+
 def contents(folder: pathlib.Path) -> str:
     """What a folder holds, for a message: "a.txt, b.txt and 3 more", or "nothing"."""
     names = sorted(p.name for p in folder.iterdir())
@@ -58,22 +129,11 @@ def check_target(
       is_ours: tells whether this program wrote everything that lies at a path.
       what: what is to be written, for the message: "a model folder".
     """
-    path = pathlib.Path(path).expanduser()
-    try:
-        if not os.path.lexists(path):
-            return
-        if path.is_dir():
-            if not any(path.iterdir()):
-                return
-            found = f"a folder with {contents(path)}"
-        elif path.is_file():
-            found = f"a file of {path.stat().st_size} bytes"
-        else:
-            found = "a link to nothing" if path.is_symlink() else "no ordinary file"
-        ours = is_ours(path)
-    except OSError as e:
-        raise UsageError(f"{path}: expected a place for {what}, but {e.strerror}.") from e
-    if not ours:
+    path = local_path(path)
+    if not os.path.lexists(path) or (path.is_dir() and not any(path.iterdir())):
+        return
+    if not is_ours(path):
+        found = f"a folder with {contents(path)}" if path.is_dir() else "no folder"
         raise UsageError(
             f"{path} exists and is not {what} that this program wrote, with nothing else in it: "
             f"{found}. Nothing was touched, and --overwrite would not replace it: choose another "
@@ -112,19 +172,17 @@ def settle(path: str | os.PathLike, is_ours: Callable[[pathlib.Path], bool]) -> 
         old.rename(path)
 
 
-def _clear_partial(partial: pathlib.Path, is_ours: Callable[[pathlib.Path], bool]) -> None:
-    """Removes what a killed process left half written, and nothing else."""
-    if not os.path.lexists(partial):
-        return
-    folder = partial.is_dir() and not partial.is_symlink()
-    if not folder or not (
-        (partial / BEING_WRITTEN).is_file() or is_ours(partial) or not any(partial.iterdir())
-    ):
+def _is_left_over(partial: pathlib.Path, is_ours: Callable[[pathlib.Path], bool]) -> bool:
+    """Whether a killed process left this folder half written, or just not renamed."""
+    return (partial / BEING_WRITTEN).is_file() or is_ours(partial) or not any(partial.iterdir())
+
+
+def _require_free(path: pathlib.Path, name: pathlib.Path) -> None:
+    if os.path.lexists(name):
         raise UsageError(
-            f"{partial}: expected nothing under this name, where {partial.name} is written before "
-            "it is renamed, but something is there that this program did not write. Move it away."
+            f"{name}: expected nothing under this name, which is needed while {path.name} is "
+            "written, but something is there that this program did not write. Move it away."
         )
-    shutil.rmtree(partial)
 
 
 @contextlib.contextmanager
@@ -140,25 +198,18 @@ def whole_folder(
     Raises:
       UsageError: `path` may not be written.
     """
-    path = pathlib.Path(path).expanduser().absolute()
-    try:
-        if path.is_symlink() and path.is_dir():
-            path = path.resolve()  # what the link names is written; the link stays
-        settle(path, is_ours)
-        check_target(path, overwrite, is_ours, what)
-        partial, old = partial_folder(path), _moved_aside(path)
-        if os.path.lexists(old):
-            raise UsageError(
-                f"{old}: expected nothing under this name, where the folder that is replaced goes, "
-                "but something is there that this program did not write. Move it away."
-            )
-        _clear_partial(partial, is_ours)
-        partial.mkdir(parents=True)
-        (partial / BEING_WRITTEN).touch()
-    except OSError as e:
-        raise UsageError(
-            f"{path}: expected a place for {what}, but writing there failed: {e}."
-        ) from e
+    path = local_path(path)
+    if path.is_symlink() and path.is_dir():
+        path = path.resolve()  # what the link names is written; the link stays
+    settle(path, is_ours)
+    check_target(path, overwrite, is_ours, what)
+    partial, old = partial_folder(path), _moved_aside(path)
+    if partial.is_dir() and not partial.is_symlink() and _is_left_over(partial, is_ours):
+        shutil.rmtree(partial)
+    for name in (partial, old):
+        _require_free(path, name)
+    partial.mkdir(parents=True)
+    (partial / BEING_WRITTEN).touch()
     try:
         yield partial
         (partial / BEING_WRITTEN).unlink()

@@ -4,12 +4,14 @@ The lock is on a file that tells who holds it. A process that ends, however it e
 holds it. On file systems without locks everybody gets it.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
 import pathlib
 import socket
 import time
+from collections.abc import Iterator
 from typing import IO
 
 from cada_jax.common.errors import UsageError
@@ -18,7 +20,7 @@ from cada_jax.common.errors import UsageError
 @dataclasses.dataclass
 class _Held:
     file: IO[str]
-    times: int  # how often this process took it and has not given it back
+    times: int = 0  # how often this process entered it and has not left
 
 
 _HELD: dict[pathlib.Path, _Held] = {}
@@ -52,29 +54,15 @@ def _lock(file: IO[str], wait: bool) -> bool:
 WAIT_OR_CHOOSE = "Wait until it ends, or choose another --workdir."
 
 
-def acquire(path: str | os.PathLike, wait: bool = False, remedy: str = WAIT_OR_CHOOSE) -> None:
-    """Locks the file `path`, which is made if missing. The same process may do so again.
-
-    Args:
-      path: of the lock file; its folder exists.
-      wait: until another process gives it back, and say so, instead of raising.
-      remedy: what the message says of the next step.
-
-    Raises:
-      UsageError: another process holds it.
-      OSError: the file cannot be written.
-    """
-    path = pathlib.Path(path).absolute()
-    if path in _HELD:
-        _HELD[path].times += 1
-        return
+def _opened(path: pathlib.Path, wait: bool, remedy: str, what: str) -> IO[str]:
+    """The lock file, locked, with this process named in it."""
     file = open(path, "a+", encoding="utf-8")
     try:
         if not _lock(file, wait=False):
             holder = _holder(file)
             if not wait:
-                raise UsageError(f"{path.parent} is in use by {holder}. {remedy}")
-            print(f"Waiting for {holder}, which uses {path.parent} ...", flush=True)
+                raise UsageError(f"{what} is in use by {holder}. {remedy}")
+            print(f"Waiting for {holder}, which uses {what} ...", flush=True)
             _lock(file, wait=True)
         started = time.strftime("%Y-%m-%d %H:%M:%S")
         own = {"pid": os.getpid(), "host": socket.gethostname(), "started": started}
@@ -84,16 +72,34 @@ def acquire(path: str | os.PathLike, wait: bool = False, remedy: str = WAIT_OR_C
     except BaseException:
         file.close()
         raise
-    _HELD[path] = _Held(file, 1)
+    return file
 
 
-def release(path: str | os.PathLike) -> None:
-    """Gives the lock back, after as many calls as of `acquire`; nothing if it is not held."""
+@contextlib.contextmanager
+def locked(
+    path: str | os.PathLike, wait: bool = False, remedy: str = WAIT_OR_CHOOSE, what: str = ""
+) -> Iterator[None]:
+    """Holds the file `path`, which is made if missing. The same process may enter again.
+
+    Args:
+      path: of the lock file; its folder exists.
+      wait: until another process gives it back, and say so, instead of raising.
+      remedy: what the message says of the next step.
+      what: is held, for the message; the folder if not given.
+
+    Raises:
+      UsageError: another process holds it.
+      OSError: the file cannot be written.
+    """
     path = pathlib.Path(path).absolute()
-    held = _HELD.get(path)
-    if held is None:
-        return
-    held.times -= 1
-    if held.times == 0:
-        del _HELD[path]
-        held.file.close()
+    if path not in _HELD:
+        _HELD[path] = _Held(_opened(path, wait, remedy, what or str(path.parent)))
+    held = _HELD[path]
+    held.times += 1
+    try:
+        yield
+    finally:
+        held.times -= 1
+        if not held.times:
+            del _HELD[path]
+            held.file.close()

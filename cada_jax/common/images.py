@@ -1,29 +1,36 @@
 """Picture files as people keep them, to pixels. Everything that reads a picture reads it here.
 
-Accepted are JPEG, MPO (camera JPEGs: the first picture), PNG, BMP, WebP, TIFF and GIF (the first
-picture of several). What becomes of the rest of a file:
+Training, evaluation, search and the gallery see the same pixels of a file, to the bit: they all
+decode and resize by this module, which is Pillow.
+
+Accepted are JPEG, MPO (camera JPEGs), PNG, BMP, WebP, TIFF, GIF and AVIF, and HEIC/HEIF where
+`pillow-heif` is installed; of several pictures in a file, the first. What becomes of the rest:
 
   EXIF rotation: applied. Unreadable EXIF data count as none.
-  transparency: dropped; a pixel keeps the colour that is stored for it, as in Pillow's
-    `convert("RGB")` and in TensorFlow's decoder.
+  transparency: dropped; a pixel keeps the colour that is stored for it.
   16 bits a channel: the upper 8 are kept.
   CMYK, YCbCr, grey, palette, 1 bit: converted by Pillow's own rules.
   colour profiles and gamma: ignored.
 """
 
 import contextlib
+import functools
 import io
 import os
 import warnings
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from cada_jax.common.errors import MissingFileError, UsageError
+from cada_jax.common.errors import UsageError
+from cada_jax.common.files import read_bytes
 
-FORMATS = ("JPEG", "MPO", "PNG", "BMP", "WEBP", "TIFF", "GIF")
+# Pillow warns of damaged metadata, which nothing here needs. A filter for each call would not do:
+# `warnings.catch_warnings` changes the filters of all threads.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "AVIF")  # an MPO begins as a JPEG
 # A file of some kilobytes can ask for gigabytes of pixels. No picture of a person is that large.
 MOST_PIXELS = 89_478_485  # the number that Pillow warns at
 ORIENTATION = 0x0112  # EXIF tag; 1 is upright
@@ -49,6 +56,17 @@ class TooManyPixelsError(PictureError):
         super().__init__(f"has {size}, expected at most {most:,}: save it smaller")
 
 
+@functools.cache
+def _formats() -> tuple[str, ...]:
+    """What can be read here; registers the reader of HEIC with Pillow, if it is installed."""
+    try:
+        import pillow_heif
+    except ImportError:
+        return FORMATS
+    pillow_heif.register_heif_opener()
+    return (*FORMATS, "HEIF")
+
+
 @contextlib.contextmanager
 def open_picture(data: bytes) -> Iterator[Image.Image]:
     """Yields the first picture of encoded bytes, its pixels not read yet.
@@ -60,40 +78,64 @@ def open_picture(data: bytes) -> Iterator[Image.Image]:
         than `MOST_PIXELS`.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of damaged metadata, which nothing here needs
-            with Image.open(io.BytesIO(data)) as image:
-                if image.format not in FORMATS:
-                    raise PictureError(f"is {image.format}, expected one of {', '.join(FORMATS)}")
-                width, height = image.size
-                if width * height > MOST_PIXELS:
-                    raise TooManyPixelsError(f"{width} x {height} pixels")
-                yield image
+        with Image.open(io.BytesIO(data), formats=_formats()) as image:
+            width, height = image.size
+            if width * height > MOST_PIXELS:
+                raise TooManyPixelsError(f"{width} x {height} pixels")
+            yield image
     except (PictureError, KeyboardInterrupt):
         raise
     except Image.DecompressionBombError as err:
         raise TooManyPixelsError("more pixels") from err
     except UnidentifiedImageError as err:  # its text holds an address in memory
-        raise PictureError(f"cannot be decoded ({_what_it_is(data)})") from err
+        raise PictureError(_why_not_opened(data)) from err
     except Exception as err:  # decoders of foreign bytes raise nearly every built-in exception
-        raise PictureError(f"cannot be decoded ({str(err) or type(err).__name__})") from err
+        text = " ".join(str(err).split()) or type(err).__name__
+        raise PictureError(f"cannot be decoded ({text})") from err
 
 
-_NO_PICTURES = {
-    b"<": "it is a web page or XML",
-    b"\x00\x05\x16\x07": "it is a companion file of macOS, no image",
-    b"version https://git-lfs": "it is a Git LFS pointer: run git lfs pull",
-    b"\x1f\x8b": "it is compressed by gzip",
-    b"pk\x03\x04": "it is a zip archive",
+_KINDS = {  # what is no picture, or none that is read here, by its first bytes
+    b"\x00\x05\x16\x07": "macOS companion file",
+    b"version https://git-lfs": "Git LFS pointer (run git lfs pull)",
+    b"<": "web page or XML",
+    b"\x1f\x8b": "gzip archive",
+    b"PK\x03\x04": "zip archive",
+    b"%PDF": "PDF",
+    b"8BPS": "PSD",
+    b"\x1aE\xdf\xa3": "MKV or WebM",
+    b"\x00\x00\x01\xba": "MPEG",
+    b"\x00\x00\x01\x00": "icon",
+}
+_BRANDS = {  # of a file whose first box is ftyp, by the first three letters
+    **dict.fromkeys((b"hei", b"hev", b"mif", b"msf"), "HEIC"),
+    b"avi": "AVIF",
+    b"qt ": "MOV",
 }
 
 
-def _what_it_is(data: bytes) -> str:
+def what_it_is(data: bytes) -> str:
+    """Returns what encoded bytes are that cannot be opened: "MP4", "HEIC", "PDF", "empty".
+
+    Args:
+      data: of the file; its first 64 bytes are enough.
+    """
     if not data.strip():
-        return "the file is empty"
-    start = data[:64].lstrip().lower()
-    known = (kind for magic, kind in _NO_PICTURES.items() if start.startswith(magic))
-    return next(known, "it is no image file, or its beginning is damaged")
+        return "empty"
+    if data[4:8] == b"ftyp":
+        return _BRANDS.get(data[8:11], "MP4")
+    if data[:4] == b"RIFF" and data[8:11] == b"AVI":
+        return "AVI"
+    start = data[:64].lstrip()
+    known = (kind for magic, kind in _KINDS.items() if start.startswith(magic))
+    return next(known, "no image file, or its beginning is damaged")
+
+
+def _why_not_opened(data: bytes) -> str:
+    kind = what_it_is(data)
+    if kind == "HEIC" and "HEIF" not in _formats():
+        return "is HEIC: pip install pillow-heif to have it read, or save it as JPEG"
+    damaged = "damaged " if kind in ("HEIC", "AVIF") else ""
+    return f"cannot be decoded (it is {damaged}{kind})"
 
 
 def orientation(image: Image.Image) -> int:
@@ -105,29 +147,64 @@ def orientation(image: Image.Image) -> int:
     return value if value in range(1, 9) else 1
 
 
-def rgb_pixels(image: Image.Image) -> np.ndarray:
-    """Returns an opened picture as uint8 [H,W,3], upright.
+def rgb_image(image: Image.Image) -> Image.Image:
+    """Returns an opened picture with three channels of 8 bits, upright.
 
     Raises:
       PictureError: its pixels are no colours (32-bit integers or floats).
     """
     image.load()
-    mode = image.mode
-    if mode.startswith("I;16") or (mode == "I" and image.format == "PNG"):
-        upright = _upright(image)
-        grey = (np.asarray(upright).astype(np.int64) >> 8).astype(np.uint8)
-        return np.repeat(grey[:, :, None], 3, axis=2)
+    # Not by ImageOps.exif_transpose, which writes the other EXIF data anew: damage there fails it.
+    turn = _TURNS.get(orientation(image))
+    mode, kind = image.mode, image.format
+    if turn is not None:
+        image = image.transpose(turn)
+    if mode.startswith("I;16") or (mode == "I" and kind == "PNG"):
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
     if mode in ("I", "F"):
         raise PictureError("has 32 bits a pixel: save it with 8 bits a channel")
     if mode in ("La", "RGBa"):  # colours multiplied by their opacity
         image = image.convert({"La": "LA", "RGBa": "RGBA"}[mode])
-    return np.array(_upright(image).convert("RGB"))
+    return image if mode == "RGB" else image.convert("RGB")
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    # Not by ImageOps.exif_transpose, which writes the other EXIF data anew: damage there fails it.
-    turn = _TURNS.get(orientation(image))
-    return image if turn is None else image.transpose(turn)
+def rgb_pixels(image: Image.Image) -> np.ndarray:
+    """Returns `rgb_image` as uint8 [H,W,3]."""
+    return np.array(rgb_image(image))
+
+
+def resized(image: Image.Image, size: tuple[int, int]) -> np.ndarray:
+    """Resizes a picture: bilinear, antialiased, the shape not kept.
+
+    Args:
+      image: of mode RGB.
+      size: (height, width) in pixels.
+
+    Returns:
+      uint8 [height, width, 3].
+    """
+    height, width = size
+    return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
+
+
+def read_resized(data: bytes, size: tuple[int, int]) -> np.ndarray:
+    """Decodes encoded bytes and resizes them to (height, width): uint8 [height, width, 3].
+
+    Raises:
+      PictureError: as of `open_picture`.
+    """
+    with open_picture(data) as image:
+        return resized(rgb_image(image), size)
+
+
+def check_decodes(data: bytes) -> None:
+    """Raises PictureError where `read_rgb` would, in half of the time for a JPEG."""
+    with open_picture(data) as image:
+        # An eighth of the size: all of the file is decoded, which is what can fail, and most of the
+        # inverse transform of its blocks is left out. Only JPEGs have that choice of Pillow's.
+        if image.format in ("JPEG", "MPO"):
+            image.draft(None, (1, 1))
+        rgb_image(image)
 
 
 def read_rgb(source: bytes | str | os.PathLike, name: str | None = None) -> np.ndarray:
@@ -146,22 +223,12 @@ def read_rgb(source: bytes | str | os.PathLike, name: str | None = None) -> np.n
     """
     if not isinstance(source, bytes):
         name = name or os.fspath(source)
-        source = _file_bytes(Path(source).expanduser())
+        source = read_bytes(source, "a picture")
     try:
         with open_picture(source) as image:
             return rgb_pixels(image)
     except PictureError as err:
         raise UsageError(f"image {name or 'bytes'} {err}") from err
-
-
-def _file_bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError as err:
-        raise MissingFileError(f"image {path} does not exist") from err
-    except (OSError, ValueError) as err:
-        reason = getattr(err, "strerror", None) or err
-        raise UsageError(f"image {path} cannot be read ({reason})") from err
 
 
 def encode_png(pixels: np.ndarray) -> bytes:

@@ -7,25 +7,12 @@ import pytest
 from cada_jax.common import console
 
 
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
 @pytest.fixture
 def clock(monkeypatch):
     """A list whose one entry is the time."""
     now = [100.0]
     monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
     return now
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0.4, "0 s"), (59.4, "59 s"), (59.6, "1 min 00 s"), (200, "3 min 20 s"), (7260, "2 h 01 min")],
-)
-def test_durations(seconds, text):
-    assert console.duration(seconds) == text
 
 
 def test_a_log_file_gets_one_line_a_report_with_rate_and_time_left(clock):
@@ -51,18 +38,6 @@ def test_a_pause_costs_no_pairs_a_second_but_counts_in_the_time_left(clock):
     clock[0] += 1.0
     assert shown.report(2, {}) == pytest.approx(8.0)
     assert "1 min 02 s left" in out.getvalue()
-
-
-def test_a_terminal_shows_a_line_that_is_rewritten(clock):
-    out = Terminal()
-    shown = console.StepProgress(0, 4, 2, 8, out)
-    for step in (1, 2):
-        clock[0] += 1.0
-        shown.tick(step)
-    shown.close()
-    lines = out.getvalue().split("\r\x1b[K")
-    assert [line.split("  ")[0] for line in lines] == ["", "step 1/4", "step 2/4", ""]
-    assert "\n" not in out.getvalue()
 
 
 def test_the_summary_names_the_parts_and_the_rest(clock):

@@ -2,6 +2,7 @@
 
 import io
 import struct
+import sys
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from PIL import Image
 
 from cada_jax.common import images
 from cada_jax.common.errors import MissingFileError, UsageError
-from cada_jax.common.images import encode_png, read_rgb
+from cada_jax.common.images import check_decodes, encode_png, read_rgb, what_it_is
 from tests.data import pictures
 
 PHOTO = pictures.photo()
@@ -27,41 +28,24 @@ TURNS = {
 }
 
 
-@pytest.mark.parametrize(
-    "kind",
-    [
-        "PNG, RGB",
-        "PNG, RGB and alpha",
-        "PNG, one clear colour",
-        "PNG, 16 bits",
-        "BMP",
-        "BMP, alpha",
-        "WebP, lossless",
-        "WebP, alpha",
-        "TIFF",
-        "TIFF, LZW",
-        "TIFF, two pictures",
-    ],
+LOSSLESS = (
+    *("PNG, RGB", "PNG, RGB and alpha", "PNG, one clear colour", "PNG, 16 bits"),
+    *("BMP", "BMP, alpha", "WebP, lossless", "WebP, alpha", "TIFF", "TIFF, LZW"),
+    "TIFF, two pictures",
 )
-def test_files_without_loss_give_the_very_pixels_and_drop_transparency(kind):
-    np.testing.assert_array_equal(read_rgb(pictures.EVERY_KIND[kind]), PHOTO)
 
 
-@pytest.mark.parametrize("kind", ["PNG, grey", "PNG, grey and alpha", "BMP, grey"])
-def test_grey_has_three_equal_channels(kind):
-    np.testing.assert_array_equal(read_rgb(pictures.EVERY_KIND[kind]), GREY)
+def test_files_without_loss_give_the_very_pixels_and_drop_transparency():
+    for kind in LOSSLESS:
+        np.testing.assert_array_equal(read_rgb(pictures.EVERY_KIND[kind]), PHOTO, kind)
 
 
-@pytest.mark.parametrize("kind", ["PNG, 16 bits grey", "TIFF, 16 bits"])
-def test_of_16_bits_the_upper_8_are_kept(kind):
-    got = read_rgb(pictures.EVERY_KIND[kind])
-    np.testing.assert_array_equal(got, PHOTO[..., :1].repeat(3, -1))
-
-
-@pytest.mark.parametrize("kind", ["PNG, 1 bit", "BMP, 1 bit", "TIFF, 1 bit"])
-def test_one_bit_is_black_and_white(kind):
-    expected = np.asarray(pictures.PHOTO.convert("1").convert("RGB"))
-    np.testing.assert_array_equal(read_rgb(pictures.EVERY_KIND[kind]), expected)
+def test_grey_has_three_equal_channels_and_of_16_bits_the_upper_8_are_kept():
+    for kind in ("PNG, grey", "PNG, grey and alpha", "BMP, grey"):
+        np.testing.assert_array_equal(read_rgb(pictures.EVERY_KIND[kind]), GREY, kind)
+    for kind in ("PNG, 16 bits grey", "TIFF, 16 bits"):
+        expected = PHOTO[..., :1].repeat(3, -1)
+        np.testing.assert_array_equal(read_rgb(pictures.EVERY_KIND[kind]), expected, kind)
 
 
 @pytest.mark.parametrize("kind", [k for k in pictures.EVERY_KIND if "EXIF" not in k])
@@ -84,6 +68,12 @@ def test_exif_rotation_is_applied(turn):
     assert got.shape == expected.shape and np.abs(got - expected).mean() < 10
 
 
+@pytest.mark.parametrize("kind", ["AVIF, EXIF 6", "HEIC, EXIF 6"])
+def test_phones_pictures_are_turned_as_their_container_says(kind):
+    got = read_rgb(pictures.EVERY_KIND[kind]).astype(int)
+    assert np.abs(got - TURNS[6](PHOTO)).mean() < 5
+
+
 @pytest.mark.parametrize("exif", [b"Exif\0\0", b"Exif\0\0II*\0\xff\xff\xff\xff", b"nonsense"])
 def test_an_unreadable_exif_block_counts_as_none(exif):
     data = pictures.encoded(pictures.PHOTO, "JPEG", exif=exif)
@@ -102,13 +92,8 @@ def test_a_picture_is_turned_though_its_other_exif_data_cannot_be_written_anew(k
     assert read_rgb(data).shape == PHOTO.swapaxes(0, 1).shape
 
 
-@pytest.mark.parametrize("orientation", [0, 9, 77])
-def test_an_orientation_that_does_not_exist_counts_as_none(orientation):
-    np.testing.assert_array_equal(read_rgb(pictures.rotated("PNG", orientation)), PHOTO)
-
-
 def png_of_size(width: int, height: int) -> bytes:
-    data = bytearray(pictures.KEPT_PNG["RGB"])
+    data = bytearray(pictures.PNG["RGB"])
     data[16:24] = width.to_bytes(4) + height.to_bytes(4)
     import zlib
 
@@ -122,43 +107,72 @@ def test_a_file_that_asks_for_too_many_pixels_is_refused(size):
         read_rgb(png_of_size(*size), "big.png")
 
 
+def test_a_heic_of_200_megapixels_is_refused_before_it_is_decoded():
+    data = bytearray(pictures.heic(Image.new("RGB", (64, 64))))
+    at = data.find(b"ispe") + 8
+    data[at : at + 8] = (16_000).to_bytes(4) + (12_500).to_bytes(4)
+    with pytest.raises(UsageError, match="has more pixels, expected at most"):
+        read_rgb(bytes(data), "big.heic")
+
+
+def test_without_its_reader_a_heic_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    images._formats.cache_clear()
+    with pytest.raises(UsageError, match="image x.heic is HEIC: pip install pillow-heif"):
+        read_rgb(pictures.EVERY_KIND["HEIC"], "x.heic")
+    monkeypatch.undo()
+    images._formats.cache_clear()
+
+
 @pytest.mark.parametrize(
-    ("data", "named"),
+    ("data", "kind"),
     [
-        (b"", "the file is empty"),
-        (b" \n", "the file is empty"),
-        (b"<html>404</html>", "web page"),
-        (b"\x00\x05\x16\x07" + bytes(80), "companion file of macOS"),
-        (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
-        (b"\x1f\x8b" + bytes(80), "gzip"),
-        (b"PK\x03\x04" + bytes(80), "zip archive"),
-        (b"no image", "no image file"),
-        (pictures.encoded(pictures.PHOTO, "ICO"), "is ICO, expected one of JPEG"),
-        (pictures.KEPT_JPEG["baseline"][0][:-200], "cannot be decoded (image file is truncated"),
-        (pictures.KEPT_PNG["RGB"][:-200], "cannot be decoded ("),
-        (pictures.encoded(Image.new("F", (4, 4)), "TIFF"), "32 bits a pixel"),
+        (b" \n", "empty"),
+        (b"\n<html>404</html>", "web page or XML"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS pointer (run git lfs pull)"),
+        (b"\0\0\0\x20ftypisom" + bytes(80), "MP4"),
+        (pictures.EVERY_KIND["HEIC"][:64], "HEIC"),
+        (pictures.EVERY_KIND["AVIF"][:64], "AVIF"),
+        (b"no image", "no image file, or its beginning is damaged"),
     ],
 )
-def test_what_is_no_picture_is_named_for_what_it_is(data, named):
-    with pytest.raises(UsageError) as caught:
-        read_rgb(data, "x.jpg")
-    assert str(caught.value).startswith("image x.jpg ") and named in str(caught.value)
-    assert len(str(caught.value).splitlines()) == 1
+def test_what_is_no_picture_is_named_for_what_it_is(data, kind):
+    assert what_it_is(data) == kind
+    if kind not in ("HEIC", "AVIF"):
+        with pytest.raises(UsageError) as caught:
+            read_rgb(data, "x.jpg")
+        assert str(caught.value) == f"image x.jpg cannot be decoded (it is {kind})"
+
+
+@pytest.mark.parametrize(
+    "kind", ["JPEG, baseline", "JPEG, progressive", "PNG, RGB", "AVIF", "HEIC"]
+)
+def test_damage_is_one_line_and_the_quick_check_finds_what_decoding_finds(kind):
+    """The check leaves out what cannot fail, and only that."""
+    generator = np.random.default_rng(0)
+    whole, bad = np.frombuffer(pictures.EVERY_KIND[kind], np.uint8), 0
+    for trial in range(60):
+        data = whole[: generator.integers(1, len(whole) + 1)].copy()
+        if trial % 2:
+            data = whole.copy()
+            data[generator.integers(0, len(data), 3)] = generator.integers(0, 256, 3)
+        said = []
+        for read in (read_rgb, check_decodes):
+            try:
+                read(data.tobytes())
+            except UsageError as err:
+                said.append(str(err))
+        assert len(said) in (0, 2)
+        assert all(len(line.splitlines()) == 1 and "0x" not in line for line in said)
+        bad += bool(said)
+    assert 0 < bad < 60
 
 
 def test_files_are_read_by_path(tmp_path):
     (tmp_path / "a.png").write_bytes(encode_png(PHOTO))
     np.testing.assert_array_equal(read_rgb(tmp_path / "a.png"), PHOTO)
     np.testing.assert_array_equal(read_rgb(str(tmp_path / "a.png")), PHOTO)
-    with pytest.raises(MissingFileError, match=r"b\.png does not exist"):
+    with pytest.raises(MissingFileError, match=r"b\.png: expected a picture; there is no such"):
         read_rgb(tmp_path / "b.png")
-    with pytest.raises(UsageError, match=r"cannot be read \(Is a directory\)"):
+    with pytest.raises(UsageError, match="expected a picture; it cannot be read .*directory"):
         read_rgb(tmp_path)
-
-
-def test_pixels_may_be_changed_by_who_reads_them():
-    read_rgb(pictures.KEPT_PNG["RGB"])[0, 0] = 0
-
-
-def test_the_limit_is_the_one_that_pillow_warns_at():
-    assert images.MOST_PIXELS == Image.MAX_IMAGE_PIXELS

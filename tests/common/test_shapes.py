@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from jaxtyping import TypeCheckError
 
-from cada_jax.models.attention import Attention
+from cada_jax.models.layers import Attention
 from cada_jax.objective import losses
 from cada_jax.retrieval.encoded_images import EncodedImages
 from cada_jax.retrieval.packing import lay_out
@@ -47,8 +47,9 @@ def test_what_fits_is_taken():
 
 def test_methods_of_flax_modules_are_checked():
     layer, x = Attention(2), jnp.ones((3, 5, 8))
-    assert layer.init_with_output(jax.random.key(0), x, x)[0].shape == x.shape
-    with pytest.raises(TypeCheckError, match="keys_values"):
+    (branch, _), _ = layer.init_with_output(jax.random.key(0), x, x)
+    assert branch.shape == x.shape
+    with pytest.raises(TypeCheckError, match="seen"):
         layer.init(jax.random.key(0), x, x[0])
 
 
@@ -57,7 +58,7 @@ import sys
 for name in ("jaxtyping", "beartype"):
     sys.modules[name] = None  # importing it raises ImportError
 import numpy as np
-import cada_jax.retriever, cada_jax.objective.chunked, cada_jax.training.train_step
+import cada_jax.retriever, cada_jax.objective.accumulation, cada_jax.training.train_step
 from cada_jax.objective import losses
 print(losses.ndf(np.ones((3, 4), np.float32), np.ones((3, 4), np.float32), np.arange(3)).shape)
 """
