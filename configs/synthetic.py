@@ -51,7 +51,7 @@ def get_config(variant: str | None = None) -> ConfigDict:
     c.loss.atp_weight = 2.0  # the decoder learns more slowly than the embeddings
     c.loss.ara_weight = 2.0  # at 0.1 a hundredth of what moves the image encoder comes from ARA
     c.train.epochs = 5
-    c.train.eval_every = 5  # scoring takes as long as an epoch
+    c.train.eval_every = 0  # scoring takes as long as an epoch
     c.eval.batch_size = 128
     c.eval.rerank_top_k = 32
     if variant:
@@ -116,6 +116,13 @@ def _matched(c: ConfigDict) -> None:
     _no_gate(c)
 
 
+def _plain(c: ConfigDict) -> None:
+    """As `matched` without convolutional stems: a network that the authors' code can load."""
+    _matched(c)
+    c.model.image.stem = "patch"
+    c.model.text.stem = "embed"
+
+
 def _crowd(c: ConfigDict) -> None:
     """2,000 test persons, many of whom differ only in which garment has which colour."""
     c.init_from = "pretrained:matched"
@@ -164,6 +171,7 @@ VARIANTS: dict[str, Callable[[ConfigDict], None]] = {
     "abroad": _abroad,
     "encoders": _encoders,
     "matched": _matched,
+    "plain": _plain,
     "crowd": _crowd,
     "tiny": _tiny,
     "no_atp": _no_atp,

@@ -31,7 +31,7 @@ def _released(config: ConfigDict) -> None:
     config.data.tagger = "nltk"
     config.data.tag_unit = "wordpiece"
     config.atp.gate = "off"
-    config.atp.negatives = "hardest"
+    config.atp.negatives = "underflow"
     config.atp.group_pool = "all"
     config.ara.masking = "token"
     config.ara.token_rate = 0.4

@@ -1,22 +1,21 @@
-"""Configuration files: what `--config=configs/rstp.py:released` names."""
+"""Configuration files: what `--config=configs/rstp.py:released`, or `--config=rstp`, names."""
 
-import contextlib
 import difflib
+import os
 import pathlib
 import sys
 import traceback
 import types
-from collections.abc import Iterator
 
 from ml_collections import ConfigDict
 
-from cada_jax.common.errors import MissingFileError, UsageError
-from cada_jax.config.kinds import path_problem, shown
+from cada_jax.common.errors import MissingFileError, UsageError, shown
+from cada_jax.common.files import read_bytes
 
 MODULE = "cada_jax_config_file"
-# A clone has configs/ beside the package; an installed package brings none.
-CLONE = pathlib.Path(__file__).resolve().parents[2]
-EXPECTED = "Expected a Python file with get_config(), as configs/synthetic.py"
+# Where configs/ lies: here, beside the package in a clone, within it where it is installed.
+ROOTS = (pathlib.Path(), *pathlib.Path(__file__).resolve().parents[1:3])
+EXPECTED = "expected a Python file with get_config(), as configs/synthetic.py"
 
 
 def load_config(argument: str) -> ConfigDict:
@@ -24,8 +23,8 @@ def load_config(argument: str) -> ConfigDict:
 
     Args:
       argument: PATH or PATH:VARIANT; "~" is the home folder. With ":" the text after it is the one
-        argument of get_config. A bare name, "rstp" or "rstp:released", is looked for in ./configs
-        and in the folder configs of the clone.
+        argument of get_config. "configs/NAME.py", or NAME alone, is looked for here and among the
+        configurations of the project.
 
     Raises:
       MissingFileError: there is no such file.
@@ -33,81 +32,47 @@ def load_config(argument: str) -> ConfigDict:
         ConfigDict. The message is one line with the file and, of an error in it, the line.
     """
     name, colon, variant = argument.partition(":")
-    said = f"--config={argument if len(argument) <= 200 else argument[:200] + '...'}"
-    path = _checked_path(_by_name(name, said), said)
+    path = _find(name)
+    source = read_bytes(path, "a configuration file")
     module = types.ModuleType(MODULE)
     module.__file__ = str(path)
     sys.modules[MODULE] = module  # dataclasses and pickle look a module up by its name
+    sys.path.append(str(path.absolute().parent.parent))  # files import others as `configs.NAME`
     try:
-        with _importable(path.absolute().parent.parent):
-            exec(compile(path.read_bytes(), str(path), "exec"), module.__dict__)
-            if not callable(getattr(module, "get_config", None)):
-                raise UsageError(f"{said}: {path} has no function get_config. {EXPECTED}.")
-            config = module.get_config(variant) if colon else module.get_config()
+        exec(compile(source, str(path), "exec"), module.__dict__)
+        config = module.get_config(variant) if colon else module.get_config()
     except UsageError:
         raise
     except (Exception, SystemExit) as error:
-        raise UsageError(f"{said}: {_reason(error, path)}. {EXPECTED}.") from error
+        raise UsageError(f"--config={argument}: {_reason(error, path)}; {EXPECTED}") from error
+    finally:
+        sys.path.pop()
     if not isinstance(config, ConfigDict):
         raise UsageError(
-            f"{said}: get_config() returned {shown(config)}; expected an ml_collections.ConfigDict,"
-            " as cada_jax.config.default_config() gives."
+            f"--config={argument}: get_config() returned {shown(config)}; expected an "
+            "ml_collections.ConfigDict, as cada_jax.config.default_config() gives."
         )
     return config
 
 
-@contextlib.contextmanager
-def _importable(root: pathlib.Path) -> Iterator[None]:
-    """Lets a configuration file import others as `configs.NAME`, from the folder above configs/."""
-    added = str(root) not in sys.path
-    if added:
-        sys.path.append(str(root))
-    try:
-        yield
-    finally:
-        if added:
-            sys.path.remove(str(root))
-
-
-def _by_name(name: str, said: str) -> str:
-    """The path of a file in a folder of configurations that is called by its name alone."""
-    if not name.isidentifier() or len(name) > 100 or pathlib.Path(name).exists():
-        return name
-    folders = [pathlib.Path("configs").absolute(), CLONE / "configs"]
-    for folder in folders:
-        if (folder / f"{name}.py").is_file():
-            return str(folder / f"{name}.py")
-    known = sorted({p.stem for folder in folders for p in folder.glob("*.py")})
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f"Did you mean {near[0]}?" if near else f"{EXPECTED}."
-    raise MissingFileError(f"{said}: there is no such file, here or in configs/. {hint}")
-
-
-def _checked_path(name: str, said: str) -> pathlib.Path:
-    problem = path_problem(name)
-    if problem:
-        raise UsageError(f"{said}: not the path of a file, since {problem}. {EXPECTED}.")
-    path = pathlib.Path(name).expanduser()
-    try:
-        if path.is_dir():
-            raise UsageError(f"{said}: {path} is a folder. {EXPECTED}.")
-        path.open("rb").close()
-    except (FileNotFoundError, NotADirectoryError) as e:
-        raise MissingFileError(f"{said}: there is no such file. {EXPECTED}.") from e
-    except OSError as e:
-        raise UsageError(f"{said}: the file cannot be read: {e.strerror}. {EXPECTED}.") from e
-    return path
+def _find(name: str) -> pathlib.Path:
+    """The path of a configuration file that is named by its path or by its name alone."""
+    spelled = (name, f"configs/{name}.py") if name.isidentifier() else (name,)
+    paths = [root / os.path.expanduser(s) for root in ROOTS for s in spelled]
+    found = next((path for path in paths if path.is_file()), None)
+    if found:
+        return found
+    known = sorted({p.stem for root in ROOTS for p in (root / "configs").glob("*.py")})
+    near = difflib.get_close_matches(pathlib.Path(name).stem, known, n=1)
+    hint = f"did you mean {near[0]}?" if near else EXPECTED
+    raise MissingFileError(f"--config={name}: there is no such file, here or in configs/; {hint}")
 
 
 def _reason(error: BaseException, path: pathlib.Path) -> str:
     """What went wrong on one line, with the line of the file where it is known."""
     if isinstance(error, SyntaxError) and error.filename == str(path):
-        return f"{path}, line {error.lineno}: SyntaxError: {_first_line(error.msg)}"
+        return f"{path}, line {error.lineno}: SyntaxError: {error.msg}"
     lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
     where = f"{path}, line {lines[-1]}: " if lines else ""
-    return f"{where}{type(error).__name__}: {_first_line(error)}"
-
-
-def _first_line(message: object) -> str:
-    lines = str(message).strip().splitlines() or ["no message"]
-    return lines[0][:300].rstrip(".")
+    first = (str(error).strip().splitlines() or ["no message"])[0]
+    return f"{where}{type(error).__name__}: {first[:300]}"

@@ -7,14 +7,14 @@ import pytest
 
 from cada_jax import config as config_lib
 from cada_jax.common.errors import UsageError
-from cada_jax.config.combinations import AXES
-from cada_jax.config.fields import BY_NAME
-from cada_jax.config.fields.running import FIGURES
+from cada_jax.config.checks import AXES
+from cada_jax.config.fields import BY_NAME, FIGURES
 from cada_jax.distributed import mesh
 from cada_jax.models.layers import REMATS
 from cada_jax.objective import losses, phrase_masking
 from cada_jax.retrieval.metrics import RankMetrics
-from cada_jax.text.attribute_phrases import TAG_UNITS, TAGGERS
+from cada_jax.text.attribute_phrases import TAG_UNITS
+from cada_jax.text.taggers import TAGGERS
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Comparison of two configurations, and what a run may change.
+"""The configuration as JSON, in WORKDIR/config.json and in a model's folder, and what may differ.
 
 A run is continued by the same command. Were the configuration another one, the result would be
 neither of the two experiments, so that is refused; `FREE_KEYS` may change.
@@ -13,17 +13,56 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from cada_jax.common.errors import UsageError
-from cada_jax.config.fields import FIELDS
-from cada_jax.config.fields.field import CONTINUED, SCORED
-from cada_jax.config.json_file import CONFIG_FILE, flat, read_config
-from cada_jax.config.legacy import upgraded
+from cada_jax.common.files import read_json
+from cada_jax.config.checks import flat
+from cada_jax.config.fields import BY_NAME, CONTINUED, FIELDS, SCORED
+from cada_jax.config.overrides import apply_overrides, default_config
+
+CONFIG_FILE = "config.json"
+
+
+def to_json(config: ConfigDict) -> str:
+    """`config` as indented JSON with its keys in order; tuples become lists."""
+    return json.dumps(json.loads(config.to_json()), indent=2, sort_keys=True) + "\n"
+
+
+def _with_tuples(value: Any) -> Any:
+    """`value` with every list as a tuple, as the config files write them: tuples can be hashed."""
+    return tuple(map(_with_tuples, value)) if isinstance(value, list) else value
+
+
+def from_values(values: dict[str, Any], origin: str | os.PathLike) -> ConfigDict:
+    """A full, locked configuration of nested values; fields that they lack have their default.
+
+    Raises:
+      UsageError: a field does not exist; the message begins with `origin`.
+    """
+    config = default_config()
+    given = {name: _with_tuples(value) for name, value in flat(values).items()}
+    if unknown := next((name for name in given if name not in BY_NAME), None):
+        raise UsageError(f"{origin}: config.{unknown} is no field of this version")
+    apply_overrides(config, given)
+    return config.lock()
+
+
+def read_config(path: str | os.PathLike) -> ConfigDict:
+    """The configuration in the JSON file `path`, see `from_values`.
+
+    Raises:
+      MissingFileError: there is no such file.
+      UsageError: it cannot be read as the configuration of a run.
+    """
+    what = "the configuration of a run"
+    values = read_json(path, what)
+    if not isinstance(values, dict):
+        raise UsageError(f"{path}: expected {what}, got {type(values).__name__}")
+    return from_values(values, path)
 
 
 def _free(*changes: str) -> tuple[str, ...]:
     """The fields of these kinds of `change`; a group of which all are is written as "group."."""
     free = []
-    by_group = itertools.groupby(FIELDS, key=lambda field: field.name.partition(".")[0])
-    for group, fields in by_group:
+    for group, fields in itertools.groupby(FIELDS, key=lambda field: field.name.partition(".")[0]):
         fields = list(fields)
         names = [field.name for field in fields if field.change in changes]
         whole = len(names) == len(fields) and names != [group]
@@ -48,12 +87,11 @@ def check_same_config(
       MissingFileError: WORKDIR/config.json is not there.
       UsageError: it differs from `config` in a key that is not free; all of them are listed.
     """
-    path = pathlib.Path(workdir) / CONFIG_FILE
     if config.optimizer.schedule == "epoch":
         # Nothing else depends on where the run ends; the schedule "step" is stretched to it.
         free = (*free, "train.max_steps")
-    different = differing_keys(config, upgraded(read_config(path)), free)
-    if different:
+    there = read_config(pathlib.Path(workdir) / CONFIG_FILE)
+    if different := differing_keys(config, there, free):
         lines = "\n".join(
             f"  config.{key}: {json.dumps(theirs)} there, {json.dumps(ours)} now"
             for key, (ours, theirs) in different.items()
@@ -70,8 +108,8 @@ def differing_keys(
 ) -> dict[str, tuple[Any, Any]]:
     """The leaves that differ: dotted key -> (value in `config`, value in `other`).
 
-    A key that one side lacks has the value "absent" there. Keys named by `free` are left out; an
-    entry of `free` that ends in "." stands for all keys below it.
+    Keys named by `free` are left out; an entry of `free` that ends in "." stands for all keys
+    below it.
     """
     return differing_values(config.to_json(), other.to_json(), free)
 
