@@ -57,8 +57,8 @@ def erase(
     """Fills one random rectangle per image with MEAN, after normalisation.
 
     Args:
-      images: float32 [B,H,W,3].
-      key: PRNG key.
+      images: normalised.
+      key: of the draws.
       probability: that an image is touched at all.
       area: smallest and largest fraction of the image, uniform.
       ratio: smallest and largest height / width, log-uniform. A rectangle that does not
@@ -90,13 +90,7 @@ def erase(
 def augment(
     images: Shaped[AnyArray, "B H W 3"], key: PRNGKeyArray, settings: ConfigDict
 ) -> Float32[Array, "B H W 3"]:
-    """Augments and normalises uint8 [B,H,W,3] to float32 [B,H,W,3].
-
-    Args:
-      images: uint8 [B,H,W,3].
-      key: PRNG key; the same key gives the same result.
-      settings: `config.augment`.
-    """
+    """Augments uint8 images as `config.augment` says, and normalises them."""
     key_flip, key_crop, key_erase = jax.random.split(key, 3)
     images = flip(images, key_flip, settings.flip)
     images = pad_and_crop(images, key_crop, settings.pad)

@@ -1,8 +1,10 @@
 """The image encoder: a pre-LN Vision Transformer that keeps every patch token.
 
-Source: ViT (Dosovitskiy et al., 2021) as BLIP and CADA use it: learned absolute
-positions, a [CLS] token, a final LayerNorm, epsilon 1e-6, no dropout; the large size
-has drop path.
+Source: ViT (Dosovitskiy et al., 2021) as BLIP and CADA use it: learned absolute positions, a [CLS]
+token, a final LayerNorm, epsilon 1e-6, no dropout; the large size has drop path.
+
+An image encoder returns what the embedding is projected from, [B,D], and the tokens that texts
+attend, [B,S,D], whose last ones are the patches in row-major order. Nothing else is known of it.
 """
 
 import flax.linen as nn
@@ -11,19 +13,18 @@ import numpy as np
 from einops import rearrange
 from jax.typing import DTypeLike
 
-from cada_jax.common.shapes import Array, Float, Float32
-from cada_jax.distributed.mesh import on_cpu
-from cada_jax.models.attention import Attention
-from cada_jax.models.cpu_layers import StridedConv
+from cada_jax.common.shapes import AnyArray, Array, Float, Float32, Int
+from cada_jax.models.conv_stem import ConvStem
 from cada_jax.models.layers import (
     MLP,
-    DropPath,
-    flat_dot_general,
-    gelu,
-    layer_norm,
-    layers_in_one_go,
-    rematerialized,
+    AddAndNorm,
+    Attention,
+    Branch,
+    SumAndNorm,
+    drop_path,
+    scanned,
 )
+from cada_jax.models.ops import current_ops, random_bits
 
 EPSILON = 1e-6
 # 0.02 for the 16 x 16 x 3 values of a full-size patch, the same variance for other sizes.
@@ -53,11 +54,15 @@ def grid_positions(
     return np.concatenate([np.zeros((1, width), np.float32), patches])[None]
 
 
+def patch_grid(image) -> tuple[int, int]:
+    """The (rows, columns) of patches that `config.model.image` describes, by size and patch."""
+    return tuple(size // patch for size, patch in zip(image.size, image.patch, strict=True))
+
+
 class PatchEmbed(nn.Module):
     """Cuts an image into patches and maps each linearly, [B,H,W,C] -> [B,N,D].
 
     The same numbers as a convolution whose stride is its kernel, as one matrix product.
-    Patches are in row-major order.
     """
 
     patch: tuple[int, int]
@@ -68,41 +73,10 @@ class PatchEmbed(nn.Module):
     def __call__(self, images: Float[Array, "B H W C"]) -> Float[Array, "B N D"]:
         """Maps float [B,H,W,C] to float [B,(H/ph)*(W/pw),D]."""
         ph, pw = self.patch
-        kernel = self.param(
-            "kernel",
-            PATCH_INIT,
-            (ph, pw, images.shape[-1], self.width),
-        )
+        kernel = self.param("kernel", PATCH_INIT, (ph, pw, images.shape[-1], self.width))
         bias = self.param("bias", nn.initializers.zeros_init(), (self.width,))
         patches = rearrange(images, "b (h p) (w q) c -> b (h w) (p q c)", p=ph, q=pw)
-        kernel = kernel.reshape(-1, self.width).astype(self.dtype)
-        dims = (((2,), (0,)), ((), ()))
-        out = flat_dot_general(patches.astype(self.dtype), kernel, dims)
-        return out + bias.astype(self.dtype)[None, None]
-
-
-class ConvStem(nn.Module):
-    """Two strided 3x3 convolutions, [B,H,W,3] -> [B,H/4,W/4,C].
-
-    For small models trained on little data: a linear map of raw patches learns colour and
-    shape much later. No normalisation on purpose: it divides brightness and saturation out, and
-    the global loss then took ten times the steps. The full-size model does not use it.
-    """
-
-    features: tuple[int, int]
-    dtype: DTypeLike = jnp.float32
-
-    @nn.compact
-    def __call__(self, images: Float[Array, "B H W 3"]) -> Float[Array, "B H//4 W//4 C"]:
-        """Maps float [B,H,W,3] to float [B,H/4,W/4,features[-1]]."""
-        x = images
-        for i, features in enumerate(self.features):
-            if on_cpu() and x.shape[1] % 2 == x.shape[2] % 2 == 0:
-                conv = StridedConv(features, self.dtype, name=f"conv{i}")
-            else:
-                conv = nn.Conv(features, (3, 3), strides=2, name=f"conv{i}", dtype=self.dtype)
-            x = gelu(conv(x))
-        return x
+        return current_ops().dense(patches.astype(self.dtype), kernel.reshape(-1, self.width), bias)
 
 
 class Block(nn.Module):
@@ -111,26 +85,43 @@ class Block(nn.Module):
     heads: int
     mlp_dim: int
     dtype: DTypeLike = jnp.float32
+    norm_epsilon: float = EPSILON
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "B T D"], drop_rate: Float32[Array, ""], deterministic: bool
-    ) -> tuple[Float[Array, "B T D"], None]:
-        """Returns (float [B,T,D], None), the pair `nn.scan` expects; drop_rate: scalar."""
+        self,
+        carry: tuple[Float[Array, "B T D"], Branch],
+        number: Int[Array, ""],
+        drop_rate: Float32[Array, ""],
+        seeds: Int[AnyArray, "B 2"] | None,
+    ) -> tuple[tuple[Float[Array, "B T D"], Branch], None]:
+        """Returns (carry, None), the pair `nn.scan` expects.
 
-        def branch(y):
-            return y if deterministic else DropPath()(y, drop_rate)
+        Args:
+          carry: float [B,T,D], and the branch before that is still to be added to it: a norm reads
+            both at once.
+          number: of the layer.
+          drop_rate: of drop path.
+          seeds: int32 [B,2], for drop path.
+        """
+        ops = current_ops()
 
-        y = layer_norm("norm1", EPSILON, self.dtype)(x)
-        x = x + branch(Attention(self.heads, dtype=self.dtype, name="attn")(y, y))
-        y = layer_norm("norm2", EPSILON, self.dtype)(x)
-        x = x + branch(MLP(self.mlp_dim, self.dtype, name="mlp")(y))
-        self.sow("intermediates", "hidden", x)
-        return x, None
+        def dropped(branch, place):
+            if seeds is None:
+                return branch
+            own = random_bits.fold(seeds, 2 * number + place)
+            return drop_path(ops.add_bias(*branch), own, drop_rate), jnp.zeros_like(branch[1])
+
+        x, y = SumAndNorm(self.norm_epsilon, name="norm1")(*carry)
+        branch = dropped(Attention(self.heads, dtype=self.dtype, name="attn")(y, y), 0)
+        x, y = SumAndNorm(self.norm_epsilon, name="norm2")(x, branch)
+        branch = dropped(MLP(self.mlp_dim, self.dtype, name="mlp")(y), 1)
+        self.sow("intermediates", "hidden", x + ops.add_bias(*branch))
+        return (x, branch), None
 
 
 class ImageEncoder(nn.Module):
-    """ViT over normalised images; position 0 of the output is [CLS].
+    """ViT over normalised images.
 
     Attributes mirror `config.model.image`; `remat` is one of `layers.REMATS`.
     """
@@ -143,17 +134,22 @@ class ImageEncoder(nn.Module):
     heads: int
     mlp_dim: int
     drop_path: float = 0.0
+    norm_epsilon: float = EPSILON
     dtype: DTypeLike = jnp.float32
     remat: str = "off"
 
     @nn.compact
     def __call__(
-        self, images: Float[Array, "B H W 3"], deterministic: bool = True
-    ) -> Float[Array, "B S D"]:
-        """Encodes float [B,H,W,3] to float [B,1+N,D], N patches in row-major order.
+        self, images: Float[Array, "B H W 3"], seeds: Int[AnyArray, "B 2"] | None = None
+    ) -> tuple[Float[Array, "B D"], Float[Array, "B S D"]]:
+        """Encodes float [B,H,W,3] to [CLS], float [B,D], and all tokens, float [B,1+N,D].
+
+        Args:
+          images: of the size that the positions were made for.
+          seeds: int32 [B,2], for drop path.
 
         Raises:
-          ValueError: the images are not of the size the positions were made for.
+          ValueError: the images are of another size.
         """
         if images.shape[1:3] != tuple(self.size):
             raise ValueError(
@@ -166,25 +162,20 @@ class ImageEncoder(nn.Module):
         if self.stem == "conv":
             grid = grid_positions(self.size[0] // ph, self.size[1] // pw, self.width)
             start = lambda key, shape: jnp.asarray(grid).reshape(shape)  # noqa: E731
-            stem = ConvStem((self.width // 4, self.width // 2), self.dtype, name="stem")
-            x = PatchEmbed((ph // 4, pw // 4), self.width, self.dtype, name="patch_embed")(
-                stem(images)
-            )
-        else:
-            x = PatchEmbed((ph, pw), self.width, self.dtype, name="patch_embed")(images)
+            images = ConvStem((self.width // 4, self.width // 2), self.dtype, name="stem")(images)
+            ph, pw = ph // 4, pw // 4
+        x = PatchEmbed((ph, pw), self.width, self.dtype, name="patch_embed")(images)
         cls = self.param("cls_token", init, (1, 1, self.width)).astype(self.dtype)
         positions = self.param("pos_embed", start, (1, x.shape[1] + 1, self.width))
         x = jnp.concatenate([jnp.broadcast_to(cls, (x.shape[0], 1, self.width)), x], axis=1)
         x = x + positions.astype(self.dtype)
-        block = rematerialized(Block, self.remat, static_argnums=(3,))
+        blocks = scanned(Block, self.depth, self.remat, (0, nn.broadcast))(
+            self.heads, self.mlp_dim, self.dtype, self.norm_epsilon, name="blocks"
+        )
         rates = jnp.asarray(np.linspace(0.0, self.drop_path, self.depth), jnp.float32)
-        blocks = nn.scan(
-            block,
-            variable_axes={"params": 0, "intermediates": 0},
-            split_rngs={"params": True, "dropout": True},
-            in_axes=(0, nn.broadcast),
-            length=self.depth,
-            unroll=layers_in_one_go(self.depth),
-        )(self.heads, self.mlp_dim, self.dtype, name="blocks")
-        x, _ = blocks(x, rates, deterministic or self.drop_path == 0.0)
-        return layer_norm("norm", EPSILON, self.dtype)(x)
+        carry = x, (jnp.zeros_like(x), jnp.zeros(self.width))
+        carry, _ = blocks(
+            carry, np.arange(self.depth, dtype=np.int32), rates, seeds if self.drop_path else None
+        )
+        x = AddAndNorm(self.norm_epsilon, name="norm")(*carry)
+        return x[:, 0], x

@@ -5,15 +5,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cada_jax.models import random_bits
+from cada_jax.models.ops import random_bits
 
 ROWS, PLACES = 64, 4096
 
 
-def masks(seed: int = 0, rate: float = 0.1, half: int = 0, rows: int = ROWS) -> np.ndarray:
-    keys = random_bits.row_keys(jax.random.key(seed), jnp.arange(rows))
+def masks(
+    seed: int = 0, rate: float = 0.1, half: int = 0, rows: int = ROWS, number: int | None = None
+) -> np.ndarray:
+    seeds = random_bits.row_seeds(jax.random.key(seed), jnp.arange(rows))
+    if number is not None:
+        seeds = random_bits.fold(seeds, number)
     places = jnp.arange(PLACES)[None]
-    bits = random_bits.hashed(places, keys[:, :1], keys[:, 1:])
+    bits = random_bits.hashed(places, seeds[:, :1], seeds[:, 1:])
     return np.asarray(random_bits.kept(bits, rate, half))
 
 
@@ -48,9 +52,12 @@ def test_rows_are_unrelated_and_no_shift_of_each_other(shift):
     assert abs(correlation(mask[:-1, :-shift], mask[1:, shift:])) < 0.01
 
 
-def test_the_halves_of_a_word_and_two_keys_are_unrelated():
-    assert abs(correlation(masks(rate=0.5), masks(rate=0.5, half=1))) < 0.01
-    assert abs(correlation(masks(rate=0.5), masks(seed=1, rate=0.5))) < 0.01
+def test_the_halves_of_a_word_two_keys_and_two_layers_are_unrelated():
+    for other in (dict(half=1), dict(seed=1), dict(number=0), dict(number=1)):
+        assert abs(correlation(masks(rate=0.5), masks(rate=0.5, **other))) < 0.01
+    first, second = masks(rate=0.5, number=8), masks(rate=0.5, number=9)
+    assert abs(correlation(first, second)) < 0.01
+    assert abs(correlation(first[:-1], second[1:])) < 0.01
 
 
 def test_the_correlation_test_notices_a_copy():

@@ -21,7 +21,7 @@ from jax.sharding import PartitionSpec
 
 from cada_jax.common.shapes import AnyArray, Array, Float, Float32, Int
 from cada_jax.distributed.mesh import BATCH_AXES, batch_divisor, current_mesh
-from cada_jax.models import random_bits
+from cada_jax.models.ops import random_bits
 
 LANES = 128
 # Entries of a head's scores up to which they, and what is made of them, fit the fast memory.
@@ -33,13 +33,8 @@ FAST_MEMORY = 64 * 2**20
 def fits(width: int, heads: int, tokens: int, seen: int, groups: int) -> bool:
     """Whether the kernel computes attention of these sizes on the mesh of JAX's context.
 
-    Args:
-      width: of queries, over all heads.
-      heads: number of heads.
-      tokens: of the queries.
-      seen: tokens attended to.
-      groups: of sequences and what they attend, see `fused_attention`; a device must get whole
-        ones, and whole pairs of heads.
+    `width` is that of queries over all heads. A device must get whole groups of sequences and what
+    they attend, and whole pairs of heads.
     """
     mesh = current_mesh()
     shards, tensor = (1, 1) if mesh is None else (batch_divisor(mesh), mesh.shape["tensor"])
@@ -69,23 +64,31 @@ def _exps(q, k, bias):
     return exps, jnp.sum(exps, axis=-1, keepdims=True)
 
 
-def _bits(keys_ref, row, pair: int, shape: tuple[int, int]):
-    """Random bits of a pair's two heads, int32 [T, S]: 16 for the first, 16 for the second."""
+def _bits(seeds_ref, row, pair, shape: tuple[int, int]):
+    """Random bits of a pair's two heads, int32 [T, S]: 16 for the first, 16 for the second.
+
+    As `plain.kept_weights` lays them out; `pair` counts over all devices that share the heads.
+    """
     tokens, seen = shape
     places = jax.lax.broadcasted_iota(jnp.int32, shape, 0) * seen
     places = places + jax.lax.broadcasted_iota(jnp.int32, shape, 1) + pair * tokens * seen
-    return random_bits.hashed(places, keys_ref[row, 0], keys_ref[row, 1])
+    return random_bits.hashed(places, seeds_ref[row, 0], seeds_ref[row, 1])
 
 
-def _forward_kernel(order_ref, image_ref, keys_ref, q_ref, k_ref, v_ref, *rest, rate: float):
-    """One sequence: every pair of heads in turn. `rest`: the bias if there is one, the output."""
+def _forward_kernel(order_ref, image_ref, seeds_ref, first_ref, *refs, rate: float):
+    """One sequence, every pair of heads in turn.
+
+    `refs`: queries, keys, values, bias or not, the output.
+    """
     del image_ref
+    q_ref, k_ref, v_ref, *rest = refs
     bias, out_ref = (rest[0][0], rest[1]) if len(rest) == 2 else (None, rest[0])
     row = order_ref[pl.program_id(0)]
     for pair in range(q_ref.shape[-1] // LANES):
         lanes = slice(pair * LANES, (pair + 1) * LANES)
         k, v = k_ref[0, :, lanes], v_ref[0, :, lanes]
-        bits = _bits(keys_ref, row, pair, (q_ref.shape[1], k.shape[0])) if rate else None
+        shape = q_ref.shape[1], k.shape[0]
+        bits = _bits(seeds_ref, row, first_ref[0] + pair, shape) if rate else None
         mixed = []
         for half, q in enumerate(_halves(q_ref[0, :, lanes])):
             exps, total = _exps(q, k, bias)
@@ -119,7 +122,7 @@ def _pair_gradients(q, k, v, grad, bias, bits, rate: float):
     return jnp.where(first, of_queries[0], of_queries[1]) * scale, of_keys * scale, of_values
 
 
-def _backward_kernel(order_ref, image_ref, keys_ref, *refs, rate: float):
+def _backward_kernel(order_ref, image_ref, seeds_ref, first_ref, *refs, rate: float):
     """The gradients of one sequence's queries, and its share of its keys' and values'.
 
     Sequences that attend the same image follow each other: their shares are added up in float32,
@@ -141,7 +144,8 @@ def _backward_kernel(order_ref, image_ref, keys_ref, *refs, rate: float):
     for pair in range(q_ref.shape[-1] // LANES):
         lanes = slice(pair * LANES, (pair + 1) * LANES)
         q, k, v, grad = (ref[0, :, lanes] for ref in (q_ref, k_ref, v_ref, grad_ref))
-        bits = _bits(keys_ref, row, pair, (q_ref.shape[1], k_ref.shape[1])) if rate else None
+        shape = q_ref.shape[1], k_ref.shape[1]
+        bits = _bits(seeds_ref, row, first_ref[0] + pair, shape) if rate else None
         of_query, *shares = _pair_gradients(q, k, v, grad, bias, bits, rate)
         of_query_ref[0, :, lanes] = of_query.astype(of_query_ref.dtype)
         for ref, total, share in zip((of_key_ref, of_value_ref), sums, shares, strict=True):
@@ -158,18 +162,19 @@ PASSES = {
 
 def _of_row(x):
     """A sequence's block of [M, ...]; what is prefetched says which sequence is next."""
-    return pl.BlockSpec((1, *x.shape[1:]), lambda step, order, image, keys: (order[step], 0, 0))
+    return pl.BlockSpec((1, *x.shape[1:]), lambda step, order, *_: (order[step], 0, 0))
 
 
 def _of_image(x):
     """The block of [I, ...] that the sequence attends."""
-    return pl.BlockSpec((1, *x.shape[1:]), lambda step, order, image, keys: (image[step], 0, 0))
+    return pl.BlockSpec((1, *x.shape[1:]), lambda step, order, image, *_: (image[step], 0, 0))
 
 
 def _call(name: str, rate: float, prefetched, arrays, specs, outputs, interpret: bool):
     """Runs a kernel of `PASSES` once for each sequence; specs: of arrays, then of outputs.
 
-    prefetched: int32, order [M] of the sequences, image [M] of each in that order, keys [M, 2].
+    prefetched: int32, order [M] of the sequences, image [M] of each in that order, seeds [M, 2],
+    number of the first pair of heads [1].
     """
     q, k = arrays[:2]
     rows, tokens, width = q.shape
@@ -199,30 +204,30 @@ def _call(name: str, rate: float, prefetched, arrays, specs, outputs, interpret:
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(5, 6))
-def _attention(q, kv, bias, image, keys, rate, interpret):
-    """kv: keys and values; image: int32 [M], what each sequence attends."""
+def _attention(q, kv, bias, image, seeds, rate, interpret):
+    """kv: keys and values; image: int32 [M], what each attends; seeds: of rows, and first pair."""
     arrays = (q, *kv) if bias is None else (q, *kv, bias)
     specs = [_of_row(q), *map(_of_image, kv)]
     specs += [_of_row(x) for x in (bias, q) if x is not None]
-    prefetched = jnp.arange(len(q), dtype=jnp.int32), image, keys
+    prefetched = jnp.arange(len(q), dtype=jnp.int32), image, *seeds
     out = [jax.ShapeDtypeStruct(q.shape, q.dtype)]
     return _call("attention_forward", rate, prefetched, arrays, specs, out, interpret)[0]
 
 
-def _attention_forward(q, kv, bias, image, keys, rate, interpret):
-    out = _attention(q, kv, bias, image, keys, rate, interpret)
-    return out, (q, kv, bias, image, keys)
+def _attention_forward(q, kv, bias, image, seeds, rate, interpret):
+    out = _attention(q, kv, bias, image, seeds, rate, interpret)
+    return out, (q, kv, bias, image, seeds)
 
 
 def _attention_backward(rate, interpret, inputs, grad):
-    q, kv, bias, image, keys = inputs
+    q, kv, bias, image, seeds = inputs
     order = jnp.argsort(image, stable=True).astype(jnp.int32)
     arrays = (q, *kv, grad) if bias is None else (q, *kv, grad, bias)
     specs = [_of_row(q), *map(_of_image, kv)]
     specs += [_of_row(x) for x in (grad, bias, q) if x is not None]
     specs += map(_of_image, kv)
     outputs = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in (q, *kv)]
-    prefetched = order, image[order], keys
+    prefetched = order, image[order], *seeds
     of_q, *of_kv = _call("attention_backward", rate, prefetched, arrays, specs, outputs, interpret)
     # What nobody attends is never written.
     attended = jnp.zeros(len(kv[0]), bool).at[image].set(True)[:, None, None]
@@ -237,51 +242,35 @@ def fused_attention(
     q: Float[AnyArray, "M T D"],
     kv: tuple[Float[AnyArray, "B S D"], Float[AnyArray, "B S D"]],
     bias: Float32[AnyArray, "M #T S"] | None = None,
-    index: Int[AnyArray, "M"] | Int[AnyArray, "G rows"] | None = None,
-    keys: Int[AnyArray, "M 2"] | None = None,
+    index: Int[AnyArray, "G rows"] | None = None,
+    seeds: Int[AnyArray, "M 2"] | None = None,
     rate: float = 0.0,
     interpret: bool = False,
 ) -> Float[Array, "M T D"]:
-    """Multi-head attention of heads of 64, on each device of the mesh of JAX's context.
+    """`plain.attention` of heads of 64, on each device of the mesh of JAX's context.
 
-    Args:
-      q: float [M,T,D], heads after each other in D, of sizes that `fits`.
-      kv: keys and values, float [B,S,D] each.
-      bias: float32 [M,1 or T,S], added to the scaled products; no gradient flows to it.
-      index: int32, what each sequence attends, as `kv_index` of `attention.Attention`; None: B = M,
-        and each its own. A device must hold whole groups: all rows in a group are one.
-      keys: int32 [M,2], from `random_bits.row_keys`; needed to drop weights.
-      rate: probability that an attention weight is dropped, in [0,1).
-      interpret: computes the same on any platform, slowly; for tests.
-
-    Returns:
-      float [M,T,D] of the queries' type; softmax is computed in float32.
-
-    Raises:
-      ValueError: weights are to be dropped, and there are no keys.
+    Sizes are those that `fits`, and a device must hold whole groups of the index. `interpret`
+    computes the same on any platform, slowly; for tests.
     """
-    if rate and keys is None:
-        raise ValueError(f"rate = {rate} needs keys, int32 [M,2] of random_bits.row_keys; got None")
-    if keys is None:
-        keys = jnp.zeros((len(q), 2), jnp.int32)
-    index = jnp.zeros((len(q), 1), jnp.int32) if index is None else jnp.atleast_2d(index)
+    rate = 0.0 if seeds is None else rate
+    seeds = jnp.zeros((len(q), 2), jnp.int32) if seeds is None else seeds
+    index = jnp.zeros((len(q), 1), jnp.int32) if index is None else index
 
-    def on_device(q, kv, bias, index, keys, part=0):
+    def on_device(q, kv, bias, index, seeds, part=0):
         size = len(kv[0]) // len(index)  # of a group
         start = jnp.arange(len(index), dtype=jnp.int32)[:, None] * size
-        # Other heads draw other bits.
-        keys = keys if isinstance(part, int) else random_bits.hashed(keys, part, part)
         image = (start + index.astype(jnp.int32)).reshape(-1)
-        return _attention(q, kv, bias, image, keys, rate, interpret)
+        first = jnp.full((1,), part * (q.shape[-1] // LANES), jnp.int32)
+        return _attention(q, kv, bias, image, (seeds, first), rate, interpret)
 
     mesh = current_mesh()
     if mesh is None or mesh.size == 1:
-        return on_device(q, kv, bias, index, keys)
+        return on_device(q, kv, bias, index, seeds)
 
-    def on_one_of_many(q, kv, bias, index, keys):
+    def on_one_of_many(q, kv, bias, index, seeds):
         split = mesh.shape["tensor"] > 1
         part = jax.lax.axis_index("tensor").astype(jnp.int32) if split else 0
-        return on_device(q, kv, bias, index, keys, part)
+        return on_device(q, kv, bias, index, seeds, part)
 
     heads, rows = PartitionSpec(BATCH_AXES, None, "tensor"), PartitionSpec(BATCH_AXES)
     return jax.shard_map(
@@ -290,4 +279,4 @@ def fused_attention(
         in_specs=(heads, (heads, heads), rows, rows, rows),
         out_specs=heads,
         check_vma=False,
-    )(q, kv, bias, index, keys)
+    )(q, kv, bias, index, seeds)

@@ -1,13 +1,16 @@
-"""Random bits that are a function of (key, row, place): computed where they are read, never stored.
+"""Random bits as a function of (seed, row, place): computed where they are read, never stored.
 
 JAX's threefry makes good bits and many of them in advance: on a TPU the masks of a training step's
 dropout took longer to draw than the layers' norms take, and the backward pass read them back from
 memory. Here every bit is a hash of its place, so the backward pass computes the mask again, a
-kernel computes it inside, and a row draws the same whatever device or chunk of a batch it is in.
+kernel computes it inside, and a row draws the same on every platform, whatever device or chunk of a
+batch it is in.
 
-Not for cryptography, and not the numbers of `jax.random`: they serve dropout on a TPU alone. A test
-counts means, correlations of neighbours, of rows and of keys.
+Not for cryptography, and not the numbers of `jax.random`: they serve dropout and drop path alone. A
+test counts means, correlations of neighbours, of rows and of keys.
 """
+
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +25,23 @@ _ROW = np.uint32(0x9E3779B9).view(np.int32)
 HALF = 16  # bits that decide about one number: probabilities are rounded to 2 ** -16
 
 
+class Draw(NamedTuple):
+    """What is dropped.
+
+    seeds: int32 [M,2] of `row_seeds`; rate: with which probability; place: the number by which the
+    seeds are folded, of what draws.
+    """
+
+    seeds: Int[AnyArray, "M 2"]
+    rate: float
+    place: Int[AnyArray, ""] | int
+
+    @property
+    def own_seeds(self) -> Int32[Array, "M 2"]:
+        """Seeds of the place, int32 [M,2]."""
+        return fold(self.seeds, self.place)
+
+
 def _fold(x: Int[AnyArray, "*axes"], bits: int) -> Int32[Array, "*axes"]:
     return jnp.bitwise_xor(x, jax.lax.shift_right_logical(x, jnp.int32(bits)))
 
@@ -29,7 +49,7 @@ def _fold(x: Int[AnyArray, "*axes"], bits: int) -> Int32[Array, "*axes"]:
 def hashed(
     place: Int[AnyArray, "..."], first: Int[AnyArray, "..."], second: Int[AnyArray, "..."]
 ) -> Int32[Array, "..."]:
-    """32 bits for every place, by two words of key: int32 all, broadcast against each other.
+    """32 bits for every place, by two words of seed: int32 all, broadcast against each other.
 
     The second word enters between the rounds: two rows whose first words lie close together would
     otherwise draw the same sequence, shifted.
@@ -39,8 +59,8 @@ def hashed(
     return _fold(x, 16)
 
 
-def row_keys(key: PRNGKeyArray, rows: Int[AnyArray, "M"]) -> Int32[Array, "M 2"]:
-    """Two words of key for each row, int32 [M,2].
+def row_seeds(key: PRNGKeyArray, rows: Int[AnyArray, "M"]) -> Int32[Array, "M 2"]:
+    """Two words of seed for each row, int32 [M,2].
 
     Args:
       key: of JAX.
@@ -50,6 +70,12 @@ def row_keys(key: PRNGKeyArray, rows: Int[AnyArray, "M"]) -> Int32[Array, "M 2"]
     rows = rows.astype(jnp.int32) * _ROW
     first = hashed(rows, words[0], words[1])
     return jnp.stack([first, hashed(rows ^ first, words[1], words[0])], axis=-1)
+
+
+def fold(seeds: Int[AnyArray, "*rows"], number: Int[AnyArray, ""] | int) -> Int32[Array, "*rows"]:
+    """Other seeds int32 [...], by the number of what draws: a layer, a place in a layer."""
+    number = jnp.asarray(number, jnp.int32) * _ROW
+    return hashed(seeds, number, ~number)
 
 
 def threshold(rate: float) -> int:
@@ -68,7 +94,8 @@ def keep_scale(rate: float) -> float:
     return 1.0 / (1.0 - threshold(rate) / 2**HALF)
 
 
-def kept(bits: Int[AnyArray, "*axes"], rate: float, half: int = 0):
+def kept(bits: Int[AnyArray, "..."], rate: float, half: Int[AnyArray, "..."] | int = 0):
     """Bool [...]: whether the low (`half` 0) or high (1) 16 of `bits` keep their number."""
-    draw = jax.lax.shift_right_logical(bits, jnp.int32(HALF)) if half else bits & (2**HALF - 1)
+    shift = jnp.asarray(half, jnp.int32) * HALF
+    draw = jax.lax.shift_right_logical(*jnp.broadcast_arrays(bits, shift)) & (2**HALF - 1)
     return draw >= threshold(rate)
