@@ -1,61 +1,64 @@
 """`loss.alignment`: words and patches of each pair, beside what ATP and ARA compare."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from cada_jax.common.shapes import AnyArray, Array, Bool, Float, Float32, Int
 from cada_jax.models.cada import CADA, apply
-from cada_jax.objective import losses
 from cada_jax.objective.quota_transport import quota_transport
+from cada_jax.objective.row_loss import Encoded, RowLoss, StepKeys, Terms, normalized_weights
 
 
-def is_word(model: CADA, token_ids: Int[AnyArray, "B T"]) -> Bool[Array, "B T"]:
+class Tokens(NamedTuple):
+    """Words and patches of each pair.
+
+    text: float [B,T,D], of the text encoder without any image; image: float [B,S,Dv]; is_word: bool
+    [B,T]; weights: float32 [B] of sum 1, 0 for a caption without a word.
+    """
+
+    text: Float[Array, "B T D"] | None
+    image: Float[Array, "B S Dv"]
+    is_word: Bool[Array, "B T"]
+    weights: Float32[Array, "B"]
+
+
+def is_word(config: ConfigDict, token_ids: Int[AnyArray, "B T"]) -> Bool[Array, "B T"]:
     """True for the words of captions int32 [B,T]: neither padding nor [CLS] nor [SEP]."""
-    tokens = model.config.tokens
+    tokens = config.model.tokens
     special = [token_ids == token for token in (tokens.pad, tokens.cls, tokens.sep)]
     return jnp.asarray(~(special[0] | special[1] | special[2]))
 
 
-def alignment_terms(
-    model: CADA,
-    config: ConfigDict,
-    params: Any,
-    token_ids: Int[AnyArray, "B T"],
-    text_tokens: Float[AnyArray, "B T D"],
-    image_tokens: Float[AnyArray, "B S Dv"],
-) -> dict[str, Float32[Array, ""]]:
+def prepare(
+    config: ConfigDict, batch: dict, encoded: Encoded, keys: StepKeys, gather: bool
+) -> Tokens:
+    """Finds the words; see `row_loss.RowLoss`."""
+    del keys, gather
+    words = is_word(config, batch["token_ids"])
+    weights = normalized_weights(jnp.any(words, axis=1).astype(jnp.float32))
+    return Tokens(encoded.text_tokens, encoded.image_tokens, words, weights)
+
+
+def terms(
+    model: CADA, config: ConfigDict, params: Any, tokens: Tokens
+) -> tuple[Float32[Array, ""], Terms]:
     """Transport between a caption's words and its image's patches, the mean over captions.
 
-    Both go through the projection that makes the embedding of [CLS], so that no parameter is added.
-
-    Args:
-      model: the CADA module.
-      config: full config.
-      params: its parameters.
-      token_ids: int32 [B,T].
-      text_tokens: float [B,T,D] of the text encoder, without any image.
-      image_tokens: float [B,S,Dv], [CLS] first.
-
-    Returns:
-      dict of a float32 scalar: alignment.
+    Both go through the projections of the embeddings, so that no parameter is added.
     """
-    words = _projected(model, params, "project_text", text_tokens)
-    patches = _projected(model, params, "project_image", image_tokens[:, 1:])
-    real = is_word(model, token_ids)
-    values, weights = quota_transport(words, patches, real, config.loss.transport_epsilon)
-    return {"alignment": losses.weighted_mean(values, weights)}
+    words = apply(model, params, "project_text", tokens.text)
+    patches = apply(model, params, "project_image", model.patches(tokens.image))
+    costs = quota_transport(words, patches, tokens.is_word, config.loss.transport_epsilon)
+    loss = jnp.sum(costs * tokens.weights)
+    return loss, {"alignment": loss}
 
 
-def alignment_denominator(model: CADA, token_ids: Int[AnyArray, "B T"]) -> Float32[Array, ""]:
-    """What `alignment_terms` divides by, captions with a word: float32 scalar."""
-    return jnp.sum(jnp.any(is_word(model, token_ids), axis=1)).astype(jnp.float32)
-
-
-def _projected(
-    model: CADA, params: Any, method: str, tokens: Float[AnyArray, "B T D"]
-) -> Float32[Array, "B T E"]:
-    """Every token through the projection of [CLS], as though it came first."""
-    rows = tokens.reshape(-1, 1, tokens.shape[-1])
-    return apply(model, params, method, rows).reshape(*tokens.shape[:2], -1)
+ALIGNMENT = RowLoss(
+    "alignment_weight",
+    lambda config: config.loss.alignment != "off",
+    prepare,
+    terms,
+    reads_text=True,
+)

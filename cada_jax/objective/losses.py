@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from cada_jax.common.shapes import AnyArray, Array, Bool, Float, Float32, Int, Int32, PRNGKeyArray
@@ -41,14 +42,8 @@ def ndf(
     The released code averages the divergence over all B*B entries and the cross-entropy
     over rows; the two directions are averaged.
 
-    Args:
-      image_features: float32 [B,E], not normalised.
-      text_features: float32 [B,E], not normalised.
-      pids: int [B]; rows with equal pid are positives of each other.
-      scale: multiplies the cosine similarities, > 0.
-
-    Returns:
-      float32 scalar >= 0 up to the 1e-8 inside the logarithm.
+    Features are not normalised; rows with equal pid are positives of each other; `scale` > 0
+    multiplies the cosines. The result is >= 0, up to the 1e-8 inside the logarithm.
     """
     similarity = scale * l2_normalize(image_features) @ l2_normalize(text_features).T
     same = (pids[:, None] == pids[None, :]).astype(similarity.dtype)
@@ -65,6 +60,18 @@ class Negatives(NamedTuple):
     weight: Float32[Array, "B"]  # 1 where another person exists; the same both ways
 
 
+def held_weight(logits: Float32[AnyArray, "*rows B"]) -> Float32[Array, "*rows B"]:
+    """Logarithm to base 2 of softmax(logits) as float32 with subnormal numbers holds it.
+
+    Below 2 ** -126 a weight is a whole number of 2 ** -149, and -inf here where that is 0. Nothing
+    smaller than 2 ** -126 is computed, for XLA flushes it to zero on some platforms.
+    """
+    exponent = jax.nn.log_softmax(logits, axis=-1) / np.float32(np.log(2))
+    smallest = np.finfo(np.float32).minexp  # -126
+    units = jnp.round(jnp.exp2(jnp.minimum(exponent, smallest) + 149))
+    return jnp.where(exponent < smallest, jnp.log2(units) - 149, exponent)
+
+
 def choose_negatives(
     image_features: Float32[AnyArray, "B E"],
     text_features: Float32[AnyArray, "B E"],
@@ -75,48 +82,41 @@ def choose_negatives(
 ) -> Negatives:
     """Chooses for each text an image, and for each image a text, of another person.
 
-    The choice is over the whole batch and carries no gradient. The released code takes the
-    argmax of a softmax that can underflow and then picks row 0, maybe the positive; here
-    the argmax is over masked logits, and a row without another person gets weight 0.
+    The choice is over the whole batch and carries no gradient. "underflow" is the released code's:
+    of a softmax over everybody, in which the own person may leave all others a weight of 0. Such a
+    row takes row 0 of the batch, whoever that is, and every row counts. RELEASED_NEGATIVES.md
+    beside this file says what that costs.
 
     Args:
-      image_features: float32 [B,E], not normalised.
-      text_features: float32 [B,E], not normalised.
-      pids: int [B].
-      method: "hardest", the largest dot product of the un-normalised features; or
-        "sampled", drawn with probability softmax(cosine / temperature) as BLIP pretrains.
-      temperature: of "sampled", > 0.
-      key: PRNG key, needed by "sampled".
-
-    Raises:
-      ValueError: unknown method, or "sampled" without a key.
+      image_features: not normalised.
+      text_features: not normalised.
+      pids: who is shown.
+      method: "hardest", the largest dot product; "sampled", drawn with probability
+        softmax(cosine / temperature) as BLIP pretrains; or "underflow", the largest float32 weight
+        of softmax(dot product / temperature).
+      temperature: of "sampled" and "underflow", > 0.
+      key: needed by "sampled".
     """
-    image_features = jax.lax.stop_gradient(image_features)
-    text_features = jax.lax.stop_gradient(text_features)
+    image, text = (jax.lax.stop_gradient(x) for x in (image_features, text_features))
     other = pids[:, None] != pids[None, :]
-    if method == "hardest":
-        scores = text_features @ image_features.T
-        pick_image = jnp.argmax(jnp.where(other, scores, -jnp.inf), axis=-1)
-        pick_text = jnp.argmax(jnp.where(other, scores.T, -jnp.inf), axis=-1)
-    elif method == "sampled":
-        if key is None:
-            raise ValueError("negatives 'sampled' need a PRNG key")
-        scores = l2_normalize(text_features) @ l2_normalize(image_features).T / temperature
-        key_image, key_text = jax.random.split(key)
-        # -1e9, not -inf: a row that is masked everywhere must still draw some index.
-        pick_image = jax.random.categorical(key_image, jnp.where(other, scores, -1e9))
-        pick_text = jax.random.categorical(key_text, jnp.where(other, scores.T, -1e9))
-    else:
-        raise ValueError(f"config.atp.negatives is {method!r}; allowed: 'hardest', 'sampled'")
     weight = jnp.any(other, axis=-1).astype(jnp.float32)
-    return Negatives(pick_image.astype(jnp.int32), pick_text.astype(jnp.int32), weight)
-
-
-def weighted_mean(
-    values: Float32[AnyArray, "*axes"], weights: Float32[AnyArray, "*axes"]
-) -> Float32[Array, ""]:
-    """Mean of `values` over entries of weight > 0 (same shape); 0 if there are none."""
-    return jnp.sum(values * weights) / jnp.maximum(jnp.sum(weights), 1.0)
+    if method == "sampled":
+        assert key is not None
+        scores = l2_normalize(text) @ l2_normalize(image).T / temperature
+        # -1e9, not -inf: a row that is masked everywhere must still draw some index.
+        picks = [
+            jax.random.categorical(own, jnp.where(other, x, -1e9))
+            for own, x in zip(jax.random.split(key), (scores, scores.T), strict=True)
+        ]
+    else:
+        scores = text @ image.T
+        both = scores, scores.T
+        if method == "underflow":
+            both = tuple(held_weight(x / temperature) for x in both)
+            weight = jnp.ones_like(weight)
+        # Of equal entries, -inf throughout too, argmax takes the first.
+        picks = [jnp.argmax(jnp.where(other, x, -jnp.inf), axis=-1) for x in both]
+    return Negatives(picks[0].astype(jnp.int32), picks[1].astype(jnp.int32), weight)
 
 
 def match_loss(
@@ -124,16 +124,10 @@ def match_loss(
     is_match: Int[AnyArray, "*#rows"],
     weights: Float32[AnyArray, "*rows"],
 ) -> Float32[Array, ""]:
-    """Cross-entropy of match logits, the mean over rows of weight 1.
-
-    Args:
-      logits: float32 [..., 2]; index 1 is "match".
-      is_match: int32, broadcastable to [...], 0 or 1.
-      weights: float32 [...], 0 or 1.
-    """
+    """Cross-entropy of match logits, whose index 1 is "match", by weights of sum 1 over a batch."""
     labels = jnp.broadcast_to(is_match, logits.shape[:-1])
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-    return weighted_mean(losses, weights)
+    return jnp.sum(losses * weights)
 
 
 def masked_word_loss(
@@ -141,12 +135,10 @@ def masked_word_loss(
     decoded: Float[AnyArray, "B L D"],
     token_ids: Int[AnyArray, "B L"],
     masked: Bool[AnyArray, "B L"],
+    weights: Float32[AnyArray, "B"],
     chunk: int = MASKED_CHUNK,
 ) -> tuple[Float32[Array, ""], Float32[Array, ""]]:
     """Cross-entropy of the true words at masked positions (ARA), and how many are predicted.
-
-    The mean is over the masked tokens of the global batch, whatever their spread over
-    devices; with no masked token the loss is 0 (the released code: NaN).
 
     Logits are made at masked positions only, for a vocabulary costs more than a layer: each
     caption's masked positions come first, `chunk` of them at a time, as many times as the caption
@@ -154,14 +146,16 @@ def masked_word_loss(
     chunk are all that is held: the backward pass makes them again (`parts.sum_of_parts`).
 
     Args:
-      predict: float [B,chunk,D] -> logits float32 [B,chunk,V].
-      decoded: float [B,L,D].
-      token_ids: int32 [B,L], the words before masking.
-      masked: bool [B,L].
+      predict: decoded tokens -> logits.
+      decoded: of every position.
+      token_ids: the words before masking.
+      masked: positions to predict.
+      weights: of a caption's masked tokens, 1 over those of the whole batch.
       chunk: positions of a caption predicted at once.
 
     Returns:
-      (loss, accuracy in [0,1]), float32 scalars.
+      (loss, accuracy in [0,1]), weighted sums over masked tokens; 0 without any (the released code:
+      NaN).
     """
     length = token_ids.shape[1]
     chunk = min(chunk, length)
@@ -170,22 +164,21 @@ def masked_word_loss(
     number = jnp.sum(masked, axis=1)
     # What the prediction closes over becomes an argument, so that it can have a gradient.
     example = jax.ShapeDtypeStruct((len(decoded), chunk, decoded.shape[-1]), decoded.dtype)
-    predict, weights = jax.closure_convert(predict, example)
+    predict, constants = jax.closure_convert(predict, example)
 
     def summed(i, of_gradient, given):
-        weights, decoded = of_gradient
-        order, number, token_ids = given
+        constants, decoded = of_gradient
+        order, number, token_ids, weights = given
         places = jax.lax.dynamic_slice_in_dim(order, i * chunk, chunk, axis=1)
         rows = jnp.take_along_axis(decoded, places[:, :, None], axis=1)
         words = jnp.take_along_axis(token_ids, places, axis=1)
-        logits = predict(rows, *weights)
-        valid = (i * chunk + jnp.arange(chunk)[None] < number[:, None]).astype(logits.dtype)
+        logits = predict(rows, *constants)
+        valid = i * chunk + jnp.arange(chunk)[None] < number[:, None]
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, words)
-        right = (jnp.argmax(logits, axis=-1) == words).astype(logits.dtype)
-        return jnp.sum(losses * valid), jnp.sum(right * valid)
+        counted = valid * weights[:, None]
+        right = jnp.argmax(logits, axis=-1) == words
+        return jnp.sum(losses * counted), jnp.sum(right * counted)
 
     chunks = -(-jnp.max(number) // chunk)
-    given = order, number, token_ids
-    loss, right = sum_of_parts(summed, chunks, (weights, jnp.asarray(decoded)), given)
-    tokens = jnp.maximum(jnp.sum(number), 1).astype(loss.dtype)
-    return loss / tokens, right / tokens
+    given = order, number, token_ids, weights
+    return sum_of_parts(summed, chunks, (constants, jnp.asarray(decoded)), given)

@@ -25,26 +25,19 @@ def quota_transport(
     patches: Float32[AnyArray, "B N E"],
     is_word: Bool[AnyArray, "B M"],
     epsilon: float = 0.5,
-) -> tuple[Float32[Array, "B"], Float32[Array, "B"]]:
+) -> Float32[Array, "B"]:
     """How far the words of each pair are from its patches, by a debiased transport cost.
 
     W(words, patches) - (W(words, words) + W(patches, patches)) / 2, with W of `transport_cost` and
     costs 1 - cosine. The first has the marginals of `quotas`, the others uniform ones.
 
-    Args:
-      words: float32 [B,M,E], projected, not normalised.
-      patches: float32 [B,N,E], projected, not normalised.
-      is_word: bool [B,M], False for padding and special tokens, which change nothing.
-      epsilon: weight of the plan's entropy, > 0.
-
-    Returns:
-      (losses, weights) float32 [B] each; the weight is 0, and the loss of no meaning, for a caption
-      without a word, else 1.
+    Words and patches are projected, not normalised. What is no word, padding and special tokens,
+    changes nothing. `epsilon` > 0 weighs the plan's entropy. The loss of a caption without a word
+    has no meaning.
     """
-    described = jnp.any(is_word, axis=1)
-    # A caption without a word gets one, so that its numbers are finite; its weight is 0.
+    # A caption without a word gets one, so that its numbers are finite.
     first = (jnp.arange(is_word.shape[1]) == 0)[None]
-    is_word = is_word | (first & ~described[:, None])
+    is_word = is_word | (first & ~jnp.any(is_word, axis=1, keepdims=True))
     is_patch = jnp.ones(patches.shape[:2], bool)
     words, patches = l2_normalize(words), l2_normalize(patches)
     of_words = quotas(patches, words, gives=is_patch, takes=is_word)
@@ -54,7 +47,7 @@ def quota_transport(
         transport_cost(_costs(x, x), uniform(real), uniform(real), epsilon)
         for x, real in ((words, is_word), (patches, is_patch))
     )
-    return between - within / 2, described.astype(jnp.float32)
+    return between - within / 2
 
 
 def quotas(
@@ -67,15 +60,10 @@ def quotas(
 
     A giver shares its mass among the takers by softmax(leaky ReLU(cosine)). Its mass is the
     softmax, over the givers, of its cosine with the takers that it chose, their mean by its shares.
-
-    Args:
-      givers: float32 [B,M,E] of length 1.
-      takers: float32 [B,N,E] of length 1.
-      gives: bool [B,M], givers that count; one at least in each row.
-      takes: bool [B,N], takers that count; one at least in each row.
+    Both have length 1. `gives` and `takes` say who counts, one at least in each row.
 
     Returns:
-      float32 [B,N], logarithms of masses that sum to 1; `NO_MASS` for takers that do not count.
+      Logarithms of masses that sum to 1; `NO_MASS` for takers that do not count.
     """
     cosine = jax.nn.leaky_relu(_cosines(givers, takers), LEAKY_SLOPE)
     shares = jax.nn.softmax(jnp.where(takes[:, None, :], cosine, NO_MASS), axis=2)
@@ -103,17 +91,8 @@ def transport_plan(
 
     A fixed number of updates in the log domain; the backward pass goes through all of them and
     keeps what an update starts from, [B,M+N], not its [B,M,N] numbers.
-
-    Args:
-      cost: float32 [B,M,N].
-      of_rows: float32 [B,M], logarithms of masses that sum to 1.
-      of_columns: float32 [B,N], the same of the other side.
-      epsilon: > 0.
-      iterations: updates of both sides.
-
-    Returns:
-      float32 [B,M,N], at least 0, of sum 1. The columns' sums are exact, the rows' as near as the
-      iterations bring them.
+    The marginals are logarithms of masses that sum to 1; `epsilon` > 0. The plan's columns have
+    exactly their sums, its rows come as near as the iterations bring them.
     """
     kernel = -cost / epsilon
 

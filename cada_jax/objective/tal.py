@@ -23,16 +23,7 @@ def tal(
 
     where S+_i is the mean of the own person's S_ij, weighed by their softmax(S_ij / t). Both
     directions are added, rows averaged. A row without another person in the batch counts 0.
-
-    Args:
-      image_features: float32 [B,E], not normalised.
-      text_features: float32 [B,E], not normalised.
-      pids: int [B]; rows with equal pid are positives of each other.
-      margin: a difference of cosines, >= 0.
-      temperature: > 0.
-
-    Returns:
-      float32 scalar >= 0.
+    Features are not normalised; `margin` is a difference of cosines, >= 0; `temperature` > 0.
     """
     similarity = l2_normalize(image_features) @ l2_normalize(text_features).T
     same = pids[:, None] == pids[None, :]

@@ -6,7 +6,7 @@ import pytest
 
 from cada_jax.models import cada
 from cada_jax.models.preprocess import normalize_pixels
-from cada_jax.objective import alignment, association, objective
+from cada_jax.objective import alignment, objective
 from tests.conftest import tiny_config_of_steps
 from tests.distributed.test_sharding import batch_for
 
@@ -80,13 +80,12 @@ def test_what_is_off_is_not_even_asked(params, monkeypatch):
     for place, name in (
         (objective, "tal"),
         (alignment, "quota_transport"),
-        (association, "phrase_means"),
     ):
         monkeypatch.setattr(place, name, refuse)
     terms_of(small_config(), params)
-    for changes in ADDONS.values():
+    for name in ("tal", "quota_transport"):
         with pytest.raises(AssertionError, match="an addon"):
-            terms_of(small_config(**changes), params)
+            terms_of(small_config(**ADDONS[name]), params)
 
 
 @pytest.mark.parametrize("name", ADDONS)
@@ -147,5 +146,5 @@ def test_the_words_of_a_caption_are_neither_padding_nor_special(params):
     config = small_config()
     tokens = config.model.tokens
     ids = np.array([[tokens.cls, 120, tokens.mask, 130, tokens.sep, tokens.pad]], np.int32)
-    words = alignment.is_word(cada.from_config(config), ids)
+    words = alignment.is_word(config, ids)
     np.testing.assert_array_equal(words, [[False, True, True, True, False, False]])

@@ -38,8 +38,3 @@ def test_keys_decide():
     first = draw_mask(one, "phrase", PHRASES, ATTRIBUTES)
     assert np.array_equal(first, draw_mask(one, "phrase", PHRASES, ATTRIBUTES))
     assert not np.array_equal(first, draw_mask(two, "phrase", PHRASES, ATTRIBUTES))
-
-
-def test_unknown_method_is_refused():
-    with pytest.raises(ValueError, match=r"config\.ara\.masking is 'word'"):
-        draw_mask(jax.random.key(0), "word", PHRASES, ATTRIBUTES)
