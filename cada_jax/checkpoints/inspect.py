@@ -9,28 +9,25 @@ import os
 import pathlib
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
-import orbax.checkpoint as ocp
-from clu import parameter_overview
 from ml_collections import ConfigDict
 
 from cada_jax import config as config_lib
-from cada_jax.checkpoints import digests, export
-from cada_jax.checkpoints import stored as stored_lib
-from cada_jax.checkpoints.local_path import LocalPath, absolute
-from cada_jax.checkpoints.manager import Checkpoints
-from cada_jax.common import log_file
-from cada_jax.common.errors import MissingFileError, UsageError
-from cada_jax.common.pytrees import compare_trees, flat_arrays
+from cada_jax.checkpoints import arrays, manifest
+from cada_jax.checkpoints.model import REMEDY as MODEL_REMEDY
+from cada_jax.checkpoints.model import resolve_model
+from cada_jax.checkpoints.run import INFO_FILE, ITEMS, REMEDY, check_provenance, steps_in
+from cada_jax.common.errors import MissingFileError, needs_extra
+from cada_jax.common.files import read_json
+from cada_jax.common.pytrees import flat_arrays
 
 
 class Stored(NamedTuple):
     """Parameters as they are stored.
 
-    folder: where; step: of training, None for an exported model; params: nested dict of NumPy
-    arrays; config: the run's or the model's, None where it is not written; provenance: see
-    `manager.Checkpoints`, {} where it is not written.
+    folder: where; step: of training, None for a model; params: nested dict of NumPy arrays;
+    config: the run's or the model's, None where it is not written; provenance: see
+    `run.Checkpoints`, {} of a model.
     """
 
     folder: pathlib.Path
@@ -51,79 +48,43 @@ def digest(params: Any) -> str:
     return sha.hexdigest()
 
 
-def _locate(path: pathlib.Path) -> tuple[pathlib.Path, str, int | None, pathlib.Path]:
-    """(folder of the arrays, item, step, folder of config.json) of what `path` names."""
-    if path.name.isdigit():
-        for item in ("state", "params"):
-            if (path / item).is_dir():
-                return path / item, item, int(path.name), path.parent.parent
-    if (path / "params").is_dir():
-        return path / "params", "model", None, path
-    if path.is_dir():
-        with Checkpoints(path, read_only=True) as saved:
-            step = saved.latest_step
-        if step is not None:
-            return path / "checkpoints" / str(step) / "state", "state", step, path
+def _locate(path: str | os.PathLike) -> tuple[pathlib.Path, str | None]:
+    """(folder of a checkpoint or model, the item it holds; None for a model) of a path or name."""
+    if str(path).startswith(("pretrained:", "hf:")):
+        return resolve_model(path), None
+    root = arrays.folder_path(path)
+    if root.name.isdigit() and root.parent.name in ITEMS and root.is_dir():
+        return root, ITEMS[root.parent.name]
+    if (root / "params").is_dir():
+        return root, None
+    if steps := steps_in(root / "checkpoints"):
+        return root / "checkpoints" / str(steps[-1]), ITEMS["checkpoints"]
     raise MissingFileError(
-        f"{path}: expected the folder of a run with a whole checkpoint in it, one of its "
-        "checkpoints (WORKDIR/checkpoints/STEP or WORKDIR/best/STEP), or an exported model "
-        f"(WORKDIR/model); {'it is none of these' if path.exists() else 'it does not exist'}."
+        f"{root}: expected the folder of a run with a whole checkpoint in it, one of its "
+        "checkpoints (WORKDIR/checkpoints/STEP or WORKDIR/best/STEP), or a model "
+        f"(WORKDIR/model); {'it is none of these' if root.exists() else 'it does not exist'}."
     )
-
-
-def read_arrays(folder: pathlib.Path, part: str | None = None) -> dict[str, Any]:
-    """What Orbax stored in a folder, as NumPy, whatever devices wrote it; nothing is compared.
-
-    Args:
-      folder: of one item, as WORKDIR/checkpoints/STEP/state.
-      part: the only branch to read; it stays below this name.
-
-    Raises:
-      UsageError: it cannot be read.
-    """
-    try:
-        with (
-            log_file.quiet_libraries(None),
-            ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer,
-        ):
-            tree = checkpointer.metadata(LocalPath(folder)).item_metadata.tree
-            tree = {part: tree[part]} if part else tree
-            as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
-            shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree)
-            args = ocp.args.PyTreeRestore(shapes, restore_args=as_numpy, partial_restore=True)
-            return checkpointer.restore(LocalPath(folder), args=args)
-    except Exception as e:
-        raise stored_lib.unreadable(folder, e, remedy="Give the path of another one.") from e
 
 
 def read(path: str | os.PathLike) -> Stored:
     """Reads the parameters, and nothing else, of a run's latest checkpoint or of a given one.
 
     Args:
-      path: a run's folder, WORKDIR/checkpoints/STEP, WORKDIR/best/STEP or an exported model.
+      path: a run's folder, WORKDIR/checkpoints/STEP, WORKDIR/best/STEP, or a model.
 
     Raises:
       MissingFileError: there is no checkpoint.
-      UsageError: it cannot be read.
+      UsageError: it is damaged.
     """
-    folder, item, step, root = _locate(absolute(path, str(path)))
-    content = export.stored_mark(root) if item == "model" else None
-    provenance = {}
-    arrays = read_arrays(folder, "params" if item == "state" else None)
-    if item == "model":
-        export.check_arrays(root, arrays, content)
-    else:
-        kept = stored_lib.stored_digests(folder.parent)
-        provenance = kept.provenance if kept else {}
-        damaged = digests.find_damage(arrays, kept.arrays) if kept else []
-        if damaged:
-            raise stored_lib.unreadable(folder, stored_lib.changed(damaged))
-    params = arrays["params"] if item == "state" else arrays
-    config = root / config_lib.CONFIG_FILE
+    folder, item = _locate(path)
+    manifest.check(folder, REMEDY if item else MODEL_REMEDY)
+    config = (folder.parent.parent if item else folder) / config_lib.CONFIG_FILE
+    params = arrays.read(folder / (item or "params"), "params" if item == "state" else None)
+    provenance = read_json(folder / INFO_FILE, "a checkpoint's")["provenance"] if item else {}
     return Stored(
         folder,
-        step,
-        params,
+        int(folder.name) if item else None,
+        params["params"] if item == "state" else params,
         config_lib.read_config(config) if config.exists() else None,
         provenance,
     )
@@ -137,32 +98,46 @@ def read_params(
     Args:
       path: as in `read`.
       expected: pytree of arrays or shapes that they have to fit.
-      provenance: what they have to be made from, see `manager.Checkpoints`.
+      provenance: what they have to be made from, see `run.Checkpoints`.
 
     Raises:
       UsageError: they do not fit, naming every array that does not; they are of another
         provenance; or as `read`.
     """
     stored = read(path)
-    stored_lib.check_provenance(stored.folder, stored.provenance, provenance or {})
-    difference = compare_trees(expected, stored.params)
-    if difference:
-        raise UsageError(
-            f"{stored.folder} was saved for another model:\n{difference}\n"
-            "Use the configuration it was trained with, or another --workdir."
-        )
+    check_provenance(stored.folder, stored.provenance, provenance or {})
+    arrays.check_fit(stored.folder, expected, stored.params)
     return stored.params
 
 
 def describe(stored: Stored) -> str:
     """Path, step, configuration, parameter table and, as the last line, `sha256 HEX`."""
+    with needs_extra("train"):
+        from clu import parameter_overview
+
     written = config_lib.to_json(stored.config).rstrip() if stored.config else "not written"
     return "\n".join(
         [
             f"checkpoint {stored.folder}",
-            f"step {'none: an exported model' if stored.step is None else stored.step}",
+            f"step {'none: a model' if stored.step is None else stored.step}",
             f"config {written}",
             parameter_overview.get_parameter_overview(stored.params, include_stats=True),
             f"sha256 {digest(stored.params)}",
         ]
     )
+
+
+def verify(path: str | os.PathLike) -> dict[pathlib.Path, str | None]:
+    """What is wrong with every checkpoint and model at a path, None where nothing is.
+
+    Args:
+      path: a run's folder, one of its checkpoints, or a model.
+
+    Raises:
+      MissingFileError: there is none of these.
+    """
+    root = arrays.folder_path(path)
+    there = [root / kind / str(step) for kind in ITEMS for step in steps_in(root / kind)]
+    there += [root / "model"] if (root / "model").is_dir() else []
+    folders = there if there and not (root / "params").is_dir() else [_locate(path)[0]]
+    return {folder: manifest.damage(folder) for folder in folders}

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cada_jax.checkpoints import export, inspect, manager
+from cada_jax.checkpoints import inspect, model, run
 from cada_jax.common import pytrees
 from cada_jax.common.errors import UsageError
 
@@ -27,39 +27,39 @@ def state(step: int = 2) -> dict:
     return {"step": jnp.asarray(step, jnp.int32), "params": params, "moments": moments}
 
 
-def abstract(tree):
-    """What `restore` is asked for, on one device."""
-    one = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    return pytrees.abstract_arrays(tree, jax.tree.map(lambda _: one, tree))
+def abstract(tree, sharding=None):
+    """What `restore` is asked for, on one device unless a sharding is given."""
+    sharding = sharding or jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    return pytrees.abstract_arrays(tree, jax.tree.map(lambda _: sharding, tree))
 
 
 def save_run(root: pathlib.Path, config, steps=(1, 2)) -> None:
-    """Writes checkpoints, the best parameters and the exported model."""
-    with manager.Checkpoints(root, keep=2, provenance={"data_digest": "aa"}) as saved:
+    """Writes checkpoints, the best parameters and the model."""
+    with run.Checkpoints(root, keep=2, provenance={"data_digest": "aa"}) as saved:
         for step in steps:
             saved.save(step, state(step))
         saved.save_best(steps[-1], state(steps[-1])["params"], INFO)
     vocab = root / "words.txt"
     vocab.write_text("[PAD]\nred\n")
-    export.save_model(root / "model", state(steps[-1])["params"], config, vocab)
+    model.save_model(root / "model", state(steps[-1])["params"], config, vocab)
 
 
 def read_states(root: pathlib.Path):
     """As a run that is continued."""
-    with manager.Checkpoints(root, read_only=True) as saved:
+    with run.Checkpoints(root, read_only=True) as saved:
         return saved.restore(abstract(state()))
 
 
 def read_best(root: pathlib.Path):
     """As a run at its end: the parameters, and what was said of them."""
-    with manager.Checkpoints(root, read_only=True) as saved:
+    with run.Checkpoints(root, read_only=True) as saved:
         return saved.restore_best(abstract(state()["params"])), saved.best_info()
 
 
 def read_model(root: pathlib.Path):
     """As `init_from`: parameters, configuration, vocabulary."""
-    params, config, vocab = export.load_model(root / "model")
-    return params, config.to_json(), vocab.read_bytes()
+    found = model.load_model(root / "model")
+    return found.params, found.config.to_json(), found.vocab_path.read_bytes()
 
 
 READERS = {"checkpoints": read_states, "best": read_best, "model": read_model}

@@ -1,174 +1,203 @@
-"""The two ways of `python -m cada_jax convert`: from PyTorch to a model folder, and back."""
+"""A PyTorch checkpoint as a model folder of this project, and back."""
 
-import argparse
+import dataclasses
 import json
+import pathlib
 import tempfile
-from pathlib import Path
+from typing import Any
 
-import jax
-import numpy as np
 from flax.traverse_util import unflatten_dict
 from ml_collections import ConfigDict
 
 from cada_jax import config as config_lib
-from cada_jax.checkpoints import export
-from cada_jax.checkpoints.torch import files
-from cada_jax.checkpoints.torch.convert import Leaves, from_torch
-from cada_jax.checkpoints.torch.gate_cost import gate_cost
-from cada_jax.checkpoints.torch.names import missing_for_retrieval
-from cada_jax.checkpoints.torch.report import Row, format_report
-from cada_jax.checkpoints.torch.sizes import OUR_KEY, infer_sizes, our_config, stored_grid
-from cada_jax.checkpoints.torch.targets import check_file_target, check_folder_target
-from cada_jax.checkpoints.torch.to_torch import to_torch
+from cada_jax.checkpoints import model
+from cada_jax.checkpoints.torch import files, sizes
+from cada_jax.checkpoints.torch.convert import from_torch, to_torch
+from cada_jax.checkpoints.torch.names import RETRIEVAL_PARTS
 from cada_jax.common.errors import UsageError
+from cada_jax.common.files import check_target, local_path, read_json
 from cada_jax.common.pytrees import flat_arrays
-from cada_jax.models.cada import from_config, init_params
-from cada_jax.models.position_embedding import patch_grid
-from cada_jax.text.tokenizer import Tokenizer, load_tokenizer
+from cada_jax.text.tokenizer import Tokenizer
+from cada_jax.text.vocabulary import BERT_VOCABULARY, VOCABULARY_FILE, find_vocabulary
+
+# Parts that searching does without, and what that means.
+_MAY_LACK = {
+    "attribute_decoder": "the attribute decoder, so attributes are not read",
+    "itm_local_head": "the local match head, which only training uses",
+}
+BLIP_ENTRIES = 30524  # BERT's 30522, [DEC] and [ENC]
 
 
-def is_model_folder(source: str) -> bool:
-    """Whether `source` names a model folder of this project, rather than a PyTorch checkpoint."""
-    if source.startswith("pretrained:"):
-        return True
-    path = files.expand(source)
-    return (path / config_lib.CONFIG_FILE).exists() and not files.is_torch_checkpoint(path)
+@dataclasses.dataclass(frozen=True)
+class Converted:
+    """A checkpoint as a model, not written yet.
+
+    params: nested dict of float32 arrays, without the parts that the checkpoint has not; config:
+    full; left_out: tensor -> why; entries: of the vocabulary, a line each.
+    """
+
+    params: dict[str, Any]
+    config: ConfigDict
+    left_out: dict[str, str]
+    entries: str
+
+    def __str__(self) -> str:
+        """What was loaded, what is not there, and what was left out: a line each."""
+        leaves = flat_arrays(self.params)
+        parts = ", ".join(dict.fromkeys(name.split("/")[0] for name in leaves))
+        lines = [f"loaded: {sum(x.size for x in leaves.values()):,} parameters of {parts}"]
+        if new := [said for part, said in _MAY_LACK.items() if part not in self.params]:
+            lines.append(f"not there: {', '.join(new)}")
+        if self.left_out:
+            reasons = sorted({f"{why}" for why in self.left_out.values()})
+            lines.append(f"left out: {len(self.left_out)} tensors ({', '.join(reasons)})")
+        return "\n".join(lines)
 
 
-def from_pytorch(flags: argparse.Namespace) -> None:
-    """Converts to a model folder, which appears only when everything fits.
+def convert(
+    source: str,
+    vocab: str | None = None,
+    image_size: tuple[int, int] | None = None,
+    attribute_decoder: str | None = None,
+) -> Converted:
+    """Reads a checkpoint as a model whose sizes are the checkpoint's own.
+
+    Args:
+      source: what `files.read_checkpoint` reads.
+      vocab: vocabulary file or hub name; None: the checkpoint's, else BERT's.
+      image_size: (height, width) of its images in pixels; None: as the checkpoint tells, or square.
+      attribute_decoder: another checkpoint to take that part from.
 
     Raises:
-      UsageError: the source does not fit, or the target is not free; nothing is written then.
+      UsageError: it lacks a part that retrieval needs, or does not fit itself.
     """
-    target = check_folder_target(flags.target, files.expand(flags.source), flags.overwrite)
-    checkpoint = files.read_checkpoint(flags.source)
-    if flags.attribute_decoder:
-        checkpoint.tensors = _with_attribute_decoder(checkpoint.tensors, flags.attribute_decoder)
-    config = _config(flags, checkpoint)
-    with tempfile.TemporaryDirectory() as folder:
-        tokenizer = _tokenizer(flags, checkpoint, Path(folder))
-        _set_tokens(config, tokenizer, flags.vocab or tokenizer.path)
-        leaves, report = _convert(flags, checkpoint, config)
-        try:
-            params = unflatten_dict(leaves, sep="/")
-            export.save_model(target, params, config, tokenizer.path, overwrite=flags.overwrite)
-        except OSError as err:
-            if isinstance(err, UsageError):
-                raise
-            raise UsageError(f"cannot write {target}: {err}") from err
-    print(format_report(report))
-    print(f"{sum(x.size for x in leaves.values()):,} parameters in {target}")
-
-
-def _config(flags: argparse.Namespace, checkpoint: files.Checkpoint) -> ConfigDict:
-    stored = our_config(checkpoint)
-    if stored is not None and not flags.config:
-        return _stored_config(stored, checkpoint.path)
-    config = config_lib.load_config(flags.config) if flags.config else config_lib.default_config()
-    if not flags.config:
-        infer_sizes(checkpoint.tensors, config)
-    return config
-
-
-def _stored_config(values: dict, origin: Path) -> ConfigDict:
-    """The config that this project, perhaps an earlier version, wrote into `origin`."""
-    if not isinstance(values.get("model"), dict):
+    checkpoint, origin = files.read_checkpoint(source), str(source)
+    tensors = checkpoint.tensors
+    if attribute_decoder:
+        other = files.read_checkpoint(attribute_decoder).tensors
+        part = {name: x for name, x in other.items() if name.startswith("text_decoder.")}
+        if not part:
+            raise UsageError(f"{attribute_decoder} has no tensor named text_decoder.*")
+        tensors = {n: x for n, x in tensors.items() if not n.startswith("text_decoder.")} | part
+    leaves, left_out = from_torch(tensors, origin)
+    present = {name.split("/")[0] for name in leaves}
+    if lacking := [part for part in RETRIEVAL_PARTS if part not in present]:
         raise UsageError(
-            f"{origin}: the config stored in it describes no model. Give one by --config"
+            f"{origin} has no {', no '.join(lacking)}, and a model with random ones would "
+            "retrieve at random. A captioning BLIP gives its attribute decoder alone: convert a "
+            f"retrieval checkpoint with --attribute_decoder={source}"
         )
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / config_lib.CONFIG_FILE
-        path.write_text(json.dumps(values), encoding="utf-8")
-        config = config_lib.read_config(path)
-    try:
-        config = config_lib.upgraded(config).copy_and_resolve_references().unlock()
-        config_lib.check_network(config)
-    except (ValueError, TypeError) as err:  # a value of a type that its field cannot hold
-        raise UsageError(f"{origin}: the config stored in it is of no use: {err}") from err
-    return config
+    config = sizes.our_config(checkpoint.config, origin)
+    if config is None:
+        config = config_lib.default_config()
+        sizes.set_sizes(config, leaves, checkpoint.config)
+        if image_size:
+            config.data.image_size = image_size
+        else:
+            sizes.set_image_size(config, leaves, checkpoint.config)
+        if "attribute_decoder/head/bias" not in leaves:
+            config.loss.ara_weight = 0.0
+    sizes.check_sizes(config, leaves, origin)
+    entries = _vocabulary(checkpoint, vocab, config)
+    _set_tokens(config, entries, origin)
+    return Converted(unflatten_dict(leaves, sep="/"), config, left_out, entries)
 
 
-def _tokenizer(flags: argparse.Namespace, checkpoint: files.Checkpoint, folder: Path) -> Tokenizer:
-    """The tokenizer of --vocab, else of the vocabulary beside or in the checkpoint."""
-    vocab = flags.vocab or checkpoint.vocab
-    stored = checkpoint.config.get(OUR_KEY)
+def _vocabulary(checkpoint: files.Checkpoint, vocab: str | None, config: ConfigDict) -> str:
+    """The entries of the vocabulary that was asked for, or that comes with a checkpoint."""
+    stored = checkpoint.config.get(sizes.OUR_KEY)
     if vocab is None and isinstance(stored, dict) and isinstance(stored.get("vocab"), str):
-        vocab = folder / "vocab.txt"
-        vocab.write_text(stored["vocab"], encoding="utf-8", newline="")
+        return stored["vocab"]
+    if vocab is None and checkpoint.path.is_dir():
+        tokenizer = checkpoint.path / "tokenizer.json"
+        if (checkpoint.path / VOCABULARY_FILE).exists():
+            vocab = str(checkpoint.path / VOCABULARY_FILE)
+        elif tokenizer.exists():
+            ids = read_json(tokenizer, "a tokenizer")["model"]["vocab"]
+            return "\n".join(sorted(ids, key=ids.get)) + "\n"
+    if vocab is None and config.model.text.vocab_size == BLIP_ENTRIES:
+        vocab = BERT_VOCABULARY
     if vocab is None:
-        raise UsageError(
-            f"{flags.source} brings no vocabulary: name its WordPiece file or a hub name, "
-            "--vocab=bert-base-uncased for the authors' and BLIP's checkpoints"
-        )
-    return load_tokenizer(vocab)
+        raise UsageError(f"{checkpoint.path} brings no vocabulary: name its file by --vocab")
+    return find_vocabulary(vocab).read_bytes().decode("utf-8")
 
 
-def _set_tokens(config: ConfigDict, tokenizer: Tokenizer, vocab: str | Path) -> None:
+def _set_tokens(config: ConfigDict, entries: str, origin: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / VOCABULARY_FILE
+        path.write_text(entries, encoding="utf-8", newline="")
+        tokenizer = Tokenizer(path)
     if tokenizer.vocab_size != config.model.text.vocab_size:
         raise UsageError(
-            f"--vocab={vocab} has {tokenizer.vocab_size} entries with [DEC] and [ENC], expected "
-            f"config.model.text.vocab_size = {config.model.text.vocab_size}"
+            f"{origin} has {config.model.text.vocab_size} words, and its vocabulary "
+            f"{tokenizer.vocab_size} entries with [DEC] and [ENC]: name the right one by --vocab"
         )
-    for name, index in tokenizer.special.items():
-        config.model.tokens[name] = index
+    with config.unlocked():
+        config.model.tokens.update(tokenizer.special)
 
 
-def _with_attribute_decoder(tensors: dict, path: str) -> dict[str, np.ndarray]:
-    other = files.read_checkpoint(path).tensors
-    part = {name: x for name, x in other.items() if name.startswith("text_decoder.")}
-    if not part:
-        raise UsageError(f"--attribute_decoder={path} has no tensor named text_decoder.*")
-    return {n: x for n, x in tensors.items() if not n.startswith("text_decoder.")} | part
+def save(converted: Converted, target: pathlib.Path, card: dict, overwrite: bool) -> None:
+    """Writes a converted checkpoint as a model folder."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / VOCABULARY_FILE
+        path.write_text(converted.entries, encoding="utf-8", newline="")
+        model.save_model(target, converted.params, converted.config, path, card, overwrite)
 
 
-def _convert(
-    flags: argparse.Namespace, checkpoint: files.Checkpoint, config: ConfigDict
-) -> tuple[Leaves, list[Row]]:
-    """Returns (all leaves, new ones initialised by config.seed; report)."""
-    config_lib.check_network(config)
-    model = from_config(config)
-    key = jax.random.key(config.seed)
-    shapes = jax.eval_shape(lambda key: init_params(model, config, key), key)
-    shapes = {path: leaf.shape for path, leaf in flat_arrays(shapes).items()}
-    leaves, report = from_torch(
-        checkpoint.tensors,
-        shapes,
-        patch_grid(config.model.image),
-        stored_grid(checkpoint),
-        str(checkpoint.path),
-        np.random.default_rng(config.seed) if flags.append_tokens else None,
-    )
-    if parts := missing_for_retrieval(set(shapes) - set(leaves)):
+def check_folder_target(target: str, overwrite: bool) -> pathlib.Path:
+    """The folder that a model may be written to.
+
+    Raises:
+      UsageError: it holds anything that no conversion wrote, or is called like a checkpoint file.
+    """
+    path = model.check_model_target(target, overwrite)
+    if files.has_torch_suffix(path):
         raise UsageError(
-            f"{checkpoint.path} has no {', no '.join(parts)}, and a model with random ones would "
-            "retrieve at random. A captioning BLIP gives its attribute decoder alone: take a "
-            f"retrieval checkpoint as SRC and --attribute_decoder={checkpoint.path}. To train from "
-            "what is there, name the checkpoint itself in config.init_from"
+            f"{target} is called like a PyTorch file, but a PyTorch checkpoint becomes a model "
+            "folder: name a folder"
         )
-    if len(leaves) < len(shapes):
-        fresh = flat_arrays(jax.jit(lambda k: init_params(model, config, k))(key))
-        leaves |= {path: np.asarray(fresh[path]) for path in shapes if path not in leaves}
-    return leaves, report
+    return path
 
 
-def to_pytorch(flags: argparse.Namespace) -> None:
-    """Converts a model folder to a .pth.
+def to_pytorch(source: str, target: str, extras: str, overwrite: bool) -> str:
+    """Writes a model folder as a .pth that the authors' code loads strictly.
+
+    Args:
+      source: the model folder.
+      target: the .pth.
+      extras: as of `convert.to_torch`.
+      overwrite: whether a .pth that this project wrote may be replaced.
+
+    Returns:
+      What was written, for the user.
 
     Raises:
       UsageError: the source cannot be read or has parts PyTorch has no place for, or the target is
         not free; nothing is written then.
     """
-    target = check_file_target(flags.target, flags.source, flags.overwrite)
-    params, config, vocab = export.load_model(flags.source)
-    leaves = flat_arrays(params)
-    extras = "drop_gate" if flags.drop_gate else "keep" if flags.keep_extras else "refuse"
-    tensors = to_torch(leaves, extras)
+    model.resolve_model(source)
+    path = local_path(target)
+    if not files.has_torch_suffix(path) or path.suffix == ".safetensors":
+        raise UsageError(f"{source} is a model folder, so the target has to be a .pth: {target}")
+    check_target(path, overwrite, _carries_our_marker, "a .pth")
+    found = model.load_model(source)
+    if "attribute_decoder" not in found.params and extras != "keep":
+        raise UsageError(
+            f"{source} has no attribute decoder, so the authors' code cannot load it strictly: "
+            "train one (config.init_from), or write what is there by --keep_extras"
+        )
+    tensors = to_torch(flat_arrays(found.params), extras)  # pyrefly: ignore[bad-argument-type]
     ours = {
-        "config": json.loads(config_lib.to_json(config)),
-        "vocab": vocab.read_bytes().decode("utf-8"),
+        "config": json.loads(config_lib.to_json(found.config)),
+        "vocab": found.vocab_path.read_bytes().decode("utf-8"),
     }
-    if flags.drop_gate:
-        print(gate_cost(params, config))
-    files.write_checkpoint(target, tensors, {OUR_KEY: ours})
-    print(f"{len(tensors)} tensors in {target}")
+    files.write_checkpoint(path, tensors, {sizes.OUR_KEY: ours})
+    return f"{len(tensors)} tensors in {path}"
+
+
+def _carries_our_marker(path: pathlib.Path) -> bool:
+    """Whether `path` is a .pth that this project wrote."""
+    try:
+        return path.is_file() and sizes.OUR_KEY in files.read_checkpoint(path).config
+    except UsageError:
+        return False

@@ -1,253 +1,207 @@
-"""Converts the tensors of a PyTorch checkpoint to parameters of this project, NumPy arrays both.
+"""Converts the tensors of a PyTorch checkpoint to parameters of this project, and back.
 
-The names are in `names`, the files in `files`, the way back in `to_torch`.
+The names are in `names`, the files in `files`. What is refused: everything that would leave a
+weight unused, unset or other than it was saved.
 """
 
 import re
 from collections.abc import Mapping
+from typing import Any, Literal
 
 import numpy as np
 
-from cada_jax.checkpoints.torch.layout import layer_names, to_ours, torch_shapes
+from cada_jax.checkpoints.torch.files import same_values, to_numpy
 from cada_jax.checkpoints.torch.names import (
     GATE,
     LEFT_OUT,
-    PARTS,
+    OURS_ONLY,
+    POSITION_IDS,
     TABLE,
     TIED,
+    Dialect,
     Rule,
     dialect_of,
-    rules_by_name,
-    template_of,
 )
-from cada_jax.checkpoints.torch.report import Row, format_shape
-from cada_jax.checkpoints.torch.state import same_values
 from cada_jax.common.errors import UsageError
-from cada_jax.models.position_embedding import find_grid, resize_positions
 
 Leaves = dict[str, np.ndarray]  # "text_encoder/layers/attn/query/kernel" -> array
-Shapes = Mapping[str, tuple[int, ...]]
-
-IMAGE_POSITIONS = "image_encoder/pos_embed"
-# Tensors with a row for every entry of the vocabulary.
-VOCABULARY_ROWS = (".word_embeddings.weight", "cls.predictions.bias")
-ADDED_TOKENS = ("[DEC]", "[ENC]")  # BLIP appends them to BERT's vocabulary, in this order
-NEW_ROW_SCALE = 0.02  # standard deviation of BERT's initial embeddings
-LISTED = 40  # misfits that an error lists
+LISTED = 20  # misfits that an error lists
 
 
-def _part(leaf: str) -> str:
-    return next((p for p in (GATE, *PARTS) if leaf.startswith(p)), leaf)
+def _to_ours(kind: str, array: np.ndarray) -> np.ndarray:
+    """One layer's tensor with its axes as here: dense [in,out], conv [h,w,in,out]."""
+    if kind == "dense":
+        return array.T
+    return array.transpose(*range(2, array.ndim), 1, 0) if kind == "conv" else array
+
+
+def _to_theirs(kind: str, array: np.ndarray) -> np.ndarray:
+    """One layer's leaf with its axes as in PyTorch: dense [out,in], conv [out,in,h,w]."""
+    if kind == "dense":
+        return array.T
+    if kind == "conv":  # [..., in, out] here, [out, in, ...] there
+        return array.transpose(-1, -2, *range(array.ndim - 2))
+    return array
 
 
 class _Import:
     """One conversion from PyTorch: what was found, and everything that does not fit."""
 
-    def __init__(self, tensors, shapes: Shapes, grids, new_rows: np.random.Generator | None):
+    def __init__(self, tensors: Mapping[str, Any]):
         self.dialect = dialect_of(tensors)
         self.remaining = dict(tensors)
-        self.shapes, self.grids, self.new_rows = shapes, grids, new_rows
-        self.expected = torch_shapes(shapes, self.dialect)
         self.leaves: Leaves = {}
-        self.rows: list[Row] = []
-        self.changed: list[Row] = []
-        self.left_out: list[Row] = []
+        self.left_out: dict[str, str] = {}
         self.misfits: list[str] = []
 
-    def leave_out(self):
+    def leave_out(self) -> None:
         """Takes away, by name, what only pretraining needs, and the second name of tied ones."""
         for name in sorted(self.remaining):
             reason = next((why for pattern, why in LEFT_OUT if pattern.search(name)), None)
             if name in TIED:
-                reason = self._untie(name)
+                reason, original = "tied", TIED[name]
+                first = self.remaining.setdefault(original, self.remaining[name])
+                if not same_values(first, self.remaining[name]):
+                    self.misfits.append(f"{name} differs from {original}: here the two are one")
             if reason:
-                shape = format_shape(self.remaining.pop(name).shape)
-                self.left_out.append(Row("left out", name, shape, f"({reason})", ""))
+                self.left_out[name] = reason
+                del self.remaining[name]
 
-    def _untie(self, copy: str) -> str:
-        original = TIED[copy]
-        first = self.remaining.setdefault(original, self.remaining[copy])
-        if not same_values(first, self.remaining[copy]):
-            self.misfits.append(f"{copy} differs from {original}: here the two are one parameter")
-        return "tied"
-
-    def take(self, rule: Rule):
+    def take(self, rule: Rule) -> None:
         """Moves the tensors of one rule, every layer of it, into its leaves."""
-        names = layer_names(rule, self.dialect, self.shapes[rule.ours[0]][0])
-        ours = "+".join(rule.ours[:1] + tuple(leaf.split("/")[-2] for leaf in rule.ours[1:]))
-        arrays, theirs = [], ""
-        for name, layer in names:
-            if name not in self.remaining:
-                self.misfits.append(f"missing: {name} {format_shape(self.expected[name])}")
+        template = getattr(rule, self.dialect)
+        pattern = re.compile(re.escape(template).replace(r"\{i\}", r"(\d+)"))
+        found = {m[m.lastindex or 0]: m[0] for n in self.remaining if (m := pattern.fullmatch(n))}
+        arrays = []
+        for layer in range(len(found)) if "{i}" in template else found:
+            if str(layer) not in found:
+                self.misfits.append(f"missing: {template.replace('{i}', str(layer))}")
                 continue
-            array = self.remaining.pop(name)
-            theirs = format_shape(array.shape)
-            array = self._fitted(rule, name, array)
-            if array is not None:
-                arrays.append((layer, array))
-        if len(arrays) == len(names):
-            self._store(rule, arrays)
-        shown = getattr(rule, self.dialect).replace("{i}", f"{{0..{len(names) - 1}}}")
-        shape = format_shape(self.shapes[rule.ours[0]])
-        self.rows.append(Row("loaded", shown, theirs, ours, shape))
+            name = found[str(layer)]
+            arrays.append(self._values(rule, name, self.remaining.pop(name)))
+        fitting = [array for array in arrays if array is not None]
+        if not fitting or len(fitting) < len(arrays):
+            return
+        if len({array.shape for array in fitting}) > 1:
+            self.misfits.append(f"{template}: the layers have different shapes")
+            return
+        pieces = [np.split(array, len(rule.ours)) for array in fitting]  # [layer][leaf]
+        for leaf, layers in zip(rule.ours, zip(*pieces, strict=True), strict=True):
+            ours = [_to_ours(rule.kind, array) for array in layers]
+            stacked = np.stack(ours)
+            self.leaves[leaf] = stacked if "{i}" in template else stacked[0]
 
-    def _store(self, rule: Rule, arrays: list[tuple[int | None, np.ndarray]]):
-        for leaf in rule.ours:
-            self.leaves[leaf] = np.empty(self.shapes[leaf], np.float32)
-        for layer, array in arrays:
-            pieces = np.split(array, len(rule.ours)) if len(rule.ours) > 1 else [array]
-            for leaf, piece in zip(rule.ours, pieces, strict=True):
-                target = self.leaves[leaf] if layer is None else self.leaves[leaf][layer]
-                target[...] = to_ours(rule.kind, piece)
-
-    def _fitted(self, rule: Rule, name: str, array: np.ndarray) -> np.ndarray | None:
-        """`array` in the shape that the model expects, None after noting why it has not."""
-        if array.dtype.kind != "f":
-            self.misfits.append(f"dtype: {name} is {array.dtype}, expected floating point")
-            return None
-        bad = array.size - np.isfinite(array).sum()
-        if bad:
+    def _values(self, rule: Rule, name: str, tensor: Any) -> np.ndarray | None:
+        """A tensor as an array that can be one layer of a rule; None after noting why not."""
+        array = to_numpy(name, tensor)
+        axes = {"dense": 2, "conv": 3}.get(rule.kind, 1)
+        if array.ndim < axes or len(array) % len(rule.ours):
+            self.misfits.append(f"{name} has the shape {array.shape}")
+        elif array.dtype.kind != "f":
+            self.misfits.append(f"{name} is {array.dtype}, expected floating point")
+        elif bad := array.size - np.isfinite(array).sum():
             self.misfits.append(f"not finite: {name} has {bad} NaN or infinite values")
-            return None
-        if rule.ours == (IMAGE_POSITIONS,):
-            return self._resized(name, array)
-        if array.shape == self.expected[name]:
+        else:
             return array
-        if name.endswith(VOCABULARY_ROWS):
-            return self._with_new_rows(rule, name, array)
-        self._note_shape(name, array)
         return None
-
-    def _note_shape(self, name: str, array: np.ndarray, hint: str = ""):
-        expected = format_shape(self.expected[name])
-        self.misfits.append(
-            f"shape: {name} is {format_shape(array.shape)}, expected {expected}{hint}"
-        )
-
-    def _resized(self, name: str, array: np.ndarray) -> np.ndarray | None:
-        source, target = self.grids
-        width = self.expected[name][-1]
-        if array.ndim != 3 or array.shape[0] != 1 or array.shape[2] != width:
-            self._note_shape(name, array)
-            return None
-        try:
-            origin = "stored with the checkpoint" if source else "by the number of positions"
-            source = source or find_grid(array.shape[1] - 1, target)
-            resized = resize_positions(array, source, target)
-        except ValueError as err:
-            self.misfits.append(f"shape: {name} is {format_shape(array.shape)}: {err}")
-            return None
-        if tuple(source) != tuple(target):
-            before = f"{format_shape(source)} patches, {origin}"
-            after = f"{format_shape(target)} patches"
-            self.changed.append(Row("resized", name, before, IMAGE_POSITIONS, after))
-        return resized
-
-    def _with_new_rows(self, rule: Rule, name: str, array: np.ndarray) -> np.ndarray | None:
-        """`array` with random rows for the tokens that BLIP appends, if the caller allows it."""
-        expected = self.expected[name]
-        lacking = expected[0] - array.shape[0] if array.ndim == len(expected) else 0
-        if lacking not in (1, 2) or array.shape[1:] != expected[1:]:
-            hint = " (another vocabulary: config.model.text.vocab_size is the first number)"
-            self._note_shape(name, array, hint)
-            return None
-        tokens = " and ".join(ADDED_TOKENS[-lacking:])
-        if self.new_rows is None:
-            self._note_shape(
-                name,
-                array,
-                f": the last {lacking} of the vocabulary, {tokens}, have no row. "
-                "`python -m cada_jax convert SRC DST --append_tokens` adds random rows",
-            )
-            return None
-        rows = np.zeros((lacking, *expected[1:]), np.float32)
-        if len(expected) > 1:
-            rows += self.new_rows.normal(0.0, NEW_ROW_SCALE, rows.shape).astype(np.float32)
-        ours = f"{rule.ours[0]}, rows of {tokens}"
-        self.changed.append(Row("new", "", "", ours, format_shape(rows.shape)))
-        return np.concatenate([array, rows])
-
-    def foreign(self) -> str | None:
-        """Why this is no CADA or BLIP checkpoint at all, or None."""
-        known = rules_by_name(self.dialect)
-        fit = sum(template_of(name) in known for name in self.remaining)
-        if fit and 2 * fit >= len(self.remaining):
-            return None
-        clip = re.compile(r"(text_model|visual|transformer)\.")
-        looks = " (it looks like CLIP)" if any(map(clip.match, self.remaining)) else ""
-        begin = ", ".join(sorted(self.remaining)[:3])
-        return (
-            f"{fit} of {len(self.remaining)} tensor names belong to CADA or BLIP{looks}"
-            + f"; its names begin with {begin}" * bool(begin)
-        )
-
-    def finish(self, present: set[str]) -> list[str]:
-        """Notes what is left over and what is lacking; returns the leaves that are new."""
-        for name, array in self.remaining.items():
-            shape = format_shape(array.shape)
-            self.misfits.append(f"unexpected: {name} {shape}, for which there is no place")
-        ours = {leaf for rule in TABLE for leaf in rule.ours if _part(leaf) in present}
-        new = [leaf for leaf in self.shapes if leaf not in ours]
-        for leaf in new:
-            if leaf.split("/")[0] in present and not leaf.startswith(GATE):
-                shape = format_shape(self.shapes[leaf])
-                self.misfits.append(f"missing: {leaf} {shape}, which PyTorch has not")
-        return new
-
-
-def _misfit_message(origin: str, misfits: list[str]) -> str:
-    if len(misfits) == 1:
-        return f"{origin} does not fit the model of the config: {misfits[0]}"
-    shown = misfits[:LISTED]
-    if len(misfits) > LISTED:
-        shown.append(f"and {len(misfits) - LISTED} more")
-    lines = "\n  ".join(shown)
-    return f"{origin} does not fit the model of the config, in {len(misfits)} places:\n  {lines}"
 
 
 def from_torch(
-    tensors: Mapping[str, np.ndarray],
-    shapes: Shapes,
-    target_grid: tuple[int, int],
-    source_grid: tuple[int, int] | None = None,
-    origin: str = "the checkpoint",
-    new_rows: np.random.Generator | None = None,
-) -> tuple[Leaves, list[Row]]:
+    tensors: Mapping[str, Any], origin: str = "the checkpoint"
+) -> tuple[Leaves, dict[str, str]]:
     """Converts the tensors of a CADA, BLIP or Hugging Face BLIP checkpoint.
 
-    A part (see `PARTS`, and the gate) of which the checkpoint has nothing stays out and is
-    reported as new; the caller initialises it. A part of which it has something must be complete.
+    Sizes are the checkpoint's own: `sizes.check_sizes` says whether they make one model.
 
     Args:
-      tensors: PyTorch names -> arrays.
-      shapes: our leaf paths -> shapes, of the model wanted.
-      target_grid: (rows, columns) of image patches of the model wanted.
-      source_grid: the same of the checkpoint; None: see `position_embedding.find_grid`.
+      tensors: PyTorch names -> tensors or arrays, as `files.read_checkpoint` gives them.
       origin: what error messages call the checkpoint.
-      new_rows: draws rows for [DEC] and [ENC] where the checkpoint's vocabulary ends before them;
-        None refuses such a checkpoint.
 
     Returns:
-      (leaves, report): float32 arrays by leaf path, without those of new parts, and what became
-      of every tensor and every leaf.
+      (leaves, left out): float32 arrays by leaf path; tensor -> why no parameter was made of it.
 
     Raises:
-      UsageError: another architecture, or tensors that are missing, unknown, of another shape or
-        not finite; the first of them listed, and how many there are.
+      UsageError: another architecture, or tensors that are unknown, lack a layer, are not finite
+        or no floating point numbers; the first of them listed, and how many there are.
     """
-    work = _Import(tensors, shapes, (source_grid, target_grid), new_rows)
+    work = _Import(tensors)
     work.leave_out()
-    if reason := work.foreign():
-        raise UsageError(f"{origin} is no CADA or BLIP checkpoint: {reason}")
-    known = rules_by_name(work.dialect)
-    rules = (known.get(template_of(name)) for name in work.remaining)
-    present = {_part(leaf) for rule in rules if rule for leaf in rule.ours}
     for rule in TABLE:
-        if rule.ours[0] in shapes and _part(rule.ours[0]) in present:
-            work.take(rule)
-    new = work.finish(present)
+        work.take(rule)
+    if not work.leaves and not work.misfits:
+        begin = ", ".join(sorted(tensors)[:3])
+        raise UsageError(f"{origin} is no CADA or BLIP checkpoint: its names begin with {begin}")
+    work.misfits += [f"unexpected: {name}" for name in work.remaining]
     if work.misfits:
-        raise UsageError(_misfit_message(origin, work.misfits))
-    rows = work.rows + work.changed
-    rows += [Row("new", "", "", leaf, format_shape(shapes[leaf])) for leaf in new]
-    return work.leaves, rows + work.left_out
+        raise misfit(origin, work.misfits)
+    return work.leaves, work.left_out
+
+
+def misfit(origin: str, misfits: list[str]) -> UsageError:
+    """The error of a checkpoint that is not used as it is, with the reasons."""
+    more = [f"and {len(misfits) - LISTED} more"] if len(misfits) > LISTED else []
+    lines = "\n  ".join(misfits[:LISTED] + more)
+    return UsageError(f"{origin} is no whole model, in {len(misfits)} places:\n  {lines}")
+
+
+def to_torch(
+    leaves: Mapping[str, np.ndarray],
+    extras: Literal["refuse", "drop_gate", "keep"] = "refuse",
+    dialect: Dialect = "cada",
+) -> dict[str, np.ndarray]:
+    """Converts parameters to the tensors that PyTorch code loads strictly.
+
+    Args:
+      leaves: all leaf paths -> arrays.
+      extras: what to do with parameters the authors' network has no place for: a trained gate and
+        a convolutional stem. "refuse"; "drop_gate" leaves the gate out, which changes the
+        numbers; "keep" writes them under names which `from_torch` reads back and the authors'
+        strict loading refuses. A gate that is still exactly 1 is left out by the first two.
+      dialect: whose names to give.
+
+    Returns:
+      Names -> arrays, views where no value moves. "cada" has tied parameters twice, as the same
+      object, and the int64 `position_ids`, as the authors' state_dict.
+
+    Raises:
+      UsageError: extras that were not allowed, or leaves the table does not know.
+    """
+    leaves = {path: np.asarray(array) for path, array in leaves.items()}
+    if extras != "keep":
+        leaves = _without_extras(leaves, extras == "drop_gate")
+    tensors: dict[str, np.ndarray] = {}
+    for rule in TABLE:
+        if rule.ours[0] in leaves:
+            arrays = [leaves.pop(leaf) for leaf in rule.ours]
+            template = getattr(rule, dialect)
+            layers = range(len(arrays[0])) if "{i}" in template else [None]
+            for i in layers:
+                pieces = [_to_theirs(rule.kind, a if i is None else a[i]) for a in arrays]
+                joined = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+                tensors[template.replace("{i}", str(i))] = joined
+    if leaves:
+        raise UsageError(f"no PyTorch name is known for {', '.join(sorted(leaves))}")
+    tensors |= {copy: tensors[first] for copy, first in TIED.items() if first in tensors}
+    if dialect == "cada":
+        for name in POSITION_IDS:
+            positions = name.replace("position_ids", "position_embeddings.weight")
+            if positions in tensors:
+                tensors[name] = np.arange(len(tensors[positions]), dtype=np.int64)[None]
+    return tensors
+
+
+def _without_extras(leaves: Leaves, drop_gate: bool) -> Leaves:
+    keep = "--keep_extras writes a file that only `cada convert` reads back"
+    extras = [leaf for leaf in leaves if leaf.startswith(OURS_ONLY)]
+    gate = [leaf for leaf in extras if leaf.startswith(GATE)]
+    if len(extras) > len(gate):
+        raise UsageError(
+            "the authors' encoders have no convolutional stem (config.model.image.stem or "
+            f"config.model.text.stem = 'conv'), so their code cannot load this model. {keep}"
+        )
+    if any(leaves[leaf].any() for leaf in gate) and not drop_gate:
+        raise UsageError(
+            "the authors' decoder has no gate (config.atp.gate = 'token'), and this model's gate "
+            f"is trained. --drop_gate leaves it out, and the outputs move; {keep}"
+        )
+    return {leaf: array for leaf, array in leaves.items() if leaf not in gate}

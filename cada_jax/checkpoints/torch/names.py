@@ -131,50 +131,20 @@ TIED = {
     "text_decoder.cls.predictions.decoder.bias": "text_decoder.cls.predictions.bias",
 }
 # Buffers with 0, 1, 2 ...: older PyTorch code stores them, newer does not.
-POSITION_IDS = {
-    "text_encoder.embeddings.position_ids": "text_encoder/pos_embed/embedding",
-    "text_decoder.bert.embeddings.position_ids": "attribute_decoder/bert/pos_embed/embedding",
-}
+POSITION_IDS = (
+    "text_encoder.embeddings.position_ids",
+    "text_decoder.bert.embeddings.position_ids",
+)
 # Only pretraining uses these: momentum copies, queues of negatives, learned temperatures.
 LEFT_OUT = (
-    (re.compile(r"^\w+_m\."), "momentum copy"),
-    (re.compile(r"^(image|text|idx|ptr)_queue$|^queue_ptr$"), "queue"),
-    (re.compile(r"^(temp|logit_scale)$"), "temperature"),
+    (re.compile(r"(^|\.)\w+_m\."), "momentum copy"),
+    (re.compile(r"(^|\.)((image|text|idx|ptr)_queue|queue_ptr)$"), "queue"),
+    (re.compile(r"(^|\.)(temp|logit_scale)$"), "temperature"),
     (re.compile(r"(^|\.)position_ids$"), "buffer"),
 )
-# What wraps a model in PyTorch, in any order and number, and under which keys people store it.
-STATE_KEYS = (
-    "model",
-    "state_dict",
-    "model_state_dict",
-    "model_state",
-    "params",
-    "net",
-    "network",
-    "weights",
-    "ema",
-    "model_ema",
-    "ema_model",
-    "state_dict_ema",
-    "ema_state_dict",
-    "params_ema",
-)
-WRAPPERS = frozenset(STATE_KEYS) | {
-    "module",
-    "_orig_mod",
-    "_fsdp_wrapped_module",
-    "_checkpoint_wrapped_module",
-    "_forward_module",
-}
-# Leaves that make one part: all of them come from a checkpoint, or none does.
-PARTS = (
-    "image_encoder",
-    "text_encoder",
-    "attribute_decoder",
-    "vision_proj",
-    "text_proj",
-    "itm_head",
-    "itm_local_head",
+# What wraps a module in PyTorch and stands inside the names of its parameters.
+WRAPPERS = frozenset(
+    ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module")
 )
 # Without any of these nothing can be retrieved; the others serve training alone.
 RETRIEVAL_PARTS = ("image_encoder", "text_encoder", "vision_proj", "text_proj", "itm_head")
@@ -194,30 +164,30 @@ def dialect_of(names: Iterator[str] | Mapping) -> Dialect:
     return "hf" if any(name.startswith("vision_model.") for name in names) else "cada"
 
 
-def rules_by_name(dialect: Dialect) -> dict[str, Rule]:
-    """The table by PyTorch's names, with "{i}" for the layer: see `template_of`."""
-    return {getattr(rule, dialect): rule for rule in TABLE}
-
-
 def template_of(name: str) -> str:
     """A tensor's name with its layer number replaced by "{i}"."""
     return _LAYER.sub(".{i}.", name)
 
 
-def unwrapped(name: str) -> str:
-    """A tensor's name without the parts that wrappers put into it: "module._orig_mod.x" -> "x"."""
-    return ".".join(part for part in name.split(".") if part not in WRAPPERS)
+@functools.cache
+def _rules_of(dialect: Dialect) -> dict[str, Rule]:
+    return {getattr(rule, dialect): rule for rule in TABLE}
 
 
 @functools.cache
 def _known() -> frozenset[str]:
-    names = {name for rule in TABLE for name in (rule.cada, rule.hf)}
-    return frozenset(names | set(TIED) | set(POSITION_IDS))
+    return frozenset({*_rules_of("cada"), *_rules_of("hf"), *TIED, *POSITION_IDS})
 
 
-def is_known(name: str) -> bool:
-    """Whether CADA's or BLIP's code, under either set of names, has a tensor of that name."""
-    return template_of(name) in _known()
+def known_name(name: str) -> str | None:
+    """The name that CADA's or BLIP's code gives a tensor, without what wraps it.
+
+    Wrappers are modules inside the name ("_orig_mod") and anything in front of it ("model.",
+    "state_dict.ema."). None: neither code has a tensor of that name.
+    """
+    parts = [part for part in name.split(".") if part not in WRAPPERS]
+    ends = (".".join(parts[first:]) for first in range(len(parts)))
+    return next((end for end in ends if template_of(end) in _known()), None)
 
 
 def missing_for_retrieval(leaves: Iterable[str]) -> list[str]:
@@ -228,7 +198,7 @@ def missing_for_retrieval(leaves: Iterable[str]) -> list[str]:
 
 def translate(name: str, source: Dialect, target: Dialect) -> str | None:
     """The name of the tensor `name` in another set of names, None if the table lacks it."""
-    rule = rules_by_name(source).get(template_of(name))
+    rule = _rules_of(source).get(template_of(name))
     if rule is None:
         return None
     layer = _LAYER.search(name)

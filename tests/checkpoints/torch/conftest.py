@@ -1,17 +1,19 @@
 """The golden weights, their config, and the command that converts."""
 
-import json
-
 import numpy as np
 import pytest
 
-from cada_jax.checkpoints.torch import command, sizes
+from cada_jax.checkpoints import commands
+from cada_jax.checkpoints.torch.convert import from_torch
+from cada_jax.checkpoints.torch.sizes import set_image_size, set_sizes
 
 
 @pytest.fixture
-def convert():
-    """The main function of `python -m cada_jax convert`."""
-    return command.main
+def convert(monkeypatch):
+    """`cada convert`, as the command line runs it."""
+    from cada_jax.common.command_line import run_command
+
+    return lambda argv: run_command(lambda: commands.convert(argv))
 
 
 @pytest.fixture
@@ -22,14 +24,13 @@ def weights(golden):
 
 @pytest.fixture
 def config(load_config, weights):
-    """The config of the golden weights, gate off."""
+    """The config of the golden weights: heads of 16 numbers, gate off."""
     config = load_config("default")
-    sizes.infer_sizes(weights, config)
-    config.data.image_size = (32, 32)
+    leaves, _ = from_torch(weights)
+    set_sizes(config, leaves)
+    set_image_size(config, leaves, {})
     config.model.image.heads = config.model.text.heads = 4
-    config.model.text.vocab_size, config.model.text.max_positions = 200, 128
     config.model.tokens.dec, config.model.tokens.enc = 198, 199
-    config.atp.gate = "off"
     return config
 
 
@@ -41,20 +42,4 @@ def vocab(tmp_path):
     entries = [special.get(i, entry) for i, entry in enumerate(entries)]
     path = tmp_path / "vocab.txt"
     path.write_text("\n".join(entries) + "\n")
-    return path
-
-
-@pytest.fixture
-def config_file(config, tmp_path):
-    """A config file of the golden model's sizes, as --config takes it."""
-    path = tmp_path / "tiny.py"
-    body = json.dumps(json.loads(config.to_json()))
-    path.write_text(
-        "import json\nfrom ml_collections import ConfigDict\n\n\n"
-        "def tuples(value):\n"
-        "    if isinstance(value, dict):\n"
-        "        return {k: tuples(v) for k, v in value.items()}\n"
-        "    return tuple(map(tuples, value)) if isinstance(value, list) else value\n\n\n"
-        f"def get_config():\n    return ConfigDict(tuples(json.loads({body!r})))\n"
-    )
     return path
