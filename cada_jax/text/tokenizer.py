@@ -17,7 +17,8 @@ from cada_jax.text.vocabulary import SPECIAL_TOKENS, UNKNOWN_TOKEN, find_vocabul
 # Different words of captions, their punctuation included, that are split once only.
 CACHED_WORDS = 2**16
 
-_REMOVED = str.maketrans({mark: " " for mark in '.!"()*#:;~'})
+MARKS = frozenset('.!"()*#:;~')  # of no meaning to the model: cleaning makes them blanks
+_REMOVED = str.maketrans("".join(MARKS), " " * len(MARKS))
 # A hyphenated compound is one word ("knee-length"), so that a tagger sees one attribute in it.
 _WORD = re.compile(r"\w+(?:-\w+)*|[^\w\s]")
 

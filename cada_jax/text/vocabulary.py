@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from cada_jax.common.errors import MissingFileError, UsageError
+from cada_jax.common.errors import MissingFileError, UsageError, reading
 
 # Name in our code -> entry of the vocabulary file.
 SPECIAL_TOKENS = {
@@ -26,6 +26,7 @@ UNKNOWN_TOKEN = "[UNK]"
 # BERT's own file has none of these: they follow its last entry, as in BLIP.
 APPENDED = ("[DEC]", "[ENC]")
 VOCABULARY_FILE = "vocab.txt"
+WHAT = "a WordPiece vocabulary such as BERT's vocab.txt, one entry per line"
 BERT_VOCABULARY = "bert-base-uncased"
 # SHA-256 of the vocabulary published as bert-base-uncased, the one real data sets use.
 BERT_DIGEST = "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3"
@@ -55,11 +56,6 @@ def read_vocabulary(path: Path) -> dict[str, int]:
       MissingFileError: there is no such file.
       UsageError: it is no WordPiece vocabulary, or has an entry twice.
     """
-    if not os.path.isfile(path):
-        raise MissingFileError(
-            f"vocabulary file {path} does not exist: expected a text file with one WordPiece "
-            "per line (BERT's vocab.txt)"
-        )
     entries = _entries(path)
     entries += [token for token in APPENDED if token not in entries]
     vocabulary = {entry: i for i, entry in enumerate(entries)}
@@ -67,13 +63,8 @@ def read_vocabulary(path: Path) -> dict[str, int]:
         twice = next(entry for i, entry in enumerate(entries) if vocabulary[entry] != i)
         raise UsageError(f"vocabulary file {path} has the entry {twice!r} more than once")
     needed = [*SPECIAL_TOKENS.values(), UNKNOWN_TOKEN]
-    missing = [token for token in needed if token not in vocabulary]
-    if missing:
-        other = " (it looks like JSON or a web page)" if entries[0][:1] in ("{", "<") else ""
-        raise UsageError(
-            f"vocabulary file {path} lacks {', '.join(missing)}{other}: expected a WordPiece "
-            "vocabulary such as BERT's vocab.txt, one entry per line"
-        )
+    if missing := [token for token in needed if token not in vocabulary]:
+        raise UsageError(f"{path} lacks {', '.join(missing)}: expected {WHAT}")
     return vocabulary
 
 
@@ -109,33 +100,21 @@ def check_model_tokens(config: ConfigDict, path: Path) -> None:
       UsageError: names the first field of config.model that differs, with both values.
     """
     vocabulary = read_vocabulary(path)
-    if config.model.text.vocab_size != len(vocabulary):
-        raise UsageError(
-            f"config.model.text.vocab_size is {config.model.text.vocab_size}, but the vocabulary "
-            f"{path} has {len(vocabulary)} entries ([DEC] and [ENC] included): set "
-            f"--config.model.text.vocab_size={len(vocabulary)} or take another vocabulary"
-        )
-    for name, token in SPECIAL_TOKENS.items():
-        expected = vocabulary[token]
-        if config.model.tokens[name] != expected:
+    expected = {"text.vocab_size": len(vocabulary)}  # [DEC] and [ENC] included
+    expected |= {f"tokens.{name}": vocabulary[token] for name, token in SPECIAL_TOKENS.items()}
+    for field, value in expected.items():
+        group, name = field.split(".")
+        if config.model[group][name] != value:
             raise UsageError(
-                f"config.model.tokens.{name} is {config.model.tokens[name]}, but the vocabulary "
-                f"{path} has it at {expected}: set --config.model.tokens.{name}={expected} or take "
-                "another vocabulary"
+                f"config.model.{field} is {config.model[group][name]}, by the vocabulary {path} it "
+                f"is {value}: set --config.model.{field}={value} or take another vocabulary"
             )
 
 
 def _entries(path: Path) -> list[str]:
     """The lines of a vocabulary file. An editor's byte order mark and line ends do not count."""
-    try:
+    with reading(path, WHAT):
         text = path.read_bytes().decode("utf-8-sig")
-    except OSError as err:
-        raise UsageError(f"vocabulary file {path} cannot be read: {err.strerror}") from err
-    except UnicodeDecodeError as err:
-        raise UsageError(
-            f"vocabulary file {path} is not UTF-8 text: {err}. Expected one WordPiece per line "
-            "(BERT's vocab.txt)"
-        ) from err
     return text.replace("\r\n", "\n").rstrip("\n").split("\n")
 
 
@@ -155,19 +134,19 @@ def check_same_ids(ours: Path, theirs: Path, origin: str) -> None:
 
 
 def _hub_file(name: str) -> Path:
-    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+    import huggingface_hub as hub
 
-    problem: Exception | None = None
     try:
-        cached = try_to_load_from_cache(name, "vocab.txt")
+        cached = hub.try_to_load_from_cache(name, VOCABULARY_FILE)
         if isinstance(cached, str):
             return Path(cached)
-        return Path(hf_hub_download(name, "vocab.txt"))
+        # Asked for once: without a network the download below tries again for half a minute.
+        hub.get_hf_file_metadata(hub.hf_hub_url(name, VOCABULARY_FILE))
+        return Path(hub.hf_hub_download(name, VOCABULARY_FILE))
     except Exception as err:  # the hub client's errors have no common base
-        problem = err
-    raise MissingFileError(
-        f"no vocabulary {name!r}: it is neither a file, nor a folder holding vocab.txt, nor could "
-        f"it be fetched from the Hugging Face hub ({type(problem).__name__}). For BERT's "
-        "vocabulary download https://huggingface.co/bert-base-uncased/resolve/main/vocab.txt "
-        "and give that file's path instead (--vocab of python -m cada_jax prepare)"
-    ) from problem
+        raise MissingFileError(
+            f"no vocabulary {name!r}: it is neither a file, nor a folder holding vocab.txt, nor "
+            f"could it be fetched from the Hugging Face hub ({type(err).__name__}). For BERT's "
+            "vocabulary download https://huggingface.co/bert-base-uncased/resolve/main/vocab.txt "
+            "and give that file's path instead (--vocab of python -m cada_jax prepare)"
+        ) from err

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from cada_jax.common.errors import MissingFileError, UsageError
+from cada_jax.common.errors import MissingFileError
 from cada_jax.text.tokenizer import (
     Tokenizer,
     clean_caption,
@@ -74,9 +74,7 @@ def test_cleaning_and_ids_are_those_of_the_released_code(golden, tmp_path):
     [
         ("A MAN\tin   Black.", "a man in black"),
         ('("red") *coat*: #1; ~!', "red coat 1"),
-        (" \n ", ""),
         ("what? it's - ok, yes", "what? it's - ok, yes"),
-        ("a.b", "a b"),
     ],
 )
 def test_cleaning(caption, cleaned):
@@ -142,43 +140,26 @@ def test_dec_and_enc_keep_their_place_where_the_file_has_them(tmp_path):
     assert tokenizer.special["dec"] == 7 == tokenizer.vocab_size - 1
 
 
-@pytest.mark.parametrize(
-    ("entries", "named"),
-    [
-        (SPECIAL[:-1], r"\[MASK\]"),
-        ([*SPECIAL, "red", "red"], "'red'"),
-        (["just", "words"], r"\[PAD\]"),
-    ],
-)
-def test_a_file_that_is_no_vocabulary_is_named(tmp_path, entries, named):
-    path = write_vocabulary(tmp_path / "odd.txt", entries)
-    with pytest.raises(UsageError, match=rf"odd\.txt.*{named}"):
-        Tokenizer(path)
-
-
-def test_binary_vocabulary_is_named(tmp_path):
-    (tmp_path / "weights.bin").write_bytes(bytes(range(128, 256)))
-    with pytest.raises(UsageError, match="weights.bin is not UTF-8"):
-        Tokenizer(tmp_path / "weights.bin")
-
-
 def test_a_folder_stands_for_its_vocabulary(tmp_path):
     write_vocabulary(tmp_path / "vocab.txt", SPECIAL)
     assert load_tokenizer(tmp_path).path == tmp_path / "vocab.txt"
+    (tmp_path / "nothing").mkdir()
     with pytest.raises(MissingFileError, match=r"nothing.vocab\.txt"):
-        (tmp_path / "nothing").mkdir()
         load_tokenizer(tmp_path / "nothing")
 
 
 def test_without_a_network_the_error_says_what_to_download(monkeypatch, tmp_path):
     import huggingface_hub
+    from huggingface_hub import constants
 
-    def offline(*_, **__):
-        raise ConnectionError("no network")
+    def tries_for_half_a_minute(*_, **__):
+        raise AssertionError("asked for a download although nothing answers")
 
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", offline)
+    nowhere = "http://127.0.0.1:9/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", nowhere)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", tries_for_half_a_minute)
     monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_: None)
-    with pytest.raises(MissingFileError, match=r"'some/name'.*vocab\.txt.*--vocab"):
+    with pytest.raises(MissingFileError, match=r"'some/name'.*\(ConnectError.*--vocab"):
         load_tokenizer("some/name")
     cached = write_vocabulary(tmp_path / "cached.txt", SPECIAL)
     monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_: str(cached))
