@@ -14,6 +14,7 @@ import tensorflow as tf
 from ml_collections import ConfigDict
 
 from cada_jax.common.errors import UsageError
+from cada_jax.common.images import PictureError, read_resized
 from cada_jax.data.registry import hide_accelerators
 from cada_jax.data.split import Split
 from cada_jax.text import padding
@@ -166,56 +167,32 @@ def _padded_rows(number: int, batch: int, rows: slice) -> tuple[np.ndarray, np.n
     return np.minimum(index, number - 1), index < number
 
 
-def decode_image(data: tf.Tensor, height: int, width: int) -> tf.Tensor:
-    """Decodes a JPEG or PNG file and resizes it: bilinear, antialiased, the shape not kept.
-
-    Args:
-      data: scalar string.
-      height: of the result.
-      width: of the result.
-
-    Returns:
-      uint8 [height, width, 3].
-    """
-    image = tf.io.decode_image(data, channels=3, expand_animations=False)
-
-    def resized() -> tf.Tensor:
-        scaled = tf.image.resize(image, (height, width), "bilinear", antialias=True)
-        return tf.cast(tf.clip_by_value(tf.round(scaled), 0, 255), tf.uint8)
-
-    same = tf.reduce_all(tf.equal(tf.shape(image)[:2], (height, width)))
-    return tf.ensure_shape(tf.cond(same, lambda: image, resized), (height, width, 3))
-
-
 def _decoded(
     split: Split, indices: tf.data.Dataset, size: tuple[int, int], batch: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yields (index [batch], uint8 images [batch,H,W,3]) for a dataset of (index, image number)."""
     hide_accelerators()
-    height, width = size
+    failed: list[UsageError] = []
+
+    def read(image: np.int32) -> np.ndarray:
+        # By Pillow, as search reads: TensorFlow's own decoder and resizing give other pixels.
+        try:
+            return read_resized(split.images[image], size)
+        except PictureError as err:
+            where = f"{split.dataset} {split.name}: image {split.image_paths[image]}"
+            failed.append(UsageError(f"{where} {err}; replace the file and prepare the data again"))
+            raise
 
     def decode(index: tf.Tensor, image: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        # A file is handed over when it is wanted: a tensor of them would hold all a second time.
-        file = tf.numpy_function(lambda i: split.images[i], [image], tf.string, stateful=False)
-        return index, decode_image(tf.ensure_shape(file, ()), height, width)
+        # A file is read when it is wanted: a tensor of them would hold all a second time.
+        pixels = tf.numpy_function(read, [image], tf.uint8, stateful=False)
+        return index, tf.ensure_shape(pixels, (*size, 3))
 
     decoded = indices.map(decode, num_parallel_calls=tf.data.AUTOTUNE)
     batches = decoded.batch(batch, drop_remainder=True).prefetch(PREFETCH)
     # A local name: a generator left open is closed when modules may be gone already.
-    cannot_decode = tf.errors.InvalidArgumentError
+    stopped = tf.errors.OpError
     try:
         yield from batches.as_numpy_iterator()
-    except cannot_decode as err:
-        raise UsageError(_undecodable(split)) from err
-
-
-def _undecodable(split: Split) -> str:
-    for path, data in zip(split.image_paths, split.images, strict=True):
-        try:
-            tf.io.decode_image(data, channels=3, expand_animations=False)
-        except tf.errors.InvalidArgumentError:
-            return (
-                f"{split.dataset} {split.name}: image {path} cannot be decoded; replace the file "
-                "and prepare the data again"
-            )
-    return f"{split.dataset} {split.name}: an image cannot be resized to config.data.image_size"
+    except stopped as err:
+        raise (failed[0] if failed else err) from err

@@ -5,9 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from ml_collections import ConfigDict
 
-from cada_jax.common.errors import UsageError
 from cada_jax.data import split as split_lib
-from cada_jax.data.registry import PUBLISHED
+from cada_jax.data.registry import FOLDERS
 from cada_jax.data.split import Split
 from cada_jax.text.vocabulary import check_same_vocabulary
 
@@ -21,25 +20,13 @@ def named_sets(config: ConfigDict, field: str) -> dict[str, ConfigDict]:
       config: full config.
       field: "train.datasets" or "eval.datasets": comma-separated, each NAME or NAME/VARIANT. A
         NAME alone takes data.variant if that can be meant: between published sets, or for
-        data.name itself.
-
-    Raises:
-      UsageError: an unknown or a repeated name; lists the known ones.
+        data.name itself. Which names there are is checked by the configuration.
     """
     group, key = field.split(".")
-    asked = [name.strip() for name in config[group][key].split(",")]
-    known = ["synthetic", *PUBLISHED]
     sets: dict[str, ConfigDict] = {}
-    for label in asked:
+    for label in (name.strip() for name in config[group][key].split(",")):
         name, _, variant = label.partition("/")
-        if name not in known:
-            raise UsageError(
-                f"config.{field} names the unknown data set {name!r}: expected some of "
-                f"{','.join(known)}, separated by commas"
-            )
-        if label in sets:
-            raise UsageError(f"config.{field} names {label!r} twice")
-        alike = name == config.data.name or {name, config.data.name} <= set(PUBLISHED)
+        alike = name == config.data.name or {name, config.data.name} <= set(FOLDERS)
         own = config.copy_and_resolve_references()
         own.data.name = name
         own.data.variant = variant or (config.data.variant if alike else None)
@@ -88,7 +75,7 @@ def load_training(config: ConfigDict) -> Split:
     """Reads what `config.train.datasets` names, or the training split of `config.data` alone.
 
     Raises:
-      UsageError: as `named_sets`, `mix_splits` and `load_split`.
+      UsageError: as `mix_splits` and `load_split`.
     """
     if not config.train.datasets:
         return split_lib.load_split(config, "train")

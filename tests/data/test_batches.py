@@ -5,24 +5,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tensorflow as tf
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from cada_jax.common.errors import MissingFileError, UsageError
+from cada_jax.common.images import encode_png
 from cada_jax.data import batches as batches_lib
 from cada_jax.data import registry
 from cada_jax.data import split as split_lib
+from cada_jax.retrieval.images import pixels_of
 from cada_jax.text import vocabulary
 from cada_jax.text.tokenizer import Tokenizer
 from tests.conftest import DATASETS
+from tests.data import pictures
 
 LENGTH = 6
-
-
-def encoded(array: np.ndarray, kind: str = "PNG") -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(array).save(file, kind)
-    return file.getvalue()
 
 
 @pytest.fixture
@@ -30,7 +28,7 @@ def split():
     """11 images of 4 persons, 1 to 3 captions each; image i is filled with the value i."""
     counts = [2, 1, 3, 2, 2, 1, 2, 3, 2, 2, 1]
     images = np.empty(11, object)
-    images[:] = [encoded(np.full((8, 4, 3), i, np.uint8)) for i in range(11)]
+    images[:] = [encode_png(np.full((8, 4, 3), i, np.uint8)) for i in range(11)]
     captions = sum(counts)
     return split_lib.Split(
         name="train",
@@ -117,13 +115,6 @@ def test_global_batches_are_the_same_on_any_number_of_hosts(split, config, hosts
         np.testing.assert_array_equal(np.concatenate([s[key] for s in shares], axis=1), value)
 
 
-def test_epoch_order_is_a_permutation_of_its_own():
-    orders = [batches_lib.epoch_order(50, seed, epoch) for seed in (0, 1) for epoch in (0, 1)]
-    for order in orders:
-        assert sorted(order) == list(range(50))
-    assert len({tuple(order) for order in orders}) == 4
-
-
 @pytest.mark.parametrize("hosts", [1, 2])
 def test_gallery_batches_hold_every_image_once_in_order(split, config, hosts):
     shares = [list(batches_lib.gallery_batches(split, config, 4, h, hosts)) for h in range(hosts)]
@@ -147,38 +138,48 @@ def test_query_batches_hold_every_caption_once_in_order(split, config):
     np.testing.assert_array_equal(rows["pid"].reshape(-1)[valid], split.caption_pids)
 
 
-def photo(height, width):
-    rows, columns = np.mgrid[:height, :width] / 10
-    waves = [np.sin(rows + k) * np.cos(columns * (k + 1)) for k in range(3)]
-    return (np.stack(waves, -1) * 100 + 128).astype(np.uint8)
+def of_images(split, images):
+    """The split with other images: as many as there are, repeated from the beginning."""
+    repeated = np.empty(split.num_images, object)
+    repeated[:] = [images[i % len(images)] for i in range(split.num_images)]
+    return dataclasses.replace(split, images=repeated)
 
 
-@pytest.mark.parametrize("size", [(24, 12), (100, 90), (64, 32)])
-def test_resizing_is_the_antialiased_bilinear_one_of_the_recipe(size):
-    picture = photo(64, 32)
-    got = batches_lib.decode_image(tf.constant(encoded(picture)), *size).numpy()
-    expected = Image.fromarray(picture).resize(size[::-1], Image.Resampling.BILINEAR)
-    assert got.dtype == np.uint8 and got.shape == (*size, 3)
-    difference = got.astype(int) - np.asarray(expected)
-    assert np.abs(difference).max() <= 1  # Pillow rounds after each of the two passes
-    assert abs(difference.mean()) < 0.1  # rounding, not cutting off
+def pixels_of_training(split, config):
+    return np.concatenate([b["image"] for b in batches_lib.gallery_batches(split, config, 11)])
 
 
-def test_an_image_of_the_right_size_is_left_alone():
-    noise = np.random.default_rng(0).integers(0, 256, (16, 8, 3), np.uint8)
-    got = batches_lib.decode_image(tf.constant(encoded(noise)), 16, 8)
-    np.testing.assert_array_equal(got, noise)
+def test_training_sees_what_search_sees_of_every_kind_of_picture(split, config, tmp_path):
+    config.data.image_size = (48, 24)
+    kinds = sorted(pictures.EVERY_KIND)
+    for begin in range(0, len(kinds), 11):
+        some = kinds[begin : begin + 11]
+        of_kinds = of_images(split, [pictures.EVERY_KIND[kind] for kind in some])
+        for kind, got in zip(some, pixels_of_training(of_kinds, config), strict=False):
+            (tmp_path / "file").write_bytes(pictures.EVERY_KIND[kind])
+            np.testing.assert_array_equal(got, pixels_of(tmp_path / "file", (48, 24)), kind)
 
 
-def test_grey_and_transparent_images_have_three_channels_too():
-    grey = batches_lib.decode_image(tf.constant(encoded(photo(16, 8)[..., 0])), 16, 8)
-    np.testing.assert_array_equal(grey, photo(16, 8)[..., :1].repeat(3, -1))
-    clear = np.concatenate([photo(16, 8), np.full((16, 8, 1), 9, np.uint8)], -1)
-    np.testing.assert_array_equal(
-        batches_lib.decode_image(tf.constant(encoded(clear)), 16, 8), photo(16, 8)
-    )
-    jpeg = batches_lib.decode_image(tf.constant(encoded(photo(16, 8), "JPEG")), 16, 8).numpy()
-    assert np.abs(jpeg.astype(int) - photo(16, 8)).mean() < 10
+@given(
+    shape=st.tuples(st.integers(8, 90), st.integers(8, 90)),
+    size=st.tuples(st.integers(1, 64), st.integers(1, 64)),
+    quality=st.integers(20, 100),
+    subsampling=st.integers(0, 2),
+    progressive=st.booleans(),
+)
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_training_sees_the_pixels_of_the_recipe_of_any_jpeg(
+    split, config, shape, size, quality, subsampling, progressive
+):
+    """Decoded and resized by Pillow, as the released code does."""
+    picture = Image.fromarray(pictures.photo(*shape))
+    options = {"quality": quality, "subsampling": subsampling, "progressive": progressive}
+    data = pictures.encoded(picture, "JPEG", **options)
+    config.data.image_size = size
+    got = pixels_of_training(of_images(split, [data]), config)
+    with Image.open(io.BytesIO(data)) as image:
+        expected = image.convert("RGB").resize(size[::-1], Image.Resampling.BILINEAR)
+    np.testing.assert_array_equal(got, np.asarray(expected)[None].repeat(11, 0))
 
 
 def test_a_corrupt_image_is_named_when_it_is_read(split, config):
@@ -241,14 +242,10 @@ def test_first2_keeps_two_captions_of_an_image(cuhk_config):
     everything = cuhk_config.copy_and_resolve_references()
     everything.data.captions = "all"
     assert set(split.texts) < set(split_lib.load_split(everything, "train").texts)
-    cuhk_config.data.captions = "first3"
-    with pytest.raises(UsageError, match=r"'first3'.*first2"):
-        split_lib.load_split(cuhk_config, "train")
 
 
-@pytest.mark.parametrize("name", ["rstp", "cuhk", "icfg"])
-def test_a_missing_set_says_what_to_get_and_to_run(config, name):
-    config.data.name = name
+def test_a_missing_set_says_what_to_get_and_to_run(config):
+    name = config.data.name = "rstp"
     layout = registry.PUBLISHED[name].LAYOUT
     with pytest.raises(MissingFileError) as caught:
         split_lib.load_split(config, "train")
@@ -288,20 +285,6 @@ def test_generated_people_prepare_themselves_once(people, capsys):
     assert not set(held_out.image_pids) & set(first.image_pids)
 
 
-@pytest.mark.parametrize(
-    ("field", "value", "match"),
-    [
-        ("variant", "dmeo", r"'dmeo' of synthetic.*tiny"),
-        ("tagger", "nltk", r"data\.tagger is 'nltk'.*always"),
-        ("tag_unit", "wordpiece", r"data\.tag_unit 'wordpiece'.*always"),
-    ],
-)
-def test_generated_people_have_settings_of_their_own(people, field, value, match):
-    people.data[field] = value
-    with pytest.raises(UsageError, match=match):
-        split_lib.load_split(people, "train")
-
-
 def test_settings_that_contradict_the_records_are_named(cuhk_config, tmp_path):
     cuhk_config.data.variant = next((Path(cuhk_config.data.data_dir) / "cuhk").iterdir()).name
     cuhk_config.data.max_length = 40
@@ -315,68 +298,12 @@ def test_settings_that_contradict_the_records_are_named(cuhk_config, tmp_path):
         split_lib.load_split(cuhk_config, "test")
 
 
-def test_a_split_that_is_not_there_is_named(cuhk_config):
-    with pytest.raises(UsageError, match=r"no split 'dev'.*test.*train.*val"):
-        split_lib.load_split(cuhk_config, "dev")
-
-
-@pytest.mark.parametrize(
-    ("field", "value", "match"),
-    [
-        ("name", "prcc", r"'prcc'.*synthetic.*rstp"),
-        ("tagger", "spacy", r"data\.tagger 'spacy'"),
-        ("tag_unit", "char", r"data\.tag_unit 'char'"),
-        ("vocab", "/no/such/vocab.txt", r"/no/such/vocab\.txt"),
-    ],
-)
-def test_unknown_choices_are_named(config, monkeypatch, field, value, match):
-    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *_: open("/no/such"))
-    config.data[field] = value
-    with pytest.raises(UsageError, match=match):
-        split_lib.load_split(config, "train")
-
-
-def test_a_half_written_folder_never_counts_as_prepared(cuhk_config):
-    builder = registry.make_builder(cuhk_config)
-    assert registry.is_prepared(builder)
-    (Path(builder.data_dir) / "vocab.txt").rename(Path(builder.data_dir) / "gone")
-    try:
-        assert not registry.is_prepared(builder)
-        with pytest.raises(UsageError, match="not a complete preparation: vocab.txt is miss"):
-            registry.write_records(builder, Path("unused"))
-    finally:
-        (Path(builder.data_dir) / "gone").rename(Path(builder.data_dir) / "vocab.txt")
-
-
-def test_a_folder_that_cannot_be_written_is_named(config, tmp_path):
-    (tmp_path / "file").write_text("in the way")
-    config.data.data_dir = str(tmp_path / "file")
-    source = DATASETS / "rstp" / "dummy_data"
-    config.data.vocab = str(source / "vocab.txt")
-    with pytest.raises(UsageError, match=r"cannot write prepared data under .*file"):
-        registry.write_records(registry.make_builder(config), source)
-
-
 def test_vocabulary_and_model_must_agree(config, cuhk):
     tokenizer = Tokenizer(cuhk[1])
-    with pytest.raises(UsageError, match=rf"vocab_size is 30524.*has {tokenizer.vocab_size} "):
+    with pytest.raises(UsageError, match=rf"vocab_size is 30524, .* it is {tokenizer.vocab_size}:"):
         vocabulary.check_model_tokens(config, tokenizer.path)
     config.model.text.vocab_size = tokenizer.vocab_size
-    with pytest.raises(UsageError, match=r"model\.tokens\.cls is 101.* at 2: set"):
+    with pytest.raises(UsageError, match=r"model\.tokens\.cls is 101, .* it is 2: set"):
         vocabulary.check_model_tokens(config, tokenizer.path)
     config.model.tokens.update(tokenizer.special)
     vocabulary.check_model_tokens(config, tokenizer.path)
-
-
-def test_the_data_folder_is_config_then_environment_then_home(config, monkeypatch):
-    monkeypatch.setenv("CADA_DATA_DIR", "/from/environment")
-    assert registry.data_folder(config) == Path(config.data.data_dir)
-    config.data.data_dir = None
-    assert registry.data_folder(config) == Path("/from/environment")
-    monkeypatch.delenv("CADA_DATA_DIR")
-    assert registry.data_folder(config) == Path.home() / "cada_data"
-
-
-def test_split_is_immutable_in_its_fields(split):
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        split.texts = []

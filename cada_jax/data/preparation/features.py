@@ -1,9 +1,9 @@
-"""What every builder stores for an image, and the checks every builder makes.
+"""What every builder stores of an image, and the settings that it is stored by.
 
 One example is one image with its captions, cleaned, tokenized and tagged once:
 
-  image: the original JPEG or PNG file where TensorFlow decodes it to the same picture, else its
-    pixels as PNG; see `stored_image`
+  image: the original file, which `common.images` decodes (TFDS's own decoder knows JPEG, PNG, GIF
+    and BMP)
   image_path: where it lay below the source folder
   pid: int64, person number
   captions: sequence of text (cleaned), token_ids int32 [L], phrase_ids int32 [L],
@@ -11,21 +11,14 @@ One example is one image with its captions, cleaned, tokenized and tagged once:
 """
 
 import dataclasses
-import shutil
-from pathlib import Path
 
 import numpy as np
 import tensorflow_datasets as tfds
 
 from cada_jax.common.errors import UsageError
-from cada_jax.text.attribute_phrases import TAG_UNITS, TAGGERS, CaptionEncoder
-from cada_jax.text.tokenizer import Tokenizer, load_tokenizer
-from cada_jax.text.vocabulary import (
-    BERT_DIGEST,
-    BERT_VOCABULARY,
-    VOCABULARY_FILE,
-    vocabulary_digest,
-)
+from cada_jax.text.taggers import DEFAULT_TAGGER
+from cada_jax.text.tokenizer import load_tokenizer
+from cada_jax.text.vocabulary import BERT_DIGEST, BERT_VOCABULARY, vocabulary_digest
 
 SHORTEST, LONGEST = 3, 512  # tokens of a caption; BERT has 512 positions
 
@@ -33,26 +26,16 @@ SHORTEST, LONGEST = 3, 512  # tokens of a caption; BERT has 512 positions
 def caption_features(max_length: int) -> tfds.features.FeaturesDict:
     """Returns the features of one image; L = max_length tokens a caption."""
     tokens = tfds.features.Tensor(shape=(max_length,), dtype=np.int32)
+    mask = tfds.features.Tensor(shape=(max_length,), dtype=np.bool_)
+    captions = {"text": tfds.features.Text(), "token_ids": tokens, "phrase_ids": tokens}
     return tfds.features.FeaturesDict(
         {
             "image": tfds.features.Image(shape=(None, None, 3)),
             "image_path": tfds.features.Text(),
             "pid": np.int64,
-            "captions": tfds.features.Sequence(
-                {
-                    "text": tfds.features.Text(),
-                    "token_ids": tokens,
-                    "phrase_ids": tokens,
-                    "attribute_mask": tfds.features.Tensor(shape=(max_length,), dtype=np.bool_),
-                }
-            ),
+            "captions": tfds.features.Sequence(captions | {"attribute_mask": mask}),
         }
     )
-
-
-def store_vocabulary(tokenizer: Tokenizer, folder: str | Path) -> None:
-    """Copies the vocabulary file beside the prepared records."""
-    shutil.copyfile(tokenizer.path, Path(folder) / VOCABULARY_FILE)
 
 
 @dataclasses.dataclass(eq=False)
@@ -62,45 +45,31 @@ class CaptionConfig(tfds.core.BuilderConfig):
     Attributes:
       vocab: vocabulary as a file or a hub name.
       max_length: L, tokens of a caption, [CLS] and [SEP] included.
-      tagger: "pattern" or "nltk".
+      tagger: one of `text.taggers.TAGGERS`.
       tag_unit: "word" or "wordpiece".
     """
 
     vocab: str = BERT_VOCABULARY
     max_length: int = 73
-    tagger: str = "pattern"
+    tagger: str = DEFAULT_TAGGER
     tag_unit: str = "word"
-
-    def encoder(self) -> CaptionEncoder:
-        """Loads the vocabulary and the tagger.
-
-        Raises:
-          MissingFileError: the vocabulary or the tagger's data is missing.
-        """
-        return CaptionEncoder(
-            load_tokenizer(self.vocab), self.max_length, self.tagger, self.tag_unit
-        )
 
 
 def caption_config(
     vocab: str | None = None,
     max_length: int = 73,
-    tagger: str = "pattern",
+    tagger: str = DEFAULT_TAGGER,
     tag_unit: str = "word",
 ) -> CaptionConfig:
     """Returns the builder config of these settings (fields of config.data).
 
-    The name is such as "pattern-word-73", and ends in the beginning of the vocabulary's digest
-    where that is not BERT's: "pattern-word-73-0a1b2c3d".
+    The name is such as "grammar-word-73", and ends in the beginning of the vocabulary's digest
+    where that is not BERT's: "grammar-word-73-0a1b2c3d".
 
     Raises:
-      UsageError: unknown tagger or tag unit; a length outside 3 to 512.
+      UsageError: a length outside 3 to 512.
       MissingFileError: no such vocabulary.
     """
-    if tagger not in TAGGERS:
-        raise UsageError(f"unknown data.tagger {tagger!r}: expected one of {TAGGERS}")
-    if tag_unit not in TAG_UNITS:
-        raise UsageError(f"unknown data.tag_unit {tag_unit!r}: expected one of {TAG_UNITS}")
     if not SHORTEST <= max_length <= LONGEST:
         raise UsageError(
             f"data.max_length (--max_length) is {max_length}, expected {SHORTEST} ([CLS], a token, "

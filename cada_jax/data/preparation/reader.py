@@ -6,6 +6,7 @@ Imports no TensorFlow, so that a worker process starts in two seconds.
 import collections
 import concurrent.futures
 import functools
+import hashlib
 import multiprocessing
 import os
 import signal
@@ -13,9 +14,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from cada_jax.common.images import PictureError
-from cada_jax.data.preparation.stored_image import stored_form
-from cada_jax.data.preparation.tf_example import serialize_example
+from cada_jax.common.images import PictureError, check_decodes
+from cada_jax.data.preparation.records import serialize
+from cada_jax.data.preparation.source import Entry
 from cada_jax.text.attribute_phrases import CaptionEncoder
 from cada_jax.text.tokenizer import Tokenizer
 
@@ -24,45 +25,23 @@ FEW_IMAGES = 2000  # are read before worker processes have started
 MOST_WORKERS = 8  # more of them only wait for the one process that writes the records
 
 
-class EncoderSettings(NamedTuple):
-    """What a `CaptionEncoder` is made from, in any process; see `CaptionConfig`."""
-
-    vocab_path: str
-    max_length: int
-    tagger: str
-    tag_unit: str
-
-
-class Job(NamedTuple):
-    """One image to read.
-
-    Attributes:
-      path: its file, None where there is none.
-      image_path: as the annotation file names it.
-      pid: person number.
-      captions: as published.
-      label: what messages call the image, by default its file.
-    """
-
-    path: str | None
-    image_path: str
-    pid: int
-    captions: tuple[str, ...]
-    label: str = ""
+# What a `CaptionEncoder` is made from in any process: the vocabulary's file, max_length, tagger,
+# tag_unit; see `CaptionConfig`.
+EncoderSettings = tuple[str, int, str, str]
 
 
 class Read(NamedTuple):
     """One image read.
 
     Attributes:
-      example: see `serialize_example`; empty if there is a problem or it was not asked for.
       problem: None if the image is usable.
-      image: what would be stored of the image, where no example was asked for.
+      digest: SHA-256 of its bytes.
+      example: see `records.serialize`; empty if there is a problem or it was not asked for.
     """
 
-    example: bytes
     problem: str | None
-    image: bytes = b""
+    digest: bytes = b""
+    example: bytes = b""
 
 
 @functools.lru_cache(maxsize=1)
@@ -72,61 +51,48 @@ def load_encoder(settings: EncoderSettings) -> CaptionEncoder:
     Raises:
       MissingFileError: the vocabulary or the tagger's data is missing.
     """
-    return CaptionEncoder(Tokenizer(settings.vocab_path), *settings[1:])
+    return CaptionEncoder(Tokenizer(settings[0]), *settings[1:])
 
 
-def read_file(job: Job) -> tuple[bytes, str | None]:
-    """Returns what to store of an image file (see `stored_form`), and what is wrong with it."""
-    if job.path is None:
-        return b"", f"{job.label or f'image {job.image_path}'} is missing"
-    name = f"{job.label} ({job.path})" if job.label else f"image {job.path}"
+def _read_file(entry: Entry) -> tuple[bytes, str | None]:
+    """The bytes of an image, and what is wrong with them: all of them are decoded to know."""
     try:
-        return stored_form(Path(job.path).read_bytes()), None
+        data = Path(entry.path).read_bytes()
+        check_decodes(data)
+        return data, None
     except OSError as err:
-        return b"", f"{name} cannot be read ({err.strerror})"
+        fault = f"cannot be read ({err.strerror})"
     except PictureError as err:
-        return b"", f"{name} {err}"
+        fault = str(err)
+    return b"", f"{entry.place}: image {entry.path} {fault}"
 
 
-def read_chunk(jobs: Sequence[Job], settings: EncoderSettings | None) -> list[Read]:
-    """Reads images, decodes them to see that they can be, and makes their records.
-
-    Args:
-      jobs: what to read.
-      settings: of the captions' encoder; None only checks the images.
-
-    Raises:
-      UsageError: a caption is empty or no string.
-    """
+def read_chunk(entries: Sequence[Entry], settings: EncoderSettings | None) -> list[Read]:
+    """Reads images and makes their records; arguments as of `read_all`."""
     # All files, then all captions: taking turns at every image, the two took a fifth longer.
-    files = [read_file(job) for job in jobs]
-    if settings is None:
-        return [Read(b"", problem, data) for data, problem in files]
-    encode = load_encoder(settings).encode
-    encoded = [
-        [] if problem else encode(job.captions, job.image_path)
-        for job, (_, problem) in zip(jobs, files, strict=True)
-    ]
-    return [
-        Read(
-            b"" if problem else serialize_example(data, job.image_path, job.pid, captions), problem
-        )
-        for job, (data, problem), captions in zip(jobs, files, encoded, strict=True)
-    ]
+    files = [_read_file(entry) for entry in entries]
+    found = []
+    for entry, (data, problem) in zip(entries, files, strict=True):
+        example = b""
+        if settings and not problem:
+            captions = load_encoder(settings).encode(entry.captions, entry.image)
+            example = serialize(data, entry.image, entry.pid, captions)
+        found.append(Read(problem, hashlib.sha256(data).digest(), example))
+    return found
 
 
 def read_all(
-    jobs: Sequence[Job], settings: EncoderSettings | None, workers: int = 0
+    entries: Sequence[Entry], settings: EncoderSettings | None, workers: int = 0
 ) -> Iterator[Read]:
     """Reads images in order, a bounded number ahead.
 
     Args:
-      jobs: what to read.
+      entries: what to read.
       settings: of the captions' encoder; None only checks the images.
       workers: processes; 0 reads in this one. They are started anew ("spawn"), so a script that
         asks for them needs `if __name__ == "__main__":`.
     """
-    chunks = (jobs[i : i + CHUNK] for i in range(0, len(jobs), CHUNK))
+    chunks = (entries[i : i + CHUNK] for i in range(0, len(entries), CHUNK))
     if workers <= 0:
         for chunk in chunks:
             yield from read_chunk(chunk, settings)

@@ -1,27 +1,26 @@
-"""Prepared records, read back from their files in the order in which TFDS reads them."""
+"""One image with its captions as a record of a TFRecord file, written and read back.
 
-import hashlib
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import NamedTuple
+TensorFlow is imported in functions: worker processes only serialize.
+"""
+
+import itertools
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
-import tensorflow as tf
 import tensorflow_datasets as tfds
-from google.protobuf import message
 from tensorflow_datasets.proto import tf_example_pb2
 
-from cada_jax.common.errors import UsageError
-
-# How TFDS mixes the shards of a split whose order it chose itself (tfds.ReadConfig's defaults).
-INTERLEAVED, BLOCK = 16, 16
+SHARD = 8192  # images; 0.1 to 0.3 GB of persons cut out of camera pictures
+ARRAYS = {"token_ids": np.int32, "phrase_ids": np.int32, "attribute_mask": bool}  # of a caption
 
 
 class Record(NamedTuple):
     """One image with its C captions of L tokens.
 
     Attributes:
-      image: the encoded JPEG or PNG file.
+      image: the encoded file.
       image_path: below the source folder.
       pid: person number.
       texts: cleaned captions.
@@ -39,96 +38,90 @@ class Record(NamedTuple):
     attribute_mask: np.ndarray
 
 
-class ContentDigest:
-    """SHA-256 of records, in order: images, persons, captions and tokens, but no paths.
+def serialize(image: bytes, image_path: str, pid: int, captions: Sequence[dict[str, Any]]) -> bytes:
+    """Returns a tf.train.Example, serialized: equal values give equal bytes.
 
-    The same on every machine: it does not depend on how records are cut into files.
-    """
-
-    def __init__(self):
-        self._hash = hashlib.sha256()
-
-    def add(self, record: Record) -> None:
-        """Takes one more record in."""
-        texts = [text.encode() for text in record.texts]
-        sizes = [len(record.image), record.pid, *record.token_ids.shape, *map(len, texts)]
-        self._hash.update(np.array(sizes, "<i8").tobytes())
-        self._hash.update(record.image)
-        self._hash.update(b"".join(texts))
-        for array, kind in zip(record[4:], ("<i4", "<i4", "u1"), strict=True):
-            self._hash.update(np.ascontiguousarray(array, kind).tobytes())
-
-    def hexdigest(self) -> str:
-        """Returns the digest of everything added, in hexadecimal."""
-        return self._hash.hexdigest()
-
-
-def parse_record(data: bytes) -> Record:
-    """Returns a record from the bytes of its tf.train.Example.
-
-    Raises:
-      ValueError: the bytes are no such record.
-    """
-    try:
-        feature = tf_example_pb2.Example.FromString(data).features.feature  # pyrefly: ignore[missing-attribute]
-        texts = [text.decode() for text in feature["captions/text"].bytes_list.value]
-
-        def array(name: str, dtype: type) -> np.ndarray:
-            values = np.array(feature[f"captions/{name}"].int64_list.value, dtype)
-            return values.reshape(len(texts), -1)
-
-        return Record(
-            image=feature["image"].bytes_list.value[0],
-            image_path=feature["image_path"].bytes_list.value[0].decode(),
-            pid=feature["pid"].int64_list.value[0],
-            texts=texts,
-            token_ids=array("token_ids", np.int32),
-            phrase_ids=array("phrase_ids", np.int32),
-            attribute_mask=array("attribute_mask", bool),
-        )
-    except (IndexError, ValueError, message.DecodeError) as err:
-        raise ValueError(f"it is no record of an image with its captions ({err})") from err
-
-
-def read_records(split: tfds.core.SplitInfo, ordered: bool) -> Iterator[Record]:
-    """Yields the records of a split; TFRecord's checksums are checked on the way.
+    It equals what TFDS's `FeaturesDict.serialize_example` makes of `caption_features`, which takes
+    as long as decoding the image does; this takes a sixth of that.
 
     Args:
-      split: of `builder.info.splits`.
-      ordered: whether the records keep the order they were written in (`disable_shuffling`).
-
-    Raises:
-      UsageError: a file is damaged or missing, or holds something else; names it.
+      image: the encoded file as it is.
+      image_path: where it lay below the source folder.
+      pid: person number.
+      captions: as `CaptionEncoder.encode` returns them.
     """
-    files = [str(path) for path in split.filepaths]
-    if ordered or len(files) == 1:
-        records = tf.data.TFRecordDataset(files)
-    else:
-        records = tf.data.Dataset.from_tensor_slices(files).interleave(
-            tf.data.TFRecordDataset,
-            cycle_length=INTERLEAVED,
-            block_length=BLOCK,
-            num_parallel_calls=tf.data.AUTOTUNE,
-            deterministic=True,
-        )
-    # A local name: a generator left open is closed when modules may be gone already.
-    file_errors = (tf.errors.OpError, ValueError)
-    try:
-        for data in records.prefetch(tf.data.AUTOTUNE).as_numpy_iterator():
-            yield parse_record(data)
-    except file_errors as err:
-        raise UsageError(damaged_file(files) or f"records of {split.name}: {err}") from err
+    example = tf_example_pb2.Example()  # pyrefly: ignore[missing-attribute]
+    feature = example.features.feature  # filled in place: a message handed over is copied
+    feature["image"].bytes_list.value.append(image)
+    feature["image_path"].bytes_list.value.append(image_path.encode())
+    feature["pid"].int64_list.value.append(pid)
+    feature["captions/text"].bytes_list.value.extend(c["text"].encode() for c in captions)
+    for name in ARRAYS:
+        values = feature[f"captions/{name}"].int64_list.value
+        for caption in captions:
+            values.extend(caption[name].astype(np.int64).tolist())
+    return example.SerializeToString(deterministic=True)
 
 
-def damaged_file(files: Sequence[str]) -> str | None:
-    """Returns which of some TFRecord files is damaged, None if all can be read."""
-    for file in files:
-        try:
-            for data in tf.data.TFRecordDataset([file]).as_numpy_iterator():
-                parse_record(data)
-        except tf.errors.DataLossError:
-            return f"{Path(file).name} is damaged: a checksum in it is wrong"
-        except (tf.errors.OpError, ValueError) as err:
-            reason = getattr(err, "message", None) or err
-            return f"{Path(file).name} cannot be read: {reason}"
-    return None
+def parse(data: bytes, length: int) -> Record:
+    """Returns the record of a serialized example, whose captions have `length` tokens."""
+    feature = tf_example_pb2.Example.FromString(data).features.feature  # pyrefly: ignore[missing-attribute]
+    texts = [text.decode() for text in feature["captions/text"].bytes_list.value]
+    arrays = (
+        np.array(feature[f"captions/{name}"].int64_list.value, dtype).reshape(len(texts), length)
+        for name, dtype in ARRAYS.items()
+    )
+    return Record(
+        feature["image"].bytes_list.value[0],
+        feature["image_path"].bytes_list.value[0].decode(),
+        feature["pid"].int64_list.value[0],
+        texts,
+        *arrays,
+    )
+
+
+def write_split(
+    examples: Iterable[bytes], template: tfds.core.ShardedFileTemplate
+) -> tfds.core.SplitInfo:
+    """Writes examples in the order in which they come, holding one of them at a time.
+
+    TFDS's own writer serializes examples itself, and sorts up to a gigabyte of them in memory by
+    the hashes of their names.
+
+    Args:
+      examples: as `serialize` makes them.
+      template: names the folder, the data set and the split.
+
+    Returns:
+      What `tfds.core.DatasetInfo.set_splits` needs to know of the split.
+    """
+    import tensorflow as tf
+
+    examples = iter(examples)
+    parts, lengths, num_bytes = [], [], 0
+    for first in examples:
+        parts.append(template.data_dir / f"{template.split}.tfrecord.part{len(parts)}")
+        lengths.append(0)
+        with tf.io.TFRecordWriter(os.fspath(parts[-1])) as file:
+            for example in itertools.chain([first], itertools.islice(examples, SHARD - 1)):
+                file.write(example)
+                lengths[-1] += 1
+                num_bytes += len(example)
+    for index, part in enumerate(parts):  # a file's name says how many there are
+        part.rename(template.sharded_filepath(shard_index=index, num_shards=len(parts)))
+    return tfds.core.SplitInfo(
+        name=template.split,
+        shard_lengths=lengths,
+        num_bytes=num_bytes,
+        filename_template=template,
+    )
+
+
+def read_split(info: tfds.core.DatasetInfo, split: str) -> Iterator[Record]:
+    """Yields the records of a split, file by file."""
+    import tensorflow as tf
+
+    length = info.features["captions"]["token_ids"].shape[-1]
+    files = [os.fspath(path) for path in info.splits[split].filepaths]
+    for data in tf.data.TFRecordDataset(files).prefetch(tf.data.AUTOTUNE).as_numpy_iterator():
+        yield parse(data, length)

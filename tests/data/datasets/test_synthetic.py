@@ -1,27 +1,22 @@
 """Generated people: who they are, what shows, what is said, and that all of it is repeatable."""
 
 import hashlib
-import io
 import re
-from collections import Counter
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from PIL import Image
 
+from cada_jax.common.images import read_rgb
 from cada_jax.data.datasets.synthetic import lexicon
 from cada_jax.data.datasets.synthetic.camera import BACK, FRONT, SIDE, sample_shot, visible
 from cada_jax.data.datasets.synthetic.captions import (
-    MAX_PIECES,
     MAX_WORDS,
     MIN_WORDS,
-    count_pieces,
     write_caption,
 )
 from cada_jax.data.datasets.synthetic.drawing import draw_person
 from cada_jax.data.datasets.synthetic.identity import (
-    COLORS,
     NONE,
     Identity,
     is_valid,
@@ -38,7 +33,7 @@ from cada_jax.data.datasets.synthetic.people import (
     make_identities,
 )
 from cada_jax.data.datasets.synthetic.vocabulary import VOCAB_PATH, build_vocabulary
-from cada_jax.text.tokenizer import Tokenizer, clean_caption
+from cada_jax.text.tokenizer import Tokenizer
 
 TINY = VARIANTS["tiny"]
 
@@ -85,17 +80,12 @@ def shot_of(view, **changes):
 
 @pytest.mark.parametrize("name", sorted(VARIANTS))
 def test_every_variant_has_its_persons_all_different_and_sensible(name):
-    settings = replace(VARIANTS[name], train_persons=min(VARIANTS[name].train_persons, 600))
+    most = {f"{split}_persons": min(VARIANTS[name].persons(split), 300) for split in SPLITS}
+    settings = replace(VARIANTS[name], **most)
     for split in SPLITS:
         persons = make_identities(settings, split)
         assert len(persons) == len(set(persons)) == settings.persons(split)
         assert all(map(is_valid, persons))
-
-
-def test_splits_and_pretraining_share_no_person():
-    pretrain = replace(VARIANTS["pretrain"], train_persons=2000)
-    groups = [set(make_identities(s, split)) for s in (DEMO, pretrain) for split in SPLITS]
-    assert len(set.union(*groups)) == sum(map(len, groups))
 
 
 def test_the_buckets_make_them_disjoint_whatever_the_seed_and_size():
@@ -123,48 +113,7 @@ def test_a_twin_differs_in_exactly_one_attribute_that_can_be_seen():
         assert any(a.get(changed) != b.get(changed) for a, b in views), changed
 
 
-@pytest.mark.parametrize("split", SPLITS)
-def test_about_a_sixth_of_a_split_has_a_near_twin_in_it(split):
-    persons = make_identities(DEMO, split)
-    masked = Counter(p[:i] + ("*",) + p[i + 1 :] for p in persons for i in range(len(p)))
-    twins = sum(
-        any(masked[p[:i] + ("*",) + p[i + 1 :]] > 1 for i in range(len(p))) for p in persons
-    )
-    assert 0.1 < twins / len(persons) < 0.25
-
-
 # What shows
-
-
-def test_a_back_view_hides_the_face_and_the_print(person):
-    front, back = visible(person, shot_of(FRONT)), visible(person, shot_of(BACK))
-    assert {"eyewear", "beard", "top_pattern"} <= front.keys() - back.keys()
-
-
-def test_an_open_jacket_covers_the_top_behind_and_its_kind_in_front(person):
-    dressed = person._replace(outer="jacket", outer_color="red", top="shirt", top_pattern="plain")
-    assert "top_color" in visible(dressed, shot_of(FRONT))
-    assert "top_color" not in visible(dressed, shot_of(BACK))
-    assert "top" not in visible(dressed, shot_of(FRONT))
-
-
-@pytest.mark.parametrize("change", [{"cropped": True}, {"occluder": "low"}])
-def test_hidden_feet_have_no_shoes(person, change):
-    assert "shoes" in visible(person, shot_of(FRONT))
-    assert not {"shoes", "shoes_color"} & visible(person, shot_of(FRONT, **change)).keys()
-
-
-def test_a_side_view_shows_what_the_near_hand_carries(person):
-    person = person._replace(bag="handbag")
-    right, left = (visible(person, shot_of(SIDE, facing=side)) for side in (1, -1))
-    assert "item" in right and "bag" not in right
-    assert "bag" in left and "item" not in left
-
-
-def test_a_pole_hides_one_hand(person):
-    behind_pole = visible(person, shot_of(FRONT, occluder="pole", pole_side=-1))
-    beside_pole = visible(person, shot_of(FRONT, occluder="pole", pole_side=1))
-    assert "item" not in behind_pole and "item" in beside_pole
 
 
 def test_what_is_said_to_be_visible_changes_the_picture(person):
@@ -193,14 +142,6 @@ def test_what_is_said_to_be_visible_changes_the_picture(person):
 # What is said
 
 
-def test_captions_state_only_what_the_image_shows(many):
-    for identity, shot, caption in many:
-        seen = visible(identity, shot)
-        for field, value in caption.stated:
-            assert value != NONE
-            assert seen.get(field) == value, (caption, field)
-
-
 def read_colors(text):
     """The colours of clothes named in a text, resolved to the twelve, hair left out."""
     text = re.sub(r"\w+(?= (hair|bob|bun|ponytail)\b)", "", text)  # red hair is no garment
@@ -215,113 +156,6 @@ def test_the_words_name_the_colors_that_are_stated_and_no_others(many):
     for _, _, caption in many:
         stated = {v for f, v in caption.stated if f.endswith("_color") and f != "hair_color"}
         assert read_colors(caption.text.lower()) == stated, caption
-
-
-# Nouns that name one kind only, so that reading them back needs no grammar.
-NOUNS = {
-    "cap": ("headwear", "cap"),
-    "beanie": ("headwear", "beanie"),
-    "spectacles": ("eyewear", "glasses"),
-    "eyeglasses": ("eyewear", "glasses"),
-    "sunglasses": ("eyewear", "sunglasses"),
-    "shades": ("eyewear", "sunglasses"),
-    "beard": ("beard", "beard"),
-    "scarf": ("scarf", "scarf"),
-    "shawl": ("scarf", "scarf"),
-    "tee": ("top", "t-shirt"),
-    "t-shirt": ("top", "t-shirt"),
-    "sweater": ("top", "sweater"),
-    "pullover": ("top", "sweater"),
-    "jumper": ("top", "sweater"),
-    "tank": ("top", "tank top"),
-    "singlet": ("top", "tank top"),
-    "hoodie": ("top", "hoodie"),
-    "sweatshirt": ("top", "hoodie"),
-    "dress": ("top", "dress"),
-    "frock": ("top", "dress"),
-    "jacket": ("outer", "jacket"),
-    "windbreaker": ("outer", "jacket"),
-    "coat": ("outer", "coat"),
-    "overcoat": ("outer", "coat"),
-    "vest": ("outer", "vest"),
-    "waistcoat": ("outer", "vest"),
-    "trousers": ("bottom", "trousers"),
-    "slacks": ("bottom", "trousers"),
-    "shorts": ("bottom", "shorts"),
-    "skirt": ("bottom", "skirt"),
-    "sneakers": ("shoes", "sneakers"),
-    "trainers": ("shoes", "sneakers"),
-    "boots": ("shoes", "boots"),
-    "sandals": ("shoes", "sandals"),
-    "backpack": ("bag", "backpack"),
-    "rucksack": ("bag", "backpack"),
-    "handbag": ("bag", "handbag"),
-    "purse": ("bag", "handbag"),
-    "crossbody": ("bag", "messenger bag"),
-    "messenger": ("bag", "messenger bag"),
-    "suitcase": ("bag", "suitcase"),
-    "trolley": ("bag", "suitcase"),
-    "umbrella": ("item", "umbrella"),
-    "bottle": ("item", "bottle"),
-    "book": ("item", "book"),
-    "notebook": ("item", "book"),
-    "ball": ("item", "ball"),
-    "shopping": ("item", "shopping bag"),
-    "paper": ("item", "shopping bag"),
-    "ponytail": ("hair_style", "ponytail"),
-    "bun": ("hair_style", "bun"),
-    "shaved": ("hair_style", "bald"),
-    "stripes": ("top_pattern", "striped"),
-    "striped": ("top_pattern", "striped"),
-    "dots": ("top_pattern", "dotted"),
-    "dotted": ("top_pattern", "dotted"),
-    "checkered": ("top_pattern", "checkered"),
-    "printed": ("top_pattern", "printed"),
-    "plain": ("top_pattern", "plain"),
-}
-
-
-def test_the_things_named_are_visible_and_are_the_stated_ones(many):
-    """Reads things back from the text by a table of its own."""
-    named = Counter()
-    for identity, shot, caption in many:
-        seen = visible(identity, shot)
-        words = set(clean_caption(caption.text).replace(",", " ").split())
-        things = {NOUNS[word] for word in words & NOUNS.keys()}
-        named.update(things)
-        assert things <= set(caption.stated), caption
-        assert all(seen[field] == value for field, value in things)
-    assert set(named) == set(NOUNS.values())  # every kind of thing occurs
-
-
-def test_length_of_captions(many):
-    tokenizer = Tokenizer(VOCAB_PATH)
-    words = [len(c.text.split()) for _, _, c in many]
-    pieces = [len(tokenizer.split(clean_caption(c.text))[0]) for _, _, c in many]
-    assert MIN_WORDS <= min(words) and max(words) <= MAX_WORDS
-    assert max(pieces) <= MAX_PIECES
-    assert pieces == [count_pieces(c.text.lower()) for _, _, c in many]
-
-
-def test_about_a_fifth_of_what_shows_is_left_out(many):
-    said = sum(len(caption.stated) for _, _, caption in many)
-    shown = sum(sum(v != NONE for v in visible(i, s).values()) for i, s, _ in many)
-    assert 0.15 < 1 - said / shown < 0.25
-
-
-def test_the_two_captions_of_an_image_are_worded_differently(many):
-    texts = [caption.text for _, _, caption in many]
-    same = sum(a == b for a, b in zip(texts[::2], texts[1::2], strict=True))
-    assert same == 0
-    assert len(set(texts)) > 0.99 * len(texts)
-
-
-def test_captions_are_sentences(many):
-    for _, _, caption in many:
-        assert re.fullmatch(r"[A-Z][^.{}]*(\. [A-Z][^.{}]*)*\.", caption.text), caption.text
-        assert not re.search(r"  | ,|\ba [aeio]|\ban [^aeiou]|None|none", caption.text), (
-            caption.text
-        )
 
 
 def test_a_person_of_whom_little_shows_still_has_a_caption(person):
@@ -380,14 +214,22 @@ def test_more_persons_leave_the_first_ones_as_they_are():
     assert make_identities(more, "train")[:24] == make_identities(TINY, "train")
 
 
-def test_images_are_small_color_jpegs_with_contents():
-    for example in generate(TINY, "test"):
-        with Image.open(io.BytesIO(example.jpeg)) as image:
-            assert (image.format, image.mode, image.size) == ("JPEG", "RGB", (48, 96))
-            assert np.asarray(image).std() > 15
+# Of six persons a variant: digests of who they are and what is said, and a number for each picture.
+# Scores and shipped models are of these people. Other decoders of JPEG move the numbers by 0.01.
+DRAWN = {
+    "demo": ("019137a419f5b27a", (0.11, 0.18, 1.23, 0.9, 0.63, 0.91)),
+    "abroad": ("2882aa53ce57a7e3", (0.52, 0.26, 0.15, 0.05, 0.28, 0.44)),
+    "crowd": ("9321ec37f8da3907", (-0.06, -0.46, 0.3, -0.03, 0.11, -0.05)),
+    "pretrain": ("af2387ddc5f25b0d", (-0.33, 0.71, 1.12, -0.28, 0.51, 0.43)),
+}
 
 
-def test_colors_are_far_apart():
-    values = np.array(list(COLORS.values()), float)
-    distance = np.linalg.norm(values[:, None] - values[None], axis=-1)
-    assert distance[~np.eye(len(values), dtype=bool)].min() > 70
+@pytest.mark.parametrize("variant", sorted(DRAWN))
+def test_the_people_of_every_world_are_the_same_as_ever(variant):
+    examples = list(generate(replace(VARIANTS[variant], train_persons=6), "train"))
+    said = [(*e.identity, *(c.text for c in e.captions)) for e in examples]
+    pattern = np.random.default_rng(0).standard_normal((96, 48, 3))
+    seen = [(read_rgb(e.jpeg) * pattern).mean() for e in examples[::3][:6]]
+    digest, numbers = DRAWN[variant]
+    assert hashlib.sha256(repr(said).encode()).hexdigest()[:16] == digest
+    np.testing.assert_allclose(seen, numbers, atol=0.03)

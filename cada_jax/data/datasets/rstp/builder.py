@@ -1,7 +1,7 @@
 """RSTPReid: 20505 images of 4101 persons from 15 cameras, two captions each."""
 
-from cada_jax.data.datasets.published import FolderBuilder
-from cada_jax.data.preparation.layout import Layout
+from cada_jax.data.datasets.folder_builder import FolderBuilder
+from cada_jax.data.preparation.source import Layout
 
 
 class Rstp(FolderBuilder):
@@ -12,12 +12,9 @@ class Rstp(FolderBuilder):
         folder="RSTPReid",
         annotations=("data_captions.json",),
         image_key="img_path",
-        splits={
+        published={
             "train": (3701, 18505, 37010),
             "val": (200, 1000, 2000),
             "test": (200, 1000, 2000),
         },
-    )
-    MANUAL_DOWNLOAD_INSTRUCTIONS = (
-        "The folder as its authors give it out: data_captions.json and the images under imgs/."
     )

@@ -93,10 +93,8 @@ def bottom(f: Figure) -> None:
         for k in (-0.5, 0.0, 0.5):
             p.line(((k * waist, 0.54), (k * flare, 0.685)), dark, 0.009)
     else:
-        p.poly(
-            ((-half * 0.9, 0.47), (half * 0.9, 0.47), (half, 0.56), (0.02, 0.61), (-half, 0.56)),
-            color,
-        )
+        waist = ((-half * 0.9, 0.47), (half * 0.9, 0.47))
+        p.poly((*waist, (half, 0.56), (0.02, 0.61), (-half, 0.56)), color)
 
 
 def arms(f: Figure) -> None:
@@ -128,10 +126,8 @@ def _arm(f: Figure, points: tuple[Point, Point, Point], tone: float) -> None:
     p.limb(points, (0.036, 0.028, 0.026), skin)
     if who.top != "tank top":
         share = 0.6
-        end = (
-            shoulder[0] + share * (elbow[0] - shoulder[0]),
-            shoulder[1] + share * (elbow[1] - shoulder[1]),
-        )
+        (x, y), (u, v) = shoulder, elbow
+        end = x + share * (u - x), y + share * (v - y)
         p.limb((shoulder, end), (0.046, 0.046), cloth)
 
 
@@ -258,15 +254,13 @@ def outer(f: Figure) -> None:
         p.band(-0.056, 0.178, 0.056, 0.208, dark)
     else:
         for side in (-1, 1):
-            inner = 0.05
             edge = [(side * half, v) for half, v in profile]
-            opening = [(side * inner, hem), (side * (inner - 0.012), 0.3), (side * 0.045, 0.186)]
+            opening = [(side * 0.05, hem), (side * (0.05 - 0.012), 0.3), (side * 0.045, 0.186)]
             p.poly([*edge, *opening], color)
             p.poly(((side * 0.035, 0.186), (side * 0.075, 0.23), (side * 0.045, 0.32)), dark)
         _fold(f, profile, color)
     if kind == "vest":
-        lines = (0.28, 0.34, 0.4, 0.46)
-        for v in lines:
+        for v in (0.28, 0.34, 0.4, 0.46):
             if f.front:
                 for side in (-1, 1):
                     p.line(((side * 0.05, v), (side * 0.1, v)), dark, 0.01)
@@ -276,13 +270,8 @@ def outer(f: Figure) -> None:
         half = profile[-1][0]
         if f.front:
             for side in (-1, 1):
-                p.band(
-                    min(side * 0.05, side * half),
-                    hem - 0.025,
-                    max(side * 0.05, side * half),
-                    hem,
-                    dark,
-                )
+                left, right = sorted((side * 0.05, side * half))
+                p.band(left, hem - 0.025, right, hem, dark)
         else:
             p.band(-half, hem - 0.025, half, hem, dark)
     elif not f.front:

@@ -13,6 +13,8 @@ from cada_jax.data.datasets.synthetic.speech import HOME_SPEECH, Speech
 
 MIN_WORDS, MAX_WORDS, MAX_PIECES = 15, 45, 46
 _WEAR, _HAVE, _CARRY, _ASIDE = "wear", "have", "carry", "aside"
+_THINGS = "headwear eyewear beard scarf outer top bottom shoes bag item".split()
+_ROLES = {"beard": _HAVE, "bag": _CARRY, "item": _CARRY}  # all others are worn
 
 
 @dataclass(frozen=True)
@@ -91,20 +93,8 @@ def write_caption(
 
 
 def _segments(w: _Words, seen: dict[str, str], shot: Shot, omit: bool) -> list[_Segment]:
-    segments = [_hair(w, seen, omit)]
-    for field, role in (
-        ("headwear", _WEAR),
-        ("eyewear", _WEAR),
-        ("beard", _HAVE),
-        ("scarf", _WEAR),
-        ("outer", _WEAR),
-        ("top", _WEAR),
-        ("bottom", _WEAR),
-        ("shoes", _WEAR),
-        ("bag", _CARRY),
-        ("item", _CARRY),
-    ):
-        segments.append(_thing(w, field, role, seen, shot, omit))
+    things = (_thing(w, field, seen, shot, omit) for field in _THINGS)
+    segments = [_hair(w, seen, omit), *things]
     return [segment for segment in segments if segment is not None]
 
 
@@ -134,9 +124,7 @@ def _hair(w: _Words, seen: dict[str, str], omit: bool) -> _Segment | None:
     return _Segment(_HAVE, _fill(text, color_word), tuple(stated))
 
 
-def _thing(
-    w: _Words, field: str, role: str, seen: dict[str, str], shot: Shot, omit: bool
-) -> _Segment | None:
+def _thing(w: _Words, field: str, seen: dict[str, str], shot: Shot, omit: bool) -> _Segment | None:
     kinds = w.speech.kinds[field]
     kind, color = seen.get(field), seen.get(field + "_color")
     if kind == NONE or (kind is None and color is None):
@@ -162,7 +150,7 @@ def _thing(
         stated.append((field + "_color", color))
     if field == "top" and kind is not None:
         before, after = _pattern(w, seen, before, stated, omit)
-    return _Segment(role, _fill(text, before) + after, tuple(stated))
+    return _Segment(_ROLES.get(field, _WEAR), _fill(text, before) + after, tuple(stated))
 
 
 def _pattern(
@@ -239,9 +227,8 @@ def _notes(w: _Words, gender: str | None, segments: list[_Segment], shot: Shot) 
     texts = [re.sub(r"^an? ", "", s.text) for s in segments]
     cut = len(texts) // 2
     subject = w.choose(w.speech.subjects[gender])
-    return f"{subject}: {', '.join(texts[:cut])}. {', '.join(texts[cut:])}", w.speech.pronouns[
-        gender
-    ]
+    text = f"{subject}: {', '.join(texts[:cut])}. {', '.join(texts[cut:])}"
+    return text, w.speech.pronouns[gender]
 
 
 def _lengthen(w: _Words, text: str, pronoun: str, shot: Shot) -> str:

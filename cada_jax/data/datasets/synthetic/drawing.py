@@ -5,12 +5,13 @@ eighth of the height could not carry glasses, nor a thin strap its colour.
 """
 
 import io
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from cada_jax.data.datasets.synthetic import body, carried, head
-from cada_jax.data.datasets.synthetic.camera import FRONT, Shot
+from cada_jax.data.datasets.synthetic.camera import FRONT, Shot, sample_shot
 from cada_jax.data.datasets.synthetic.figure import Figure
 from cada_jax.data.datasets.synthetic.identity import NONE, Identity
 from cada_jax.data.datasets.synthetic.painter import Color, Painter, shade
@@ -19,12 +20,61 @@ from cada_jax.data.datasets.synthetic.world import HOME, Look
 
 HEIGHT, WIDTH = 96, 48
 _SUPERSAMPLING = 3
+# Two colors no shade of which looks like one of the other.
+_TELLING = ((255, 0, 255), (0, 120, 0))
 
 
 def draw_person(
     identity: Identity, shot: Shot, rng: np.random.Generator, look: Look = HOME.look
 ) -> Image.Image:
     """Returns the RGB image, `HEIGHT` x `WIDTH`, of a person under a shot."""
+    image = _draw(identity, shot, _paint(identity, look, rng), look)
+    return develop(image.reduce(_SUPERSAMPLING), shot, rng, look)
+
+
+def draw_place(rng: np.random.Generator, look: Look = HOME.look) -> Image.Image:
+    """Returns an RGB image, `HEIGHT` x `WIDTH`, in which nobody is: what else a detector finds."""
+    shot = sample_shot(rng)
+    width, height = WIDTH * _SUPERSAMPLING, HEIGHT * _SUPERSAMPLING
+    image = Image.new("RGB", (width, height))
+    draw = ImageDraw.Draw(image)
+    draw_background(draw, width, height, shot.scene, look)
+    draw_occluder(draw, width, height, shot, (shot.top + shot.scale) * height, look)
+    return develop(image.reduce(_SUPERSAMPLING), shot, rng, look)
+
+
+def part_mask(identity: Identity, shot: Shot, part: str, look: Look = HOME.look) -> np.ndarray:
+    """Where a part shows in what `draw_person` draws, behind what stands before it.
+
+    Two drawings are compared that differ in this part alone: in its color, or in whether it is
+    there.
+
+    Args:
+        identity: who is drawn.
+        shot: how.
+        part: a field of `Identity` that is worn or carried, or "hair".
+        look: of the world.
+
+    Returns:
+        float32 [`HEIGHT`, `WIDTH`], the share of each pixel that the part covers, in [0, 1].
+    """
+    paint = _paint(identity, look, np.random.default_rng(0))
+    if part in paint and paint[part] is None or getattr(identity, part, "") == NONE:
+        return np.zeros((HEIGHT, WIDTH), np.float32)
+    if part in paint:
+        bare = identity._replace(beard=NONE) if part == "hair" else identity  # of the same color
+        pair = [_draw(bare, shot, paint | {part: color}, look) for color in _TELLING]
+    else:
+        without = identity._replace(**{part: NONE})
+        pair = [_draw(one, shot, paint, look) for one in (identity, without)]
+    one, other = (np.asarray(image, np.int16) for image in pair)
+    differs = (one != other).any(axis=-1).astype(np.float32)
+    step = _SUPERSAMPLING
+    return differs.reshape(HEIGHT, step, WIDTH, step).mean(axis=(1, 3))
+
+
+def _draw(identity: Identity, shot: Shot, paint: dict[str, Any], look: Look) -> Image.Image:
+    """The painting, before any camera: `_SUPERSAMPLING` times as large."""
     width, height = WIDTH * _SUPERSAMPLING, HEIGHT * _SUPERSAMPLING
     image = Image.new("RGB", (width, height))
     draw = ImageDraw.Draw(image)
@@ -35,14 +85,14 @@ def draw_person(
     if shot.view != "side":
         mirror = 1
     painter = Painter(draw, scale, x, y, shot.lean, mirror * look.build, look.ink)
-    figure = Figure(identity, shot, painter, _paint(identity, look, rng), look.head)
+    figure = Figure(identity, shot, painter, paint, look.head)
     figure.painter.disc(0.0, 0.99, 0.2, 0.022, shade(ground, 0.78))
     if shot.view == "side":
         _draw_side(figure)
     else:
         _draw_front_or_back(figure)
     draw_occluder(draw, width, height, shot, y + scale, look)
-    return develop(image.reduce(_SUPERSAMPLING), shot, rng, look)
+    return image
 
 
 def encode_jpeg(image: Image.Image, quality: int) -> bytes:

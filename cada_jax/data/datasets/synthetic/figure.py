@@ -66,11 +66,8 @@ class Figure:
         swing, sh = self.shot.swing * side, self.shoulder
         shoulder = (side * (sh - 0.022), 0.236)
         if side == -self.shot.left and self.who.item in _RAISED:
-            return (
-                shoulder,
-                (side * (sh + 0.045), 0.37),
-                (side * (sh + 0.088), 0.375 + 0.02 * swing),
-            )
+            hand = (side * (sh + 0.088), 0.375 + 0.02 * swing)
+            return shoulder, (side * (sh + 0.045), 0.37), hand
         elbow = (side * (sh + 0.028 + 0.012 * swing), 0.37)
         if side == self.shot.left and self.who.bag == "suitcase":
             return shoulder, elbow, (side * 0.2, 0.5)

@@ -113,76 +113,52 @@ def sample_identity(rng: np.random.Generator) -> Identity:
     """Draws a person whose attributes go together (no bun under a hat, no bare dress)."""
     woman = rng.random() < 0.5
     bags = {"backpack": 0.24, "handbag": 0.14, "shoulder bag": 0.12, "messenger bag": 0.14}
-    bag, bag_color = _kind_and_color(rng, bags | {"suitcase": 0.1, NONE: 0.26})
+    bag = _kind_and_color(rng, bags | {"suitcase": 0.1, NONE: 0.26})
     items = {"umbrella": 0.12, "bottle": 0.1, "book": 0.12, "ball": 0.1, "shopping bag": 0.12}
-    item, item_color = _kind_and_color(rng, items | {NONE: 0.44})
-    return Identity(
-        gender="woman" if woman else "man",
-        skin=_pick(rng, {"light": 0.45, "medium": 0.3, "dark": 0.25}),
-        bag=bag,
-        bag_color=bag_color,
-        item=item,
-        item_color=item_color,
-        **_sample_head(rng, woman),
-        **_sample_clothes(rng, woman),
-    )
+    item = _kind_and_color(rng, items | {NONE: 0.44})
+    skin = _pick(rng, {"light": 0.45, "medium": 0.3, "dark": 0.25})
+    head, clothes = _sample_head(rng, woman), _sample_clothes(rng, woman)
+    gender = "woman" if woman else "man"
+    return Identity._make((gender, skin, *head, *clothes, *bag, *item))
 
 
-def _sample_head(rng: np.random.Generator, woman: bool) -> dict[str, str]:
-    headwear, headwear_color = _kind_and_color(
-        rng, {NONE: 0.56, "cap": 0.16, "beanie": 0.14, "hat": 0.14}
-    )
+def _sample_head(rng: np.random.Generator, woman: bool) -> tuple[str, ...]:
+    """hair_style to scarf_color, as `Identity` has them."""
+    headwear = _kind_and_color(rng, {NONE: 0.56, "cap": 0.16, "beanie": 0.14, "hat": 0.14})
+    styles = {"short": 0.62, "bald": 0.16, "medium": 0.12, "long": 0.1}
     if woman:
         styles = {"long": 0.34, "medium": 0.22, "ponytail": 0.2, "bun": 0.14, "short": 0.1}
-    else:
-        styles = {"short": 0.62, "bald": 0.16, "medium": 0.12, "long": 0.1}
     hair_style = _pick(rng, styles)
-    if headwear != NONE and hair_style in ("bald", "bun"):
+    if headwear[0] != NONE and hair_style in ("bald", "bun"):
         hair_style = "ponytail" if woman else "short"
     hair_colors = {"black": 0.28, "brown": 0.24, "blond": 0.2, "red": 0.14, "gray": 0.14}
     hair_color = _pick(rng, hair_colors)
-    scarf, scarf_color = _kind_and_color(rng, {NONE: 0.82, "scarf": 0.18})
-    return {
-        "hair_style": hair_style,
-        "hair_color": NONE if hair_style == "bald" else hair_color,
-        "headwear": headwear,
-        "headwear_color": headwear_color,
-        "eyewear": _pick(rng, {NONE: 0.5, "glasses": 0.28, "sunglasses": 0.22}),
-        "beard": "beard" if not woman and rng.random() < 0.35 else NONE,
-        "scarf": scarf,
-        "scarf_color": scarf_color,
-    }
+    scarf = _kind_and_color(rng, {NONE: 0.82, "scarf": 0.18})
+    eyewear = _pick(rng, {NONE: 0.5, "glasses": 0.28, "sunglasses": 0.22})
+    beard = "beard" if not woman and rng.random() < 0.35 else NONE
+    hair_color = NONE if hair_style == "bald" else hair_color
+    return hair_style, hair_color, *headwear, eyewear, beard, *scarf
 
 
-def _sample_clothes(rng: np.random.Generator, woman: bool) -> dict[str, str]:
-    outers = {NONE: 0.6, "jacket": 0.16, "coat": 0.12, "vest": 0.12}
-    outer, outer_color = _kind_and_color(rng, outers)
+def _sample_clothes(rng: np.random.Generator, woman: bool) -> tuple[str, ...]:
+    """Top to shoes_color, as `Identity` has them."""
+    outer = _kind_and_color(rng, {NONE: 0.6, "jacket": 0.16, "coat": 0.12, "vest": 0.12})
     tops = {"t-shirt": 0.28, "shirt": 0.18, "sweater": 0.2, "hoodie": 0.16, "tank top": 0.1}
     top, top_color = _kind_and_color(rng, tops | {"dress": 0.08})
     if top == "dress" and not woman:
         top = "t-shirt"
     patterns = {"plain": 0.52, "striped": 0.16, "checkered": 0.12, "dotted": 0.1, "printed": 0.1}
     top_pattern = _pick(rng, patterns)
-    if outer != NONE:  # worn open: only a strip of the top shows, too little to tell its kind
+    if outer[0] != NONE:  # worn open: only a strip of the top shows, too little to tell its kind
         top, top_pattern = "shirt", "plain"
     bottoms = {"trousers": 0.47, "shorts": 0.23, "skirt": 0.3}
     if not woman:
         bottoms = {"trousers": 0.68, "shorts": 0.32}
-    bottom, bottom_color = _kind_and_color(rng, bottoms)
+    bottom = _kind_and_color(rng, bottoms)
     if top == "dress":
-        bottom, bottom_color = NONE, NONE
-    shoes, shoes_color = _kind_and_color(rng, {"sneakers": 0.45, "boots": 0.35, "sandals": 0.2})
-    return {
-        "top": top,
-        "top_color": top_color,
-        "top_pattern": top_pattern,
-        "outer": outer,
-        "outer_color": outer_color,
-        "bottom": bottom,
-        "bottom_color": bottom_color,
-        "shoes": shoes,
-        "shoes_color": shoes_color,
-    }
+        bottom = NONE, NONE
+    shoes = _kind_and_color(rng, {"sneakers": 0.45, "boots": 0.35, "sandals": 0.2})
+    return top, top_color, top_pattern, *outer, *bottom, *shoes
 
 
 def is_valid(identity: Identity) -> bool:

@@ -89,17 +89,15 @@ class Painter:
         a, b = ru * self.scale, rv * self.scale
         self.draw.ellipse((x - a, y - b, x + a, y + b), fill=color, **self.outline)
 
-    def dome(self, u: float, v: float, ru: float, rv: float, color: Color) -> None:
+    def dome(self, u: float, v: float, ru: float, rv: float, color: Color, start=180) -> None:
         """Fills the upper half of an ellipse around (u, v)."""
         x, y = self._point(u, v)
         a, b = ru * self.scale, rv * self.scale
-        self.draw.pieslice((x - a, y - b, x + a, y + b), 180, 360, fill=color)
+        self.draw.pieslice((x - a, y - b, x + a, y + b), start, start + 180, fill=color)
 
     def bowl(self, u: float, v: float, ru: float, rv: float, color: Color) -> None:
         """Fills the lower half of an ellipse around (u, v)."""
-        x, y = self._point(u, v)
-        a, b = ru * self.scale, rv * self.scale
-        self.draw.pieslice((x - a, y - b, x + a, y + b), 0, 180, fill=color)
+        self.dome(u, v, ru, rv, color, start=0)
 
     def ring(self, u: float, v: float, ru: float, rv: float, color: Color, width: float) -> None:
         """Strokes an ellipse."""
@@ -129,14 +127,8 @@ class Painter:
                 dx, dy = x - px, y - py
                 length = (dx * dx + dy * dy) ** 0.5 or 1.0
                 nx, ny = -dy / length, dx / length
-                draw.polygon(
-                    (
-                        (px + nx * pr, py + ny * pr),
-                        (x + nx * r, y + ny * r),
-                        (x - nx * r, y - ny * r),
-                        (px - nx * pr, py - ny * pr),
-                    ),
-                    fill=color,
-                )
+                one = [(px + nx * pr, py + ny * pr), (x + nx * r, y + ny * r)]
+                other = [(x - nx * r, y - ny * r), (px - nx * pr, py - ny * pr)]
+                draw.polygon([*one, *other], fill=color)
             draw.ellipse((x - r, y - r, x + r, y + r), fill=color)
             before = x, y, r

@@ -55,52 +55,26 @@ class Settings:
 _DEMO_BUCKETS = ((0, 1), (2,), (3,))
 _OTHER_BUCKETS = (tuple(range(4, 14)), (14,), (15,))
 DEMO = Settings("demo", "the demo of the README", 0, 600, 100, 200, 5, _DEMO_BUCKETS)
+
+
+def _large(name: str, description: str, seed: int, **other) -> Settings:
+    return Settings(name, description, seed, 8000, 100, 100, 4, _OTHER_BUCKETS, **other)
+
+
+PRETRAIN = _large("pretrain", "other and more persons, to pretrain the small shipped model", 1)
+_ABROAD = "people who look and speak otherwise, to pretrain the start of the demo"
+_CROWD = "near-twins in groups, free descriptions, worse cameras: where binding decides"
+_CROWD_SIZES = {"train_persons": 2000, "test_persons": 2000, "images_per_person": 5}
+_TINY_SIZES = {"train_persons": 24, "val_persons": 8, "test_persons": 8, "images_per_person": 3}
 VARIANTS = {
     s.name: s
     for s in (
         DEMO,
-        Settings(
-            "pretrain",
-            "other and more persons, to pretrain the small shipped model",
-            1,
-            8000,
-            100,
-            100,
-            4,
-            _OTHER_BUCKETS,
-        ),
-        Settings(
-            "abroad",
-            "people who look and speak otherwise, to pretrain the start of the demo",
-            3,
-            8000,
-            100,
-            100,
-            4,
-            _OTHER_BUCKETS,
-            world=ABROAD,
-        ),
-        Settings(
-            "crowd",
-            "near-twins in groups, free descriptions, worse cameras: where binding decides",
-            4,
-            2000,
-            100,
-            2000,
-            5,
-            _OTHER_BUCKETS,
-            world=CROWD,
-            groups=(3, 6),
-        ),
+        PRETRAIN,
+        _large("abroad", _ABROAD, 3, world=ABROAD),
+        replace(_large("crowd", _CROWD, 4, world=CROWD, groups=(3, 6)), **_CROWD_SIZES),
         replace(
-            DEMO,
-            name="tiny",
-            description="a handful of persons, for tests",
-            seed=2,
-            train_persons=24,
-            val_persons=8,
-            test_persons=8,
-            images_per_person=3,
+            DEMO, name="tiny", description="a handful of persons, for tests", seed=2, **_TINY_SIZES
         ),
     )
 }

@@ -1,6 +1,6 @@
 """Builds `vocab.txt`: the words of the generator's own captions and single characters.
 
-    python -m cada_jax.data.datasets.synthetic.vocabulary [FILE]
+    python -m cada_jax.data.datasets.synthetic.vocabulary
 
 writes the file again (only needed when words are added to `lexicon`).
 """
@@ -8,11 +8,9 @@ writes the file again (only needed when words are added to `lexicon`).
 import collections
 import re
 import string
-import sys
 from dataclasses import replace
 from pathlib import Path
 
-from cada_jax.common.files import check_target
 from cada_jax.data.datasets.synthetic.people import DEMO, caption_texts
 
 VOCAB_PATH = Path(__file__).with_name("vocab.txt")
@@ -37,15 +35,5 @@ def build_vocabulary() -> list[str]:
     return [*SPECIAL, *characters, *words]
 
 
-def main(argv: list[str]) -> None:
-    """Writes the vocabulary to a file, by default the shipped one."""
-    path = Path(argv[1]) if len(argv) > 1 else VOCAB_PATH
-    if path != VOCAB_PATH:
-        check_target(path, False, lambda path: False, "a vocabulary")
-    entries = build_vocabulary()
-    path.write_text("\n".join(entries) + "\n", encoding="ascii")
-    print(f"{len(entries)} entries -> {path}")
-
-
 if __name__ == "__main__":
-    main(sys.argv)
+    VOCAB_PATH.write_text("\n".join(build_vocabulary()) + "\n", encoding="ascii")
