@@ -4,15 +4,19 @@ An answer leaves the server after its line is in the file. When the line cannot 
 is no answer: a log that silently stops would be none.
 """
 
-import contextlib
 import datetime
+import errno
 import json
 import os
-import pathlib
+import stat
+import threading
 from collections.abc import Mapping
 from typing import Any
 
 from cada_jax.common.errors import UsageError
+from cada_jax.common.files import local_path
+
+START = b'{"time": "'  # of every line
 
 
 class AuditError(OSError):
@@ -23,25 +27,31 @@ class AuditLog:
     """A file that lines are appended to, by several threads and processes.
 
     Every line is one write to a file that is opened anew, so that a file that was moved away, as
-    logrotate does, is followed by a new one. The file is made readable for its owner alone.
+    logrotate does, is followed by a new one. The file is made readable for its owner alone. It is
+    not locked: whoever reads it keeps nobody from writing.
 
     Args:
       path: of the file; its folder exists.
 
     Raises:
-      UsageError: it cannot be written.
+      UsageError: it cannot be written, or is no audit log.
     """
 
     def __init__(self, path: str | os.PathLike):
-        self.path = pathlib.Path(path).expanduser().absolute()
+        self.path = local_path(path)
+        self.failed = ""
+        self._lock = threading.Lock()
         try:
-            self._append(b"")
+            handle = self._opened(os.O_RDWR)
+            begins = os.pread(handle, len(START), 0)
+            os.close(handle)
         except OSError as error:
             raise UsageError(
                 f"--audit_log={self.path} cannot be written: {error.strerror or error}. Choose a "
                 "file in a folder that exists and that you may write to."
             ) from None
-        self.failed = ""
+        if begins and begins != START:
+            raise UsageError(f"--audit_log={self.path} is another file: choose a new one")
 
     def write(self, event: str, who: Mapping[str, Any], **what: Any) -> None:
         """Appends one line: time, event, who, and the rest in order.
@@ -57,45 +67,32 @@ class AuditLog:
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
         entry = {"time": now, "event": event, **who, **what}
         # ASCII: a line break or half a character in a query cannot break a line.
-        line = json.dumps(entry, ensure_ascii=True, default=str) + "\n"
+        line = (json.dumps(entry, ensure_ascii=True, default=str) + "\n").encode("ascii")
         try:
-            self._append(line.encode("ascii"))
+            with self._lock:
+                self._append(line)
             self.failed = ""
         except OSError as error:
             self.failed = error.strerror or str(error)
             raise AuditError(self.failed) from error
 
+    def _opened(self, mode: int) -> int:
+        # Without O_NONBLOCK, opening a pipe would wait for somebody to read it.
+        flags = mode | os.O_APPEND | os.O_CREAT | getattr(os, "O_NONBLOCK", 0)
+        handle = os.open(self.path, flags, 0o600)
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            os.close(handle)
+            raise OSError("it is no ordinary file")
+        return handle
+
     def _append(self, line: bytes) -> None:
-        handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        handle = self._opened(os.O_WRONLY)
         try:
-            with _locked(handle):
-                self._append_whole(handle, line)
+            written = os.write(handle, line)
+            if written < len(line):
+                end = os.lseek(handle, 0, os.SEEK_CUR)
+                if os.fstat(handle).st_size == end:  # no other process has written since
+                    os.ftruncate(handle, end - written)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         finally:
             os.close(handle)
-
-    def _append_whole(self, handle: int, line: bytes) -> None:
-        if not line:
-            return
-        size = os.fstat(handle).st_size
-        written = 0
-        try:
-            while written < len(line):
-                written += os.write(handle, line[written:])
-        except OSError:
-            if written:
-                with contextlib.suppress(OSError):
-                    os.ftruncate(handle, size)
-            raise
-
-
-@contextlib.contextmanager
-def _locked(handle: int):
-    """Keeps other writers out, so that a half line that is removed is nobody else's."""
-    try:
-        import fcntl
-    except ImportError:  # not a POSIX system
-        yield
-        return
-    with contextlib.suppress(OSError):  # a file system without locks
-        fcntl.flock(handle, fcntl.LOCK_EX)
-    yield

@@ -1,92 +1,91 @@
-"""Persons' boxes of whole scenes: which of a boxes file belong to a picture file."""
+"""Persons' boxes of whole scenes, from a file in COCO's format, by picture file.
 
-import hashlib
-import json
+Format: https://cocodataset.org/#format-data (a mapping with `images` and `annotations`) and
+https://cocodataset.org/#format-results (a list of what a detector found).
+"""
+
+import collections
+import math
 import os
 import pathlib
 import unicodedata
 from collections.abc import Iterable
+from typing import Any, NamedTuple
 
-from cada_jax.common.errors import UsageError
-from cada_jax.gallery.coco import Box, read_coco
+from cada_jax.common.errors import UsageError, reading
+from cada_jax.common.files import read_json
 
-__all__ = ["Box", "Boxes", "read_boxes"]
+PERSON = 1  # category_id of a person in COCO
+_Name = tuple[str, ...]  # the parts of a path
+
+
+class Box(NamedTuple):
+    """A person's place in a scene: pixels from the upper left corner of the upright picture.
+
+    sides: x, y, width, height, all finite, the sizes not negative; score: the detector's, None
+    where the file states none.
+    """
+
+    sides: tuple[float, float, float, float]
+    score: float | None
 
 
 class Boxes:
     """Persons' boxes by picture file.
 
     A name of the boxes file belongs to the picture whose path is that name, or ends in it by whole
-    components: `cam1/7.jpg` belongs to `/photos/cam1/7.jpg`. Of several such names the longest
-    does. A picture without one takes the name that has its base name, if the boxes file has only
-    one and no other picture has it by its path.
+    components: `cam1/7.jpg` and `cam1/7` belong to `/photos/cam1/7.jpg`. Of several such names the
+    longest does. A picture without one takes the name that has its base name, if the boxes file
+    has only one and no other picture has it by its path.
 
-    Attributes:
-      digest: SHA-256 of names and boxes, 64 hexadecimal digits.
+    Args:
+      boxes: by file name.
+      source: the boxes file, for messages.
     """
 
     def __init__(self, boxes: dict[str, list[Box]], source: str | os.PathLike):
-        """Takes boxes by file name; `source` is the boxes file, for messages."""
         self._source = os.fspath(source)
-        self._boxes: dict[tuple[str, ...], list[Box]] = {}
-        self._names: dict[tuple[str, ...], str] = {}
+        self._names = {_parts(name): name for name in boxes}
+        self._boxes: dict[_Name, list[Box]] = collections.defaultdict(list)
         for name, found in boxes.items():
-            self._boxes.setdefault(_parts(name), []).extend(found)
-            self._names.setdefault(_parts(name), name)
-        self._boxes = {key: _sorted(found) for key, found in self._boxes.items()}
-        self._by_base: dict[str, list[tuple[str, ...]]] = {}
-        for key in self._boxes:
-            self._by_base.setdefault(key[-1], []).append(key)
-        self._files: dict[tuple[str, ...], str] = {}  # whose a name is
-        self._sure: set[tuple[str, ...]] = set()  # names found by path, not by base name
-        self._keys: dict[str, tuple[str, ...] | None] = {}  # the name of a file
-        listed = json.dumps(sorted(self._boxes.items()))
-        self.digest = hashlib.sha256(listed.encode()).hexdigest()
+            self._boxes[_parts(name)] += found
+        self._by_base: dict[str, list[_Name]] = collections.defaultdict(list)
+        for key in self._names:
+            self._by_base[key[-1]].append(key)
+        self._files: dict[_Name, str] = {}  # whose a name is
+        self._keys: dict[str, _Name] = {}  # the name of a file
 
-    def match(self, file_paths: Iterable[str]) -> None:
-        """Finds the names of pictures. Given all of them first, their order does not matter.
+    def match(self, paths: Iterable[str]) -> None:
+        """Finds the names of all the pictures that `of` will be asked for.
 
         Raises:
           UsageError: one name belongs to two pictures.
         """
-        paths = [path for path in file_paths if path not in self._keys]
         later = []
         for path in paths:
-            key = self._by_path(path)
-            if key is None:
-                later.append(path)
-            else:
-                self._claim(path, key)
-                self._sure.add(key)
+            ends = (whole[start:] for whole in _spelt(path) for start in range(len(whole)))
+            key = next((end for end in ends if end in self._names), None)
+            later.append(path) if key is None else self._claim(path, key)
+        sure = set(self._files)
         for path in later:
-            keys = self._by_base.get(_parts(path)[-1], [])
-            self._keys[path] = None
-            if len(keys) == 1 and keys[0] not in self._sure:
+            keys = [key for whole in _spelt(path) for key in self._by_base.get(whole[-1], [])]
+            if len(keys) == 1 and keys[0] not in sure:
                 self._claim(path, keys[0])
 
-    def of(self, file_path: str) -> list[Box]:
-        """Returns the boxes of a picture, in order of place, no place twice.
-
-        Args:
-          file_path: its absolute path.
-
-        Raises:
-          UsageError: its name in the boxes file is also that of another picture asked for before.
-        """
-        self.match([file_path])
-        key = self._keys[file_path]
-        return [] if key is None else list(self._boxes[key])
+    def of(self, path: str) -> list[Box]:
+        """The boxes of a picture, in order of place, no place twice: the highest score counts."""
+        best: dict[tuple, Box] = {}
+        for box in self._boxes.get(self._keys.get(path, ()), ()):
+            here = best.setdefault(box.sides, box)
+            if (box.score or 0) > (here.score or 0):
+                best[box.sides] = box
+        return [best[sides] for sides in sorted(best)]
 
     def unmatched(self) -> list[str]:
-        """Returns the names in the boxes file that belong to no picture asked for, sorted."""
+        """The names in the boxes file that belong to no picture, sorted."""
         return sorted(name for key, name in self._names.items() if key not in self._files)
 
-    def _by_path(self, path: str) -> tuple[str, ...] | None:
-        parts = _parts(path)
-        ends = (parts[start:] for start in range(len(parts)))
-        return next((end for end in ends if end in self._boxes), None)
-
-    def _claim(self, path: str, key: tuple[str, ...]) -> None:
+    def _claim(self, path: str, key: _Name) -> None:
         other = self._files.setdefault(key, path)
         if other != path:
             raise UsageError(
@@ -96,41 +95,82 @@ class Boxes:
         self._keys[path] = key
 
 
-def _parts(path: str) -> tuple[str, ...]:
+def _parts(path: str) -> _Name:
     """Components of a path; macOS writes accents as two characters where others write one."""
     return pathlib.PurePosixPath(os.path.normpath(unicodedata.normalize("NFC", path))).parts
 
 
-def _sorted(boxes: list[Box]) -> list[Box]:
-    """Boxes in order of place; of several at one place the one of the highest score."""
-    best: dict[tuple, Box] = {}
-    for box in boxes:
-        here = best.setdefault(box[:4], box)
-        if box.score is not None and (here.score is None or box.score > here.score):
-            best[box[:4]] = box
-    return [best[place] for place in sorted(best)]
+def _spelt(path: str) -> tuple[_Name, _Name]:
+    """A path as a boxes file may name it: whole, and without the ending of its name."""
+    *folders, name = parts = _parts(path)
+    return parts, (*folders, os.path.splitext(name)[0])
 
 
 def read_boxes(
-    path: str | os.PathLike,
-    min_score: float = 0.0,
-    category: int | None = None,
-    images_path: str | os.PathLike | None = None,
+    path: str | os.PathLike, min_score: float = 0.0, images_path: str | os.PathLike | None = None
 ) -> Boxes:
-    """Reads persons' boxes in the COCO detection format.
+    """Reads persons' boxes.
 
     Args:
       path: a JSON file. Either the list of a detector's results, `{image_id, bbox, score,
         category_id}` with file names as `image_id`, or a mapping with `images` and `annotations`.
         `bbox` is [x, y, width, height] in pixels of the upright picture.
       min_score: boxes of a smaller score are left out; those without a score stay.
-      category: the `category_id` of persons. By default that of the category named person, else 1.
-        Without any `category_id` in the file all boxes are persons'.
       images_path: a JSON file with the `images` of a list of results whose `image_id` are numbers.
 
     Raises:
       MissingFileError: a file does not exist.
-      UsageError: a file cannot be read or is malformed; the message names the entry and its field.
-        Or no box of a person is left.
+      UsageError: a file cannot be read or is malformed; the message names the entry. Or no box of
+        a person is left.
     """
-    return Boxes(read_coco(path, min_score, category, images_path), path)
+    content = read_json(path, "persons' boxes")
+    listed = content if images_path is None else read_json(images_path, "a list of images")
+    boxes: dict[str, list[Box]] = {}
+    with reading(path if images_path is None else images_path, "images in COCO's format"):
+        names = {}
+        if isinstance(listed, dict) or images_path is not None:
+            images = listed["images"] if isinstance(listed, dict) else listed
+            names = {image["id"]: _name(image["file_name"]) for image in images}
+            boxes = {name: [] for name in names.values()}
+            if len(names) < len(images):
+                raise ValueError("two images have one id")
+    with reading(path, "persons' boxes in COCO's format"):
+        entries = content["annotations"] if isinstance(content, dict) else list(content)
+        person = _person(content, listed)
+    for number, entry in enumerate(entries):
+        # What is wrong with it is said by the kind of the error, and the key or value in it.
+        with reading(f"{os.fspath(path)}: box {number}", "an entry of COCO's format"):
+            name = _name(names[entry["image_id"]] if names else entry["image_id"])
+            box = _box(entry)
+            found = boxes.setdefault(name, [])
+            # Where an entry has no category it is a person's; regions of a crowd are nobody's.
+            if entry.get("category_id", person) == person and entry.get("iscrowd") != 1:
+                if box.score is None or box.score >= min_score:
+                    found.append(box)
+    if not any(boxes.values()):
+        raise UsageError(
+            f"{os.fspath(path)}: expected boxes of persons, category_id {person}, with a score of "
+            f"at least {min_score:g}; none of its {len(entries)} boxes is one"
+        )
+    return Boxes(boxes, path)
+
+
+def _person(*contents: Any) -> int:
+    """The id of the category that is named person."""
+    listed = [c for each in contents if isinstance(each, dict) for c in each.get("categories", [])]
+    found = [c["id"] for c in listed if str(c["name"]).strip().lower() == "person"]
+    return found[0] if found else PERSON
+
+
+def _name(text: str) -> str:
+    if not isinstance(text, str) or os.path.basename(os.path.normpath(text)) in ("", ".", ".."):
+        raise ValueError(f"{text!r} names no file; --boxes_images gives numbers their names")
+    return text
+
+
+def _box(entry: dict) -> Box:
+    x, y, width, height = (float(side) + 0.0 for side in entry["bbox"])  # -0.0 and 0.0 are one
+    score = None if entry.get("score") is None else float(entry["score"])
+    if not all(map(math.isfinite, (x, y, width, height, score or 0))) or min(width, height) < 0:
+        raise ValueError(f"bbox {entry['bbox']!r:.60}, score {score!r}: expected finite numbers")
+    return Box((x, y, width, height), score)

@@ -1,91 +1,78 @@
-"""A gallery of one's own pictures, on disk or on a server: what `cada index` makes.
+"""A gallery of one's own pictures: what `cada index` makes, searched by `Retriever.search`.
+
+    with open_gallery(db, model) as (retriever, gallery):          # gallery.opening
+        query = Query("a man in red", filter=Filter.read(texts), k=20, offset=20)
+        hits = [hit.to_dict() for hit in retriever.search(query, gallery)]
+        gallery.thumbnail(gallery.picture(hits[0]["id"]))
+
+A gallery is open for reading while another process writes. Searches and records see each change
+when it is complete, and the results of one search are of one state. Every method may be called from
+several threads at a time.
 
 G pictures, E embedding width, S image tokens, Dv their width.
 """
 
 import contextlib
-import json
+import logging
 import os
-import pathlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from cada_jax.common.errors import UsageError
-from cada_jax.gallery import place as place_lib
-from cada_jax.gallery import records
-from cada_jax.gallery.lease import Lease
-from cada_jax.gallery.meta import SUMMARY, check_model, read_meta
-from cada_jax.gallery.photo import crop, read_photo
-from cada_jax.gallery.place import Place, place_of
-from cada_jax.gallery.token_store import TokenStore
-from cada_jax.gallery.vectors import Vectors
-from cada_jax.retrieval.query import Where
-from cada_jax.retrieval.searchable import Near, Picture
+from cada_jax.gallery import thumbnails
+from cada_jax.gallery.index import IndexOptions, Report, index_pictures
+from cada_jax.gallery.photo import content_of, crop_of, picture_bytes
+from cada_jax.gallery.store import RECOMPUTE, Meta, Store
+from cada_jax.gallery.store.opening import alone, open_store
+from cada_jax.gallery.uri import GalleryUri
+from cada_jax.retrieval.filter import Filter
+from cada_jax.retrieval.searchable import Neighbor, Picture
 from cada_jax.retriever import Retriever
-
-if TYPE_CHECKING:
-    from cada_jax.gallery.index_options import IndexOptions, Report
 
 
 class Gallery:
     """An index of pictures; a `retrieval.searchable.Searchable`. See `open` and `index`.
 
     Attributes:
-      place: where it lies.
-      meta: of its model.
-      vectors: the database.
-      tokens: the store of image tokens, None where they are computed again.
+      store: where it is kept.
+      retriever: the model that searches it, None for looking at records alone.
+      meta: what is known of the model that encoded it.
       report: what `index` did, None after `open`.
-      thumbnail_path: id -> where its thumbnail is kept; None for a gallery on a server, whose
-        thumbnails are not kept.
     """
 
-    def __init__(
-        self,
-        place: Place,
-        vectors: Vectors,
-        retriever: Retriever | None,
-        held: contextlib.ExitStack,
-    ):
-        self.place, self.vectors, self.retriever, self._held = place, vectors, retriever, held
-        self.meta = read_meta(vectors)
-        vectors.index = self.meta.vector_index
-        tokens = place.tokens_at(self.meta.token_place)
-        self.tokens = TokenStore(tokens) if tokens else None
+    def __init__(self, store: Store, retriever: Retriever | None = None):
+        self.store, self.retriever = store, retriever
+        self.meta: Meta = store.meta()
         self.report: Report | None = None
-        self.thumbnail_path = self._thumbnail_path if place.folder else None
+        self._held = contextlib.ExitStack()  # of what is let go at the end
+        self._summary: tuple[int, dict] = -1, {}
+        if retriever is not None:
+            self.meta.check(retriever, store.name)
 
     @classmethod
     def open(
         cls, db: str | os.PathLike, retriever: Retriever | None = None, read_only: bool = True
     ) -> "Gallery":
-        """Opens a gallery that `index` made. A local one is held until `close`.
+        """Opens a gallery that `index` made.
 
         Args:
-          db: its folder, or "http://HOST:PORT#COLLECTION" of a Milvus server.
-          retriever: the model that searches it; needed where tokens are computed again.
-          read_only: False to change it: on a server too, one process does so at a time.
+          db: its file, or "http://HOST:PORT#COLLECTION" of a Milvus server.
+          retriever: the model that searches it.
+          read_only: False to change it; one process at a time may.
 
         Raises:
           MissingFileError: there is no gallery.
-          UsageError: another process uses it, another model encoded it, or the database refuses.
+          UsageError: another process changes it, another model encoded it, or it is damaged.
         """
-        place = place_of(db)
-        place_lib.require_gallery(place)
+        uri = GalleryUri.read(db)
         with contextlib.ExitStack() as stack:
-            vectors = open_vectors(place, stack)
-            if not vectors.exists():
-                raise UsageError(
-                    f"{place.name}: there is no gallery. Make one: python -m cada_jax index "
-                    "--model=DIR --images=DIR --db=..."
-                )
-            if not read_only and not place.folder:
-                stack.callback(Lease(vectors).release)
-            gallery = cls(place, vectors, retriever, stack)
-            if retriever is not None:
-                check_model(gallery.meta, retriever, place.name)
+            if not read_only:
+                stack.enter_context(alone(uri))
+            store = open_store(uri, writes=not read_only)
+            stack.callback(store.close)
+            gallery = cls(store, retriever)
             gallery._held = stack.pop_all()
         return gallery
 
@@ -95,15 +82,9 @@ class Gallery:
         db: str | os.PathLike,
         images: Sequence[str | os.PathLike] | str | os.PathLike,
         retriever: Retriever,
-        options: "IndexOptions | None" = None,
+        options: IndexOptions | None = None,
     ) -> "Gallery":
-        """Makes a gallery of the pictures below some folders, or brings it up to date.
-
-        Args:
-          db: a new or an existing gallery, see `open`.
-          images: folders or files.
-          retriever: encodes what is new.
-          options: see `gallery.index_options.IndexOptions`.
+        """Makes a gallery of pictures, folders or files, or brings it up to date with them.
 
         Returns:
           The gallery, open; `gallery.report` tells what was done.
@@ -111,17 +92,14 @@ class Gallery:
         Raises:
           UsageError: as of `open`; or a folder is missing, or the options do not fit.
         """
-        from cada_jax.gallery.index_options import IndexOptions
-        from cada_jax.gallery.indexing import index
-
         paths = [images] if isinstance(images, str | os.PathLike) else list(images)
-        report = index(db, paths, retriever, options or IndexOptions())
+        report = index_pictures(db, paths, retriever, options or IndexOptions())
         gallery = cls.open(db, retriever)
         gallery.report = report
         return gallery
 
     def close(self) -> None:
-        """Lets other processes open it."""
+        """Lets go of it."""
         self._held.close()
 
     def __enter__(self) -> "Gallery":
@@ -136,115 +114,90 @@ class Gallery:
         return self.meta.model
 
     def __len__(self) -> int:
-        return self.vectors.count()
+        return len(self.store)
 
-    def nearest(self, embeddings: np.ndarray, k: int, where: Where) -> list[list[Near]]:
-        """The k most similar pictures that `where` admits, for every query, nearest first.
+    def changes(self) -> int:
+        """Another number after every change of the gallery; asking costs next to nothing."""
+        return self.store.changes()
+
+    def nearest(self, embeddings: np.ndarray, k: int, filter: Filter) -> list[list[Neighbor]]:
+        """The k most similar pictures that a filter admits, see `Store.nearest`.
 
         Where tokens are computed again, a picture whose file is gone or was changed is left out.
-
-        Args:
-          embeddings: float32 [Q,E] of length 1.
-          k: at most `retrieval.query.MOST_RESULTS`.
-          where: filters; its folder is an absolute path.
         """
-        filter = records.expression(where)
-        found = self.vectors.search(embeddings, k, filter, records.FIELDS)
-        near = [[Near(records.from_row(row), cosine) for cosine, row in line] for line in found]
-        if self.tokens is None:
-            near = [[n for n in line if is_current(n.picture)] for line in near]
-        # Milvus gives equal cosines in any order.
-        return [sorted(line, key=lambda n: (-n.similarity, n.picture.id)) for line in near]
+        self.changes()  # also notices a file that was moved away
+        found = self.store.nearest(embeddings, k, filter, self._model().mesh)
+        if self.meta.tokens == RECOMPUTE:
+            found = [[n for n in line if is_current(n.picture)] for line in found]
+        return found
 
-    def _rows(self, ids: Sequence[str], fields: Sequence[str]) -> list[dict]:
-        found = self.vectors.get(ids, fields)
-        if missing := next((id for id in ids if id not in found), None):
-            raise UsageError(f"{self.place.name}: there is no picture with the id {missing[:64]!r}")
-        return [found[id] for id in ids]
+    def _model(self) -> Retriever:
+        if self.retriever is None:
+            raise UsageError(f"{self.store.name}: open the gallery with its model to search it")
+        return self.retriever
 
     def embeddings_of(self, ids: Sequence[str]) -> np.ndarray:
         """Embeddings float32 [n,E] of length 1; a UsageError names an id that is not there."""
-        rows = self._rows(ids, ["id", "vector"])
-        return np.array([row["vector"] for row in rows], np.float32).reshape(-1, self.meta.width)
+        found = self.store.encoded(ids)
+        vectors = [self._known(id, found).vector for id in ids]
+        return np.array(vectors, np.float32).reshape(-1, self.meta.width)
 
-    def pictures(self, ids: Sequence[str]) -> list[Picture]:
-        """Records; a UsageError names an id that is not there."""
-        return [records.from_row(row) for row in self._rows(ids, records.FIELDS)]
+    def pictures(self, ids: Sequence[str] | None = None) -> list[Picture]:
+        """Records, all of them or those of ids; a UsageError names an id that is not there."""
+        found = self.store.rows(ids)
+        return list(found.values()) if ids is None else [self._known(id, found) for id in ids]
 
     def picture(self, id: str) -> Picture:
         """The record of one picture; a UsageError names an id that is not there."""
         return self.pictures([id])[0]
 
-    def all_pictures(self) -> list[Picture]:
-        """Every record."""
-        return [records.from_row(row) for row in self.vectors.rows(records.FIELDS)]
+    def _known(self, id: str, found: dict[str, Any]) -> Any:
+        if id not in found:
+            raise UsageError(f"{self.store.name}: there is no picture with the id {id[:64]!r}")
+        return found[id]
 
     def tokens_of(self, pictures: Sequence[Picture]) -> np.ndarray:
-        """Image tokens [n,S,Dv] in the model's dtype, or bfloat16 without a retriever.
+        """Image tokens [n,S,Dv] in the model's dtype, of pictures of this gallery.
 
-        Args:
-          pictures: of this gallery.
-
-        Raises:
-          UsageError: tokens are missing and cannot be computed again.
+        Those that are not kept, or are damaged, are computed again from the file. A GoneError tells
+        that one is no longer what was indexed.
         """
-        keys = [records.token_key(p.content, p.box) for p in pictures]
-        read = self.tokens.read(keys) if self.tokens else [None] * len(pictures)
-        found = {i: tokens for i, tokens in enumerate(read) if tokens is not None}
-        missing = [i for i in range(len(pictures)) if i not in found]
+        tokens = self.store.tokens(pictures)
+        missing = [i for i, found in enumerate(tokens) if found is None]
         if missing:
-            computed = self._compute_tokens([pictures[i] for i in missing])
-            found |= dict(zip(missing, computed, strict=True))
-        stacked = np.stack([found[i] for i in range(len(pictures))])
-        dtype = self.retriever.config.model.dtype if self.retriever else stacked.dtype
-        return stacked.astype(dtype)
+            if self.meta.tokens != RECOMPUTE:
+                text = "%s: %d image tokens are missing or damaged, and computed again"
+                logging.getLogger(__name__).warning(text, self.store.name, len(missing))
+            crops = [crop_of(pictures[i]) for i in missing]
+            for i, computed in zip(missing, self._model().encode_images(crops).tokens, strict=True):
+                tokens[i] = computed
+        return np.stack([np.asarray(one, self._model().config.model.dtype) for one in tokens])
 
-    def _compute_tokens(self, pictures: Sequence[Picture]) -> np.ndarray:
-        if self.retriever is None:
-            raise UsageError(
-                f"{self.place.name}: the image tokens of {pictures[0].path!r} are not stored or "
-                "damaged: open the gallery with its model, or index again"
-            )
-        pixels = []
-        for picture in pictures:
-            photo = read_photo(picture.path, picture.modified_ns)
-            if photo.content != picture.content:
-                raise UsageError(f"{picture.path!r} was changed after indexing: index again")
-            pixels.append(crop(photo.pixels, picture.box))
-        return self.retriever.encode_images(pixels).tokens
+    def thumbnail(self, picture: Picture) -> bytes:
+        """A JPEG file of at most 480 x 320 pixels; raises GoneError, see `thumbnails`."""
+        return thumbnails.thumbnail(picture)
 
     def summary(self) -> dict[str, Any]:
-        """What the gallery holds, as of the last change: see `gallery.summary`, and its model."""
-        counted = json.loads(self.vectors.text(SUMMARY) or "{}")
-        return counted | {
-            "model": self.meta.model,
-            "model_path": self.meta.model_path,
-            "tokens": self.meta.tokens,
-        }
+        """What the gallery holds.
 
-    def _thumbnail_path(self, id: str) -> pathlib.Path:
-        assert self.place.folder
-        return self.place.folder / "thumbnails" / id[:2] / f"{id}.jpg"
-
-    def remove_thumbnails(self, ids: Sequence[str]) -> None:
-        """Deletes kept thumbnails; those never made are ignored."""
-        for id in ids if self.place.folder else ():
-            self._thumbnail_path(id).unlink(missing_ok=True)
+        pictures, files: numbers; folders, cameras: names, the most frequent ones; first_taken,
+        last_taken: seconds since 1970, None without a picture; model, model_path, tokens: as of
+        `Meta`.
+        """
+        changes = self.changes()
+        if self._summary[0] != changes:
+            self._summary = changes, self.store.summary()
+        meta = {name: getattr(self.meta, name) for name in ("model", "model_path", "tokens")}
+        return self._summary[1] | meta
 
 
 def is_current(picture: Picture) -> bool:
-    """Whether the file is as it was when it was indexed, by size and time of modification."""
+    """Whether a file holds what was indexed; it is read only if its size or times are others."""
     try:
         found = os.stat(picture.path)
-    except (OSError, ValueError):
+        state = found.st_size, found.st_mtime_ns, found.st_ctime_ns
+        return state == (picture.size, picture.modified_ns, picture.changed_ns) or (
+            content_of(picture_bytes(picture.path)) == picture.content
+        )
+    except (OSError, ValueError):  # a UsageError is one of these
         return False
-    return (found.st_size, found.st_mtime_ns) == (picture.size, picture.modified_ns)
-
-
-def open_vectors(place: Place, stack: contextlib.ExitStack) -> Vectors:
-    """Connects to the database of a gallery; the stack disconnects and lets go of it."""
-    if place.folder:
-        stack.enter_context(place_lib.held(place.folder))
-    vectors = Vectors(place)
-    stack.callback(vectors.close)
-    return vectors

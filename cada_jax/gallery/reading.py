@@ -1,42 +1,54 @@
-"""Files to index are read in threads, ahead of the device."""
+"""Reads picture files for one run of indexing, in threads, ahead of the device."""
 
 import collections
 import dataclasses
+import hashlib
+import json
 import os
-import re
-from collections.abc import Callable, Iterable, Iterator
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from cada_jax.common.errors import UsageError
-from cada_jax.gallery import records
-from cada_jax.gallery.photo import Photo, camera_in, content_of, crop, read_photo
-from cada_jax.gallery.plan import Job
+from cada_jax.gallery import photo
+from cada_jax.gallery.scan import File, Problem
 from cada_jax.retrieval.images import pixels_of
 from cada_jax.retrieval.searchable import Picture
 
-THREADS = 4
-AHEAD = 64  # files that wait for the device: small pictures, a few megabytes
+AHEAD, CHUNK = 96, 12  # files that wait for the device, and that a thread reads at once
+SWITCH_SECONDS = 5e-4
+Sides = tuple[float, float, float, float]
 
 
-@dataclasses.dataclass
-class Read:
+class Job(NamedTuple):
+    """A file to read.
+
+    file: as it is now; boxes: what to index of it, (sides, score), (None, None) for the whole
+    picture; known: pictures of its path.
+    """
+
+    file: File
+    boxes: Sequence[tuple[Sides | None, float | None]]
+    known: list[Picture]
+
+
+class Read(NamedTuple):
     """What was read of a file.
 
-    Attributes:
-      job: the file.
-      content: SHA-256 of its bytes, "" if it cannot be read.
-      fresh: (record, uint8 [H,W,3] of the model's size) to encode.
-      copied: (record, id) whose pixels are indexed already, under that id.
-      problems: reasons why the file or a box cannot be indexed.
+    content: SHA-256 of its bytes, "" if it cannot be read; fresh: (record, uint8 [H,W,3] of the
+    model's size) to encode; copied: (record, the picture of the gallery that has its pixels);
+    refused: boxes that hold no picture, with the reason; problem: why it cannot be indexed.
     """
 
     job: Job
-    content: str = ""
-    fresh: list[tuple[Picture, np.ndarray]] = dataclasses.field(default_factory=list)
-    copied: list[tuple[Picture, str]] = dataclasses.field(default_factory=list)
-    problems: list[str] = dataclasses.field(default_factory=list)
+    content: str
+    fresh: list[tuple[Picture, np.ndarray]]
+    copied: list[tuple[Picture, Picture]]
+    refused: list[Problem]
+    problem: str
 
 
 class Reader:
@@ -44,104 +56,98 @@ class Reader:
 
     Args:
       size: height and width in pixels that the model reads.
-      camera_pattern: finds the camera in a path; None for EXIF.
-      same_pixels: token key -> a record of the gallery with these pixels.
+      pattern: finds the camera in a path; None for EXIF.
+      by_pixels: (content, box) -> a picture of the gallery with these pixels.
       excluded: contents that are not to be indexed.
     """
 
     def __init__(
         self,
         size: tuple[int, int],
-        camera_pattern: re.Pattern | None,
-        same_pixels: dict[str, Picture],
-        excluded: frozenset[str],
+        pattern: Any,
+        by_pixels: dict[tuple[str, Sides | None], Picture],
+        excluded: set[str],
     ):
-        self._size, self._camera_pattern = size, camera_pattern
-        self._same_pixels, self._excluded = same_pixels, excluded
-        self._sizes = {picture.size for picture in same_pixels.values()}
+        self._size, self._pattern = size, pattern
+        self._by_pixels, self._excluded = by_pixels, excluded
 
     def read(self, job: Job) -> Read:
-        """Reads one file; what cannot be read becomes a problem."""
-        result = Read(job)
+        """Reads one file; why it cannot be read becomes its problem."""
+        result = Read(job, "", [], [], [], "")
         try:
-            if job.file.size in self._sizes and self._copy(result):
-                return result
-            photo = read_photo(job.file.path, job.file.modified_ns, self._camera_pattern)
+            data = photo.picture_bytes(job.file.path)
+            content = photo.content_of(data)
+            if content in self._excluded:
+                return result._replace(content=content)
+            self._find(result, data, content)
+            return result._replace(content=content)
         except UsageError as err:
-            result.problems.append(str(err))
-            return result
-        result.content = photo.content
-        if photo.content in self._excluded:
-            return result
-        for box, score in job.boxes:
-            picture = self._record(job, photo, box, score)
+            return result._replace(problem=str(err), fresh=[], copied=[])
+
+    def _find(self, result: Read, data: bytes, content: str) -> None:
+        """Finds what is to be indexed; only pixels that no picture has yet are decoded."""
+        path, known = result.job.file.path, self._by_pixels
+        for box, score in result.job.boxes:
+            if source := known.get((content, box)):
+                result.copied.append((self._copy(result.job, source, score), source))
+        missing = [(box, score) for box, score in result.job.boxes if (content, box) not in known]
+        if not missing:
+            return
+        decoded = photo.decode_photo(data, path, result.job.file.modified_ns, self._pattern)
+        for box, score in missing:
             try:
-                pixels = pixels_of(crop(photo.pixels, box), self._size)
+                pixels = pixels_of(photo.crop(decoded.image, box), self._size)
             except UsageError as err:
-                result.problems.append(str(err))
+                result.refused.append(Problem(path, str(err)))
                 continue
-            result.fresh.append((picture, pixels))
-        return result
+            width, height = decoded.image.size
+            seen = Picture(
+                *("", path, content, 0, 0, 0, decoded.taken, decoded.camera),
+                *(width, height, box, score),
+            )
+            result.fresh.append((_placed(seen, result.job.file), pixels))
 
-    def _copy(self, result: Read) -> bool:
-        """Whether all that is to be indexed of a file is there already, under some path."""
-        job = result.job
-        content = content_of(job.file.path)
-        if content in self._excluded:
-            result.content = content
-            return True
-        sources = [self._same_pixels.get(records.token_key(content, box)) for box, _ in job.boxes]
-        if not all(sources):
-            return False
-        result.content = content
-        for source, (box, score) in zip(sources, job.boxes, strict=True):
-            assert source
-            result.copied.append((self._moved(job, source, box, score), source.id))
-        return True
-
-    def _moved(self, job: Job, source: Picture, box, score: float | None) -> Picture:
+    def _copy(self, job: Job, source: Picture, score: float | None) -> Picture:
         """The record of pixels that are indexed already, at this file's place."""
         from_file = source.taken == source.modified_ns / 1e9
-        camera = camera_in(job.file.path, self._camera_pattern) or source.camera
-        return dataclasses.replace(
+        copy = dataclasses.replace(
             source,
-            id=records.picture_id(job.file.path, box),
-            path=job.file.path,
-            size=job.file.size,
-            modified_ns=job.file.modified_ns,
             taken=job.file.modified_ns / 1e9 if from_file else source.taken,
-            camera=camera,
+            camera=photo.camera_in(job.file.path, self._pattern) or source.camera,
             box_score=score,
         )
-
-    def _record(self, job: Job, photo: Photo, box, score: float | None) -> Picture:
-        height, width = photo.pixels.shape[:2]
-        return Picture(
-            id=records.picture_id(job.file.path, box),
-            path=job.file.path,
-            content=photo.content,
-            size=job.file.size,
-            modified_ns=job.file.modified_ns,
-            taken=photo.taken,
-            camera=photo.camera,
-            width=width,
-            height=height,
-            box=box,
-            box_score=score,
-        )
+        return _placed(copy, job.file)
 
 
-def in_threads(read: Callable[[Job], Read], jobs: Iterable[Job]) -> Iterator[Read]:
+def _placed(picture: Picture, file: File) -> Picture:
+    """The picture at the place of a file: its id is the SHA-256 of path and box, 32 digits."""
+    box = "" if picture.box is None else json.dumps(picture.box)
+    id = hashlib.sha256(f"{file.path}\0{box}".encode()).hexdigest()[:32]
+    return dataclasses.replace(
+        picture,
+        id=id,
+        path=file.path,
+        size=file.size,
+        modified_ns=file.modified_ns,
+        changed_ns=file.changed_ns,
+    )
+
+
+def in_threads(read: Callable[[Job], Read], jobs: Sequence[Job]) -> Iterator[Read]:
     """`map(read, jobs)` in order, some files ahead."""
-    threads = min(THREADS, os.cpu_count() or 1)
+    # With its usual 5 ms a reader would keep Python from whoever feeds the device.
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH_SECONDS)
+    executor = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="read_pictures")
+    chunks = (jobs[begin : begin + CHUNK] for begin in range(0, len(jobs), CHUNK))
     waiting: collections.deque = collections.deque()
-    executor = ThreadPoolExecutor(threads, thread_name_prefix="read_pictures")
     try:
-        for job in jobs:
-            waiting.append(executor.submit(read, job))
-            if len(waiting) > AHEAD:
-                yield waiting.popleft().result()
+        for chunk in chunks:  # files by the dozen: to wake a thread for each costs as much again
+            waiting.append(executor.submit(lambda chunk=chunk: list(map(read, chunk))))
+            if len(waiting) > AHEAD // CHUNK:
+                yield from waiting.popleft().result()
         while waiting:
-            yield waiting.popleft().result()
+            yield from waiting.popleft().result()
     finally:
         executor.shutdown(cancel_futures=True)
+        sys.setswitchinterval(before)

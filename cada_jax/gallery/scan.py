@@ -1,25 +1,43 @@
-"""Finds the picture files below folders."""
+"""Finds the picture files below folders, and counts what else lies there."""
 
+import collections
+import dataclasses
+import fnmatch
+import importlib.util
 import os
+import re
 import stat
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from cada_jax.common.errors import MissingFileError, UsageError
+from cada_jax.common.files import absolute
 
 # Of the formats that `common.images` reads.
 SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".bmp", ".dib"),
-    *(".webp", ".tif", ".tiff", ".gif"),
+    *(".webp", ".tif", ".tiff", ".gif", ".avif"),
+)
+HEIC = (".heic", ".heif", ".hif")
+HEIC_ADVICE = "for HEIC: pip install pillow-heif"
+# Names that servers and desktops keep previews, deleted files and copies under; and hidden ones.
+EXCLUDED = (
+    *(".*", "@eaDir", "#recycle", "#snapshot", "@Recycle", "@Recently-Snapshot", "$RECYCLE.BIN"),
+    *("System Volume Information", "lost+found", "thumbnails", "thumbs"),
 )
 
 
 class File(NamedTuple):
-    """A picture file. path: absolute; size: bytes; modified_ns: nanoseconds since 1970."""
+    """A picture file, as `os.stat` sees it; times are nanoseconds since 1970.
+
+    path: absolute; size: bytes; modified_ns: of the content; changed_ns: of the content or of what
+    the system notes of the file.
+    """
 
     path: str
     size: int
     modified_ns: int
+    changed_ns: int
 
 
 class Problem(NamedTuple):
@@ -27,6 +45,23 @@ class Problem(NamedTuple):
 
     path: str
     reason: str
+
+
+@dataclasses.dataclass
+class Scan:
+    """What lies below the roots.
+
+    Attributes:
+      files: pictures, sorted by path.
+      problems: what cannot be looked at.
+      left_out: number of other files by kind: "MP4", "TXT", "no ending".
+      empty: roots without a picture.
+    """
+
+    files: list[File] = dataclasses.field(default_factory=list)
+    problems: list[Problem] = dataclasses.field(default_factory=list)
+    left_out: collections.Counter = dataclasses.field(default_factory=collections.Counter)
+    empty: list[str] = dataclasses.field(default_factory=list)
 
 
 def check_roots(roots: Sequence[str | os.PathLike]) -> list[str]:
@@ -38,7 +73,7 @@ def check_roots(roots: Sequence[str | os.PathLike]) -> list[str]:
     """
     if not roots:
         raise UsageError("no folder was given: expected at least one folder or picture file")
-    paths = [os.path.abspath(os.path.expanduser(os.fspath(root))) for root in roots]
+    paths = [absolute(root) for root in roots]
     for root, path in zip(roots, paths, strict=True):
         if not os.path.exists(path):
             raise MissingFileError(
@@ -48,37 +83,44 @@ def check_roots(roots: Sequence[str | os.PathLike]) -> list[str]:
     return paths
 
 
-def find_files(roots: Sequence[str | os.PathLike]) -> tuple[list[File], list[Problem]]:
+def find_files(
+    roots: Sequence[str | os.PathLike], exclude: Sequence[str] = (), own: str = ""
+) -> Scan:
     """Looks through folders and everything below them, symbolic links too.
 
     A folder or file that is met twice, by a link or by overlapping roots, counts once, by the
-    path that comes first: roots in their order, entries by name, real ones before links. Names
-    that begin with a dot are left out. Pictures are known by their suffix.
+    path that comes first: roots in their order, entries by name, real ones before links. Pictures
+    are known by their suffix.
 
     Args:
       roots: folders, or single files of any suffix.
-
-    Returns:
-      (files, what cannot be looked at), sorted by path.
+      exclude: globs besides `EXCLUDED` of names, or with a "/" of paths, that are left out. The
+        roots themselves are not.
+      own: the gallery's file; what belongs to it is no file of the user's.
 
     Raises:
       UsageError: as of `check_roots`.
     """
-    walk = _Walk()
-    files = [file for path in check_roots(roots) for file in walk.root(path)]
-    return sorted(files), sorted(walk.problems)
+    walk = _Walk((*EXCLUDED, *exclude), own)
+    for path in check_roots(roots):
+        found = list(walk.folder(path) if os.path.isdir(path) else walk.file(path))
+        walk.scan.files += found
+        if not found:
+            walk.scan.empty.append(path)
+    walk.scan.files.sort()
+    walk.scan.problems.sort()
+    return walk.scan
 
 
 class _Walk:
-    def __init__(self):
-        self.problems: list[Problem] = []
+    def __init__(self, exclude: Sequence[str], own: str):
+        self.scan = Scan()
+        names = [fnmatch.translate(glob) for glob in exclude if "/" not in glob]
+        self._names = re.compile("|".join(names))
+        self._paths = [re.compile(fnmatch.translate(glob)) for glob in exclude if "/" in glob]
+        self._own = own
+        self._suffixes = SUFFIXES + (HEIC if importlib.util.find_spec("pillow_heif") else ())
         self._seen: set[tuple[int, int]] = set()
-
-    def root(self, path: str) -> Iterator[File]:
-        if os.path.isdir(path):
-            yield from self._folder(path)
-        else:
-            yield from self._file(path)
 
     def _first_time(self, found: os.stat_result) -> bool:
         key = found.st_dev, found.st_ino
@@ -88,9 +130,16 @@ class _Walk:
         return True
 
     def _problem(self, path: str, reason: str) -> None:
-        self.problems.append(Problem(_shown(path), reason))
+        shown = path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        self.scan.problems.append(Problem(shown, reason))
 
-    def _folder(self, top: str) -> Iterator[File]:
+    def _is_excluded(self, entry: os.DirEntry) -> bool:
+        if self._names.match(entry.name) or any(p.match(entry.path) for p in self._paths):
+            return True
+        ending = entry.path.removeprefix(self._own or "/")
+        return ending in ("", ".tokens", ".lock", "-wal", "-shm", ".partial")
+
+    def folder(self, top: str) -> Iterator[File]:
         waiting = [top]  # no recursion: a tree may be deeper than Python's stack
         while waiting:
             folder = waiting.pop()
@@ -104,7 +153,7 @@ class _Walk:
                 continue
             inner = []
             for entry in found:
-                if entry.name.startswith("."):
+                if self._is_excluded(entry):
                     continue
                 try:
                     is_folder = entry.is_dir()
@@ -113,30 +162,25 @@ class _Walk:
                     continue
                 if is_folder:
                     inner.append(entry.path)
-                elif entry.name.lower().endswith(SUFFIXES):
-                    yield from self._file(entry.path)
+                elif entry.name.lower().endswith(self._suffixes):
+                    yield from self.file(entry.path)
+                else:
+                    kind = os.path.splitext(entry.name)[1][1:].upper()
+                    self.scan.left_out["HEIC" if f".{kind.lower()}" in HEIC else kind] += 1
             waiting += reversed(inner)
 
-    def _file(self, path: str) -> Iterator[File]:
+    def file(self, path: str) -> Iterator[File]:
         try:
             path.encode()
+            found = os.stat(path)
         except UnicodeEncodeError:
             self._problem(path, "its name is not UTF-8: rename it")
-            return
-        try:
-            found = os.stat(path)
         except FileNotFoundError:
             self._problem(path, "is a link to a file that is not there")
-            return
         except OSError as err:
             self._problem(path, f"cannot be read ({err.strerror})")
-            return
-        if not stat.S_ISREG(found.st_mode):
-            self._problem(path, "is no ordinary file")
-        elif self._first_time(found):
-            yield File(path, found.st_size, found.st_mtime_ns)
-
-
-def _shown(path: str) -> str:
-    """A path that can be written as UTF-8."""
-    return path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        else:
+            if not stat.S_ISREG(found.st_mode):
+                self._problem(path, "is no ordinary file")
+            elif self._first_time(found):
+                yield File(path, found.st_size, found.st_mtime_ns, found.st_ctime_ns)

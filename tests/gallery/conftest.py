@@ -2,8 +2,7 @@
 
 import pytest
 
-from cada_jax.gallery.index_options import IndexOptions
-from cada_jax.gallery.indexing import index
+from cada_jax.gallery.index import IndexOptions, index_pictures
 from tests.gallery.tiny import snapshot, tiny_retriever, write_pictures
 
 
@@ -24,7 +23,7 @@ def run(tmp_path, photos, retriever):
     """A function: options -> the report of indexing `photos` into `db`."""
 
     def call(images=None, retriever=retriever, db=tmp_path / "db", **options):
-        return index(db, images or [photos], retriever, IndexOptions(**options))
+        return index_pictures(db, images or [photos], retriever, IndexOptions(**options))
 
     return call
 

@@ -7,7 +7,7 @@ import jax
 
 import cada_jax
 from cada_jax.data.datasets.synthetic import people
-from cada_jax.gallery.commands.searched_gallery import Opened
+from cada_jax.gallery.opening import Opened
 from cada_jax.retrieval.in_memory import InMemoryGallery
 from cada_jax.retrieval.searchable import Picture
 

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import pathlib
-import shutil
 import signal
 import socket
 import subprocess
@@ -19,6 +18,11 @@ with Gallery.open(sys.argv[1], read_only=sys.argv[2] == "reads"):
     print("held", flush=True)
     sys.stdin.read()
 """
+
+
+def heed_interrupts() -> None:
+    """For `preexec_fn`: what a shell runs in the background ignores Ctrl-C, as do its children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @contextlib.contextmanager
@@ -49,11 +53,10 @@ def free_port() -> int:
 @contextlib.contextmanager
 def milvus_server(folder: pathlib.Path):
     """milvus-lite behind a port, which stands for a Milvus server: yields its URI."""
-    program = shutil.which("milvus-lite", path=os.path.dirname(sys.executable))
-    if program is None:
-        pytest.skip("milvus-lite is not installed: pip install -e '.[search]'")
+    pytest.importorskip("milvus_lite")
     port = free_port()
-    command = [program, "server", "--data-dir", folder, "--host", "127.0.0.1", "--port", str(port)]
+    command = [sys.executable, "-c", "from milvus_lite.cmdline import main; main()", "server"]
+    command += ["--data-dir", folder, "--host", "127.0.0.1", "--port", str(port)]
     with open(folder / "server.log", "wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
     try:

@@ -32,6 +32,7 @@ def boxes(tmp_path):
 def test_every_box_is_a_picture_with_its_place(run, found, photos, boxes, retriever):
     report = run(boxes=boxes({"a.png": BOXES, "in/c.png": BOXES[:1]}))
     assert counts(report) == {"new": 2} and report.pictures == report.encoded == 3
+    assert report.without_box == 2
     record, vector, _ = found()[str(photos / "a.png"), (10.0, 5.0, 12.0, 30.0)]
     assert record.box_score == 0.5 and (record.width, record.height) == (24, 40)
     crop = np.asarray(picture(0))[5:35, 10:22]
@@ -42,7 +43,7 @@ def test_every_box_is_a_picture_with_its_place(run, found, photos, boxes, retrie
 def test_boxes_that_are_added_and_changed_are_encoded_alone(run, found, boxes):
     run(boxes=boxes({"a.png": BOXES[:1]}))
     report = run(boxes=boxes({"a.png": BOXES}))
-    assert counts(report) == {"changed": 1} and report.pictures == 2
+    assert counts(report) == {"changed": 1} and report.pictures == 2 and report.encoded == 1
     run(boxes=boxes({"a.png": [BOXES[1], [1, 1, 10, 10]]}))
     assert {key[1] for key in found()} == {(10.0, 5.0, 12.0, 30.0), (1.0, 1.0, 10.0, 10.0)}
 
@@ -67,10 +68,14 @@ def test_a_file_whose_boxes_are_gone_is_found_no_more(run, found, boxes):
     assert {os.path.basename(key[0]) for key in found()} == {"b.png"}
 
 
-def test_a_box_outside_is_listed_and_the_others_are_indexed(run, found, boxes):
-    report = run(boxes=boxes({"a.png": [*BOXES, [20, 0, 90, 90], [500, 0, 90, 90]]}))
-    assert report.pictures == 2
-    assert len(report.unreadable) == 2 and "expected at least 8 x 8" in report.unreadable[0].reason
+def test_a_box_outside_is_listed_once_and_the_others_are_indexed(run, found, boxes):
+    given = boxes({"a.png": [*BOXES, [20, 0, 90, 90], [500, 0, 90, 90]], "b": [[400, 1, 50, 50]]})
+    report = run(boxes=given)
+    assert report.pictures == report.encoded == 2
+    assert len(report.refused) == 3 and not report.unreadable
+    assert "expected at least 8 x 8" in report.refused[0].reason
+    report = run(boxes=given)
+    assert counts(report) == {"unchanged": 1} and report.encoded == 0
 
 
 def test_a_scene_that_was_indexed_whole_becomes_boxes(run, found, boxes):

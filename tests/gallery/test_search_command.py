@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from cada_jax.gallery.commands import search
-from tests.gallery.in_memory import COUNT, DAY, load_small_model, make_gallery, opening
+from tests.gallery.in_memory import COUNT, load_small_model, make_gallery, opening
 
 
 @pytest.fixture(scope="module")
@@ -61,8 +61,8 @@ def test_the_person_described_is_first_in_the_table(run, caption):
     code, out, err = run(caption, "--top_k=3")
     lines = out.decode().splitlines()
     assert code == 0 and not err and len(lines) == 4
-    assert lines[0].split() == ["score", "match", "similarity", "path", "box"]
-    assert lines[1].split()[0] == "1" and "a b.jpg" in lines[1] and lines[1].endswith("4,0,40,96")
+    assert lines[0].split() == ["score", "match", "similarity", "box", "path"]
+    assert lines[1].split()[0] == "1" and lines[1].endswith("a b.jpg") and "4,0,40,96" in lines[1]
 
 
 def test_json_holds_the_query_and_the_fields_of_the_server(run, caption, folder):
@@ -78,7 +78,7 @@ def test_json_holds_the_query_and_the_fields_of_the_server(run, caption, folder)
 
 
 def test_paths_are_raw_bytes_for_a_pipe(run, caption, folder):
-    code, out, _ = run(caption, "--paths", "-0", f"--top_k={COUNT}")
+    code, out, _ = run(caption, "--paths", "--null", f"--top_k={COUNT}")
     paths = out.split(b"\0")
     assert code == 0 and paths.pop() == b"" and len(paths) == COUNT
     assert all(os.path.exists(path) for path in paths)
@@ -111,14 +111,6 @@ def test_filters_leave_out_what_they_say(run, caption, folder):
     assert sorted(until) == list(range(4))
 
 
-def test_until_a_day_includes_that_day():
-    from cada_jax.gallery.moments import seconds_of
-
-    begin, end = (seconds_of("--until", "2026-05-31", end_of_day=last) for last in (False, True))
-    assert end - begin == pytest.approx(DAY, abs=3700)  # a change of summer time
-    assert seconds_of("--until", "2026-05-31T18:00", True) == seconds_of("", "2026-05-31T18:00")
-
-
 def test_a_relative_folder_is_below_the_working_folder(run, caption, folder, monkeypatch):
     monkeypatch.chdir(folder)
     assert len(found(run, caption, "--folder=inner", f"--top_k={COUNT}")) == COUNT // 2
@@ -139,6 +131,13 @@ def test_a_cut_off_that_nothing_reaches_ends_with_1(run, caption):
     assert (code, out) == (search.NOTHING_FOUND, b"")
 
 
+def test_a_negative_cut_off_may_stand_alone_and_pages_follow_each_other(run, caption):
+    everything = found(run, caption, "--min_score", "-100", f"--top_k={COUNT}", "--rerank=99")
+    assert len(everything) == COUNT
+    pages = [found(run, caption, "--top_k=5", f"--offset={i}") for i in (0, 5, 10, 15)]
+    assert sum(pages, []) == everything and pages[-1] == []
+
+
 def test_a_sheet_shows_every_result(run, caption, tmp_path):
     out = tmp_path / "sheet.png"
     assert run(caption, f"--out={out}", "--top_k=10")[0] == 0
@@ -146,7 +145,6 @@ def test_a_sheet_shows_every_result(run, caption, tmp_path):
         pixels = np.asarray(sheet.convert("RGB")).astype(int)
     colourful = (pixels.max(axis=-1) - pixels.min(axis=-1) > 30).mean()
     assert 0.05 < colourful < 0.9
-    assert run(caption, f"--out={out}", "--top_k=3")[0] == 0  # its own file is replaced
 
 
 def test_a_page_needs_nothing_from_elsewhere_and_escapes_names(run, tmp_path, caption):
@@ -174,42 +172,34 @@ def test_a_file_that_is_gone_leaves_a_note(retriever, tmp_path, capsys):
 @pytest.mark.parametrize("name", ["thesis.png", "thesis.html", "folder.png"])
 def test_nobody_elses_file_is_replaced(run, tmp_path, caption, name):
     path = tmp_path / name
-    path.mkdir() if name == "folder.png" else path.write_text("years of work")
+    mine = "years of work with cada_jax search, <meta name=generator content=cada_jax>"
+    path.mkdir() if name == "folder.png" else path.write_text(mine)
     code, out, err = run(caption, f"--out={path}")
-    assert (code, out) == (2, b"") and "was not written by this program" in err
-    assert path.is_dir() or path.read_text() == "years of work"
+    assert (code, out) == (2, b"") and "is there already: remove it, or choose another" in err
+    assert path.is_dir() or path.read_text() == mine
 
 
 @pytest.mark.parametrize(
     ("flags", "part"),
     [
         ([], "nothing to search for"),
-        ([""], "empty caption"),
-        (["?!"], "expected at least one word"),
         (["a", "?!"], "expected at least one word"),
-        (["a man"] * 17, "texts has 17 descriptions"),
-        (["word " * 501], "has 501 words"),
-        (["\udcff man"], "half a character"),
         (["a", "--not="], "empty caption"),
-        (["a", "--not", "b", "--rerank=0"], "exclude needs the decoder"),
         (["a", "--top_k=0"], "--top_k=0: expected 1 to"),
-        (["a", "--top_k=-1"], "--top_k=-1: expected 1 to"),
-        (["a", "--top_k=1000000"], "--top_k=1000000: expected 1 to"),
         (["a", "--top_k=two"], "--top_k: invalid int value: 'two'"),
         (["a", "--rerank=-1"], "--rerank=-1: expected 0 to"),
         (["a", "--min_score=nan"], "min_score is nan"),
-        (["a", "--min_score=x"], "--min_score: invalid float value"),
         (["a", "--since=yesterday"], "--since='yesterday': expected a date"),
         (["a", "--until=2026-13-01"], "--until='2026-13-01': expected a date"),
         (["a", "--since=2026-05-02", "--until=2026-05-01"], "expected until to be later"),
-        (["--like=none.jpg"], "image none.jpg does not exist"),
-        (["--like=."], "image . cannot be read"),
+        (["--like=/dev/zero"], "got a pipe or a device"),
+        (["--like=~nosuchuser/x"], "determine home directory"),
+        (["--like=" + 300 * "x"], "File name too long"),
+        (["a", "--offset=-1"], "offset is -1"),
         (["a", "--folder=a\0b"], "NUL"),
         (["a", "--out=sheet.gif"], "ends in .png or .html"),
-        (["a", "--out=/none/sheet.png"], "there is no folder '/none'"),
-        (["a", "-0"], "expected --paths beside it"),
+        (["a", "--null"], "expected --paths beside it"),
         (["a", "--json", "--paths"], "not allowed with argument"),
-        (["a", "--no", "b"], "unrecognized arguments"),
     ],
 )
 def test_a_senseless_flag_is_one_line_before_the_model_is_loaded(flags, part, capsys):

@@ -5,16 +5,12 @@ import shutil
 
 import pytest
 
-from cada_jax.checkpoints import export
+from cada_jax.checkpoints.model import resolve_model
 from cada_jax.gallery.commands import search
+from cada_jax.gallery.gallery import Gallery
+from cada_jax.gallery.index import IndexOptions
 from cada_jax.retrieval.query import Query
 from tests.gallery.in_memory import COUNT, load_small_model, make_gallery
-
-pytest.importorskip("pymilvus")
-pytest.importorskip("milvus_lite")
-
-from cada_jax.gallery.gallery import Gallery  # noqa: E402
-from cada_jax.gallery.indexing import IndexOptions  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +23,7 @@ def place(retriever, tmp_path_factory):
     """(db, in-memory gallery, captions, copy of the model that the index names)."""
     folder = tmp_path_factory.mktemp("indexed")
     (folder / "photos").mkdir()
-    model = shutil.copytree(export.resolve_model("pretrained:synthetic"), folder / "model")
+    model = shutil.copytree(resolve_model("pretrained:synthetic"), folder / "model")
     gallery, captions = make_gallery(retriever, folder / "photos")
     db = str(folder / "people.db")
     options = IndexOptions(tokens="recompute", model_path=str(model))

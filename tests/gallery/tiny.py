@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from cada_jax.gallery.gallery import Gallery
-from cada_jax.retrieval.network import abstract_network
+from cada_jax.network import abstract_network
 from cada_jax.retriever import Retriever
 from tests.conftest import tiny_config_of_steps
 
@@ -55,7 +55,7 @@ def write_pictures(folder: pathlib.Path, names) -> None:
 def snapshot(db, retriever: Retriever) -> dict:
     """All that a gallery holds: {(path, box): (record, vector, tokens)}."""
     with Gallery.open(db, retriever) as gallery:
-        pictures = gallery.all_pictures()
+        pictures = gallery.pictures()
         vectors = gallery.embeddings_of([picture.id for picture in pictures])
         tokens = gallery.tokens_of(pictures) if pictures else ()
     return {(p.path, p.box): (p, v, t) for p, v, t in zip(pictures, vectors, tokens, strict=True)}
@@ -67,8 +67,15 @@ def held_by(found: dict) -> dict:
 
 
 def counts(report):
-    names = ("new", "changed", "moved", "unchanged", "removed")
+    names = ("new", "changed", "moved", "unchanged", "removed", "forgotten", "missing")
     return {name: getattr(report, name) for name in names if getattr(report, name)}
+
+
+def id_of(db, path):
+    """The id of the one picture of a file."""
+    with Gallery.open(db) as gallery:
+        (id,) = [picture.id for picture in gallery.pictures() if picture.path == str(path)]
+    return id
 
 
 def alone(retriever, *numbers):

@@ -1,15 +1,15 @@
-"""Takes pictures out of a gallery: vectors, records, image tokens and thumbnails.
+"""Takes pictures out of a gallery: vectors, records and image tokens.
 
     python -m cada_jax forget --db=people.db --folder=/archive/entrance
-    python -m cada_jax search --db=people.db --like=face.jpg --paths -0 > found
-    python -m cada_jax forget --db=people.db --paths_from=found -0 --dry_run
+    python -m cada_jax search --db=people.db --like=face.jpg --paths --null > found
+    python -m cada_jax forget --db=people.db --paths_from=found --null --dry_run
     python -m cada_jax forget --db=people.db --ids 0123456789abcdef0123456789abcdef --yes
 
-Records of files with the same bytes go too. The files themselves are not touched. Their SHA-256
-stays, so that the next indexing leaves them out; --no_exclusion keeps not even that. Afterwards the
-storage is searched for what was removed, and what is left is counted.
+Pictures of files with the same bytes go too. The files themselves are not touched. Their SHA-256
+stays, so that the next indexing leaves them out; --no_exclusion keeps not even that. The gallery's
+files are written anew, and nothing of what was removed is left in them.
 
-The exit status is 0 if nothing is left, 1 if something is, 2 if nothing could be removed.
+The exit status is 0, or 2 if nothing could be removed.
 """
 
 import argparse
@@ -18,12 +18,11 @@ from typing import IO
 
 from cada_jax.common.command_line import DONE, Flags, run_command
 
-LEFT = 1
 SHOWN = 10
 
 
 def main(argv: list[str] | None = None, stdin: IO | None = None) -> int:
-    """Parses the flags, removes and looks; returns the exit status.
+    """Parses the flags and removes; returns the exit status.
 
     Args:
       argv: the arguments; those of the process if None.
@@ -35,12 +34,12 @@ def main(argv: list[str] | None = None, stdin: IO | None = None) -> int:
 def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser = Flags("cada_jax forget", __doc__)
     add = parser.add_argument
-    add("--db", required=True, help="the gallery: a folder, or the URI of a Milvus server")
+    add("--db", required=True, help="the gallery: a file, or the URI of a Milvus server")
     add("--ids", nargs="+", action="extend", default=[], help="ids, as `search --json` gives them")
     add("--folder", default="", help="everything below this folder")
     listed = "paths, one a line, as `search --paths` prints them; - for stdin"
     add("--paths_from", default="", metavar="FILE", help=listed)
-    add("-0", "--null", action="store_true", help="the paths end with a NUL each")
+    add("--null", action="store_true", help="the paths end with a NUL each")
     add("--dry_run", action="store_true", help="show what would go")
     add("--yes", action="store_true", help="do not ask")
     add("--no_exclusion", action="store_true", help="keep no SHA-256: the next indexing finds them")
@@ -48,31 +47,27 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def _paths(flags: argparse.Namespace, stdin: IO) -> list[str]:
-    from cada_jax.common.errors import UsageError
+    from cada_jax.common.files import read_bytes
 
     if not flags.paths_from:
         return []
-    try:
-        if flags.paths_from == "-":
-            text = stdin.read()
-        else:
-            with open(flags.paths_from, encoding="utf-8", errors="surrogateescape") as file:
-                text = file.read()
-    except OSError as err:
-        raise UsageError(f"--paths_from={flags.paths_from} cannot be read: {err.strerror}") from err
+    if flags.paths_from == "-":
+        text = stdin.read()
+    else:
+        text = read_bytes(flags.paths_from, "a list of paths").decode("utf-8", "surrogateescape")
     return [path for path in text.split("\0" if flags.null else "\n") if path]
 
 
 def _forget(flags: argparse.Namespace, stdin: IO) -> int:
     from cada_jax.common.errors import UsageError
-    from cada_jax.gallery.forgetting import chosen, forget
+    from cada_jax.gallery.forget import chosen, forget_pictures
     from cada_jax.gallery.gallery import Gallery
-    from cada_jax.gallery.results.printable import printable
+    from cada_jax.gallery.printable import printable
 
     paths = _paths(flags, stdin)
     if not (flags.ids or flags.folder or paths):
         raise UsageError("nothing to forget: expected --ids, --folder or --paths_from")
-    with Gallery.open(flags.db, read_only=False) as gallery:
+    with Gallery.open(flags.db, read_only=flags.dry_run) as gallery:
         pictures = chosen(gallery, flags.ids, paths, flags.folder)
         for picture in pictures[:SHOWN]:
             print(printable(picture.path))
@@ -84,13 +79,10 @@ def _forget(flags: argparse.Namespace, stdin: IO) -> int:
         if not flags.yes and not _agreed(len(pictures), stdin, flags.paths_from == "-"):
             print("Nothing was removed.")
             return DONE
-        done = forget(gallery, pictures, exclude=not flags.no_exclusion)
-    print(
-        f"{done.pictures} pictures of {done.files} files forgotten. Left of them: "
-        f"{done.records_left} records, {done.tokens_left} tokens, {done.thumbnails_left} "
-        f"thumbnails, {done.bytes_left} traces in the database's files."
-    )
-    return LEFT if done.left else DONE
+        forget_pictures(gallery, pictures, exclude=not flags.no_exclusion)
+    files = len({picture.path for picture in pictures})
+    print(f"{len(pictures)} pictures of {files} files forgotten.")
+    return DONE
 
 
 def _agreed(count: int, stdin: IO, read_already: bool) -> bool:

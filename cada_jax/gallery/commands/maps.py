@@ -1,13 +1,14 @@
-"""Draws which patches of a picture every word of a description looks at, for papers.
+"""Draws which patches of a picture made every word of a description match, for papers.
 
     python -m cada_jax maps --model=runs/demo/model --image=photo.jpg "a man in red" --out=maps.pdf
     python -m cada_jax maps --model=DIR --image=photo.jpg "a man in red" --out=maps.png --per_layer
     python -m cada_jax maps --model=DIR --image=photo.jpg "a man in red" --out=maps.npz
 
-A map is the decoder's cross-attention of a word, the mean over its WordPieces and over the heads,
-and the mean over the layers weighted by the gates. --layer and --head, counted from 0, choose
-one of them; --per_layer draws a row for each layer. The number behind a word is its gate: 1 is
-neutral, 0 lets nothing of the picture in, 2 the most.
+A map is attention times gradient: the decoder's cross-attention of a word, each weight times what
+the match logit gains by it. The words of one attribute phrase, as "red coat", share their map.
+--layer and --head, counted from 0, choose the bare attention of one of them; --per_layer draws a
+row for each layer. The number behind a word is its gate: 1 is neutral, 0 lets nothing of the
+picture in, 2 the most.
 
 The .npz file holds words [W], maps [W,rows,columns], weights [W,layers,heads,rows,columns],
 gates [W,layers] and the caption. PNG and PDF need matplotlib: pip install 'cada_jax[search]'.
@@ -23,8 +24,6 @@ from cada_jax.common.command_line import DONE, Flags, run_command
 
 if TYPE_CHECKING:
     from cada_jax.retriever import Retriever
-
-OUT = (".png", ".pdf", ".npz")
 
 
 def main(argv: list[str] | None = None, retriever: "Retriever | None" = None) -> int:
@@ -56,20 +55,18 @@ def _draw(flags: argparse.Namespace, retriever: "Retriever | None") -> int:
 
     from PIL import Image
 
-    from cada_jax.common.compilation_cache import enable_compilation_cache
     from cada_jax.common.errors import UsageError
     from cada_jax.common.images import read_rgb
-    from cada_jax.gallery.results import maps_figure
-    from cada_jax.gallery.results.target import check_out
+    from cada_jax.gallery import maps_figure
+    from cada_jax.gallery.results import check_out
     from cada_jax.retrieval.association_maps import word_associations
     from cada_jax.retriever import load_model
     from cada_jax.text.attribute_phrases import caption_problem
 
-    out = check_out("--out", flags.out, OUT)
+    out = check_out(flags.out, (".png", ".pdf", ".npz"))
     if problem := caption_problem(flags.text):
         raise UsageError(problem)
     pixels = read_rgb(flags.image)
-    enable_compilation_cache()
     network = retriever or load_model(flags.model)
     seen = word_associations(network, pixels, flags.text, flags.layer, flags.head)
     if out.suffix.lower() == ".npz":

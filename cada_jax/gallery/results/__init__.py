@@ -1,1 +1,0 @@
-"""What a search found, as text, JSON, paths, one picture or one page."""
