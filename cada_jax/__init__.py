@@ -13,14 +13,15 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cada_jax.checkpoints.export import list_pretrained
+    from cada_jax.checkpoints.model import list_pretrained
     from cada_jax.common.errors import DivergedError, MissingFileError, UsageError
     from cada_jax.config import default_config
     from cada_jax.evaluation.run import evaluate
     from cada_jax.gallery.gallery import Gallery
     from cada_jax.retrieval.encode import Queries
     from cada_jax.retrieval.encoded_images import EncodedImages
-    from cada_jax.retrieval.query import Query, Where
+    from cada_jax.retrieval.filter import Filter
+    from cada_jax.retrieval.query import Query
     from cada_jax.retriever import Hit, Retriever, load_model
     from cada_jax.training.run import train
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 _OFFERED = {
     "DivergedError": "common.errors",
     "EncodedImages": "retrieval.encoded_images",
+    "Filter": "retrieval.filter",
     "Gallery": "gallery.gallery",
     "Hit": "retriever",
     "MissingFileError": "common.errors",
@@ -37,16 +39,16 @@ _OFFERED = {
     "Query": "retrieval.query",
     "Retriever": "retriever",
     "UsageError": "common.errors",
-    "Where": "retrieval.query",
     "default_config": "config",
     "evaluate": "evaluation.run",
-    "list_pretrained": "checkpoints.export",
+    "list_pretrained": "checkpoints.model",
     "load_model": "retriever",
     "train": "training.run",
 }
 __all__ = [
     "DivergedError",
     "EncodedImages",
+    "Filter",
     "Gallery",
     "Hit",
     "MissingFileError",
@@ -54,7 +56,6 @@ __all__ = [
     "Query",
     "Retriever",
     "UsageError",
-    "Where",
     "__version__",
     "default_config",
     "evaluate",
@@ -78,4 +79,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return __all__

@@ -1,50 +1,54 @@
-"""The commands of the package: `python -m cada_jax COMMAND ...`, or `cada COMMAND ...`.
+"""The commands of the package: `python -m cada_jax COMMAND ...`, or `cada COMMAND ...`."""
 
-Training and scoring have a command of their own: `python -m cada_jax.main --config=...`.
-"""
-
+import difflib
 import importlib
 import sys
 
-from cada_jax.common.command_line import DONE, UNUSABLE, run_command
+from cada_jax.common.command_line import DONE, run_command
+from cada_jax.common.errors import UsageError
 
-# Name -> (module with a `main(argv) -> exit code`, one line of help). A module is imported when its
+# Name -> (module:function of (argv) -> exit code, one line of help). A module is imported when its
 # command is called, so that the help needs none of the libraries.
 COMMANDS = {
+    "train": ("cada_jax.main:train", "train a model and score it, or continue a run"),
+    "evaluate": ("cada_jax.main:evaluate", "score what is trained, on one data set or several"),
     "prepare": (
-        "cada_jax.data.preparation.command",
+        "cada_jax.data.preparation.command:main",
         "prepare a data set from the folder it is published as, or check that folder",
     ),
     "convert": (
-        "cada_jax.checkpoints.torch.command",
+        "cada_jax.checkpoints.commands:convert",
         "convert a PyTorch checkpoint to a model folder, or a model folder to PyTorch",
     ),
     "inspect": (
-        "cada_jax.checkpoints.command",
+        "cada_jax.checkpoints.commands:inspect",
         "say what a workdir, a checkpoint or a model folder holds",
     ),
     "index": (
-        "cada_jax.gallery.commands.index",
+        "cada_jax.gallery.commands.index:main",
         "index folders of pictures, or bring a gallery up to date with them",
     ),
-    "maps": (
-        "cada_jax.gallery.commands.maps",
-        "draw which patches of a picture every word of a description looks at",
-    ),
-    "serve": (
-        "cada_jax.gallery.commands.serve",
-        "serve a page and a JSON API that search a gallery",
-    ),
     "search": (
-        "cada_jax.gallery.commands.search",
+        "cada_jax.gallery.commands.search:main",
         "search a gallery in words, by a picture, or both",
     ),
+    "serve": (
+        "cada_jax.gallery.commands.serve:main",
+        "serve a page and a JSON API that search a gallery",
+    ),
+    "maps": (
+        "cada_jax.gallery.commands.maps:main",
+        "draw which patches of a picture every word of a description looks at",
+    ),
     "forget": (
-        "cada_jax.gallery.commands.forget",
+        "cada_jax.gallery.commands.forget:main",
         "take pictures out of a gallery so that nothing of them is left",
     ),
+    "sample": (
+        "cada_jax.data.datasets.synthetic.sample:main",
+        "write pictures of generated people, to try the other commands on",
+    ),
 }
-TRAINING = "python -m cada_jax.main --config=configs/synthetic.py --workdir=runs/demo"
 
 
 def help_text() -> str:
@@ -52,13 +56,10 @@ def help_text() -> str:
     width = max(map(len, COMMANDS))
     listed = "\n".join(f"  {name:{width}}  {line}" for name, (_, line) in COMMANDS.items())
     return (
-        "usage: python -m cada_jax COMMAND ...      (the same: cada COMMAND ...)\n\n"
+        "usage: cada COMMAND ...      (the same: python -m cada_jax COMMAND ...)\n\n"
         "CADA in JAX: find the images of a person from a description in words.\n\n"
         f"commands:\n{listed}\n\n"
-        "`python -m cada_jax COMMAND --help` lists the flags of a command; --version tells which\n"
-        "version this is.\n\n"
-        f"train:     {TRAINING}\n"
-        "evaluate:  the same with --mode=eval\n"
+        "`cada COMMAND --help` lists the flags of a command; --version tells which version this is."
     )
 
 
@@ -66,41 +67,29 @@ def version() -> str:
     """The version that is installed."""
     from importlib import metadata
 
-    try:
-        return metadata.version("cada_jax")
-    except metadata.PackageNotFoundError:
-        return "unknown: cada_jax is not installed (pip install -e .)"
-
-
-def unknown(name: str) -> str:
-    """What to say of a command that is not there."""
-    import difflib
-
-    what = "flag" if name.startswith("-") else "command"
-    known = ["--help", "--version"] if what == "flag" else list(COMMANDS)
-    if name.lower() in ("train", "eval", "evaluate", "main"):
-        return f"{name!r} is no command here; train and evaluate with {TRAINING}"
-    near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(known)}"
-    return f"unknown {what} {name!r}: {hint}"
+    return metadata.version("cada_jax")
 
 
 def dispatch(argv: list[str]) -> int:
-    """Runs the command that `argv` names first with the arguments after it; its exit code."""
-    if not argv:
-        print(f"error: no command given\n\n{help_text()}", end="", file=sys.stderr)
-        return UNUSABLE
-    name, *rest = argv
+    """Runs the command that `argv` names first with the arguments after it; its exit code.
+
+    Raises:
+      UsageError: there is no such command.
+    """
+    name, *rest = argv or [""]
     if name in ("-h", "--help"):
-        print(help_text(), end="")
+        print(help_text())
         return DONE
     if name == "--version":
         print(f"cada_jax {version()}")
         return DONE
     if name not in COMMANDS:
-        print(f"error: {unknown(name)}", file=sys.stderr)
-        return UNUSABLE
-    return importlib.import_module(COMMANDS[name][0]).main(rest)
+        known = [*COMMANDS, "--help", "--version"]
+        near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(COMMANDS)}"
+        raise UsageError(f"unknown command {name!r}: {hint}" if name else f"no command: {hint}")
+    module, _, function = COMMANDS[name][0].partition(":")
+    return getattr(importlib.import_module(module), function)(rest)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -110,7 +99,7 @@ def main(argv: list[str] | None = None) -> int:
       argv: the arguments; those of the process if None.
 
     Returns:
-      The exit code: the command's own; 2 for what cannot be run; 130 after Ctrl-C.
+      The exit code, see `common.command_line.run_command`.
     """
     return run_command(lambda: dispatch(sys.argv[1:] if argv is None else argv))
 

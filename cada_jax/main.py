@@ -1,166 +1,147 @@
-"""The command line: `python -m cada_jax.main --config=configs/synthetic.py --workdir=runs/demo`.
+"""Trains, and scores what is trained.
 
-Any field of the configuration can be set: `--config.train.epochs=3`; `python -m cada_jax.config`
-lists all of them. The same command continues a run that was stopped. `--mode=eval` scores what is
-trained in the workdir again.
+    cada train --config=synthetic --workdir=runs/demo
+    cada train --config=rstp:released --workdir=runs/rstp --config.train.epochs=3
+    cada evaluate --config=synthetic --workdir=runs/demo
+
+`python -m cada_jax.main` is `cada train`, with `--mode=eval` for `cada evaluate`. The same command
+continues a run that was stopped. Any field of the configuration can be set by --config.FIELD=VALUE;
+`python -m cada_jax.config` lists all of them. A configuration is a file, or the name of one in
+configs/: cuhk, default, icfg, rstp, synthetic.
 
 The console shows the program's own lines; `--verbosity=0` adds what its libraries log.
 
-On Linux the process starts itself again with GLIBC_TUNABLES set, its memory in huge pages and kept:
-training a small model on a CPU takes a quarter less time. Set that variable, to whatever you like,
-to have it left alone.
-
-Exit codes: 0 done; 1 a bug (with a traceback), or a loss that is not finite; 2 something in the
-command, the data or the workdir is not usable; 143 or 130 stopped by SIGTERM or Ctrl-C with the
-state saved. With several processes also 1, or 134 (aborted by JAX), when another process is gone.
+Exit codes: 0 done; 1 a loss that is not finite, or another process is gone; 2 something in the
+command, the data or the workdir is not usable, or an error that nobody foresaw, whose traceback is
+in WORKDIR/log.txt; 143 or 130 stopped by SIGTERM or Ctrl-C with the state saved.
 
 Several processes run as one with `--coordinator=HOST:PORT --num_processes=N --process_id=I`, or
 with `--distributed` alone where the cluster tells these (Cloud TPU, Slurm, Open MPI).
 """
 
-import errno
-import functools
+import argparse
 import os
 import sys
-import traceback
-from typing import NoReturn
+from typing import TYPE_CHECKING
 
-from absl import app, flags
-from ml_collections import ConfigDict
+from cada_jax.common.command_line import DONE, Flags, run_command
+from cada_jax.common.errors import MissingFileError, StoppedError, needs_extra
+from cada_jax.common.files import local_path
+from cada_jax.common.kept_memory import keep_memory
 
-from cada_jax import config as config_lib
-from cada_jax.common.errors import (
-    DivergedError,
-    LostProcessError,
-    NoRoomError,
-    StoppedError,
-    UsageError,
-)
-from cada_jax.common.huge_pages import restart_with_settings, run_where_memory_is_kept
-from cada_jax.common.native_stderr import native_stderr_muted
-
-CONFIG = flags.DEFINE_string(
-    "config", None, "Configuration file, as configs/synthetic.py or configs/rstp.py:released."
-)
-WORKDIR = flags.DEFINE_string(
-    "workdir", None, "Folder of the run: made if missing, continued if there."
-)
-MODE = flags.DEFINE_enum(
-    "mode", "train", ["train", "eval"], "Train and score, or score what is trained."
-)
-DISTRIBUTED = flags.DEFINE_bool(
-    "distributed", False, "Join the processes that the cluster's environment tells of."
-)
-COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, to join processes.")
-NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many processes there are.")
-PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.")
-EXAMPLE = "Example: python -m cada_jax.main --config=configs/synthetic.py --workdir=runs/demo"
-HELP = {"-h", "-help", "--help", "--helpshort", "-helpshort", "--helpfull", "-helpfull"}
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
 
 
-def _stop(error: Exception, code: int) -> NoReturn:
-    print(error, file=sys.stderr, flush=True)
-    # Not imported yet when a flag is wrong.
-    processes = sys.modules.get("cada_jax.distributed.processes")
-    if processes and processes.joined():
-        processes.leave(code)
-    sys.exit(code)
+def train(argv: list[str]) -> int:
+    """Trains; returns the exit code."""
+    return _command(argv, "train")
 
 
-def _given(flag: flags.FlagHolder[str | None]) -> str:
-    """The value of a flag that must be there."""
-    if not flag.value:
-        raise UsageError(f"--{flag.name} is missing.\n{EXAMPLE}")
-    return flag.value
+def evaluate(argv: list[str]) -> int:
+    """Scores what is trained; returns the exit code."""
+    return _command(argv, "eval")
 
 
-def parse_command(argv: list[str]) -> ConfigDict:
-    """Parses the flags and returns the configuration that they give, checked and locked.
+def parse_command(argv: list[str], mode: str) -> "tuple[argparse.Namespace, ConfigDict]":
+    """The flags, and the configuration that they give, checked and locked.
 
-    Nothing heavy is imported before. A wrong flag, file, field or value ends the program with
-    code 2 and one message, --help with code 0.
+    Nothing heavy is imported.
 
     Args:
-      argv: the command line, the program's name first.
+      argv: the arguments.
+      mode: of a command line without --mode.
+
+    Raises:
+      UsageError: a wrong flag, file, field or value.
     """
-    if HELP & {*argv[1:]}:
-        print(f"{__doc__}\nFlags:\n{flags.FLAGS.module_help(sys.modules[__name__])}")
-        sys.exit(0)
-    try:
-        arguments, overrides = config_lib.split_overrides(
-            flags.FLAGS.read_flags_from_files(argv, force_gnu=False)
+    parser = Flags(f"cada_jax {'train' if mode == 'train' else 'evaluate'}", __doc__)
+    add = parser.add_argument
+    add("--config", required=True, help="configuration: FILE, FILE:VARIANT, NAME or NAME:VARIANT")
+    add("--workdir", required=True, help="folder of the run: made if missing, continued if there")
+    add("--mode", default=mode, choices=("train", "eval"), help=argparse.SUPPRESS)
+    add("--distributed", action="store_true", help="join the processes of the cluster")
+    add("--coordinator", metavar="HOST:PORT", help="of process 0, to join processes")
+    add("--num_processes", type=int, metavar="N", help="how many processes there are")
+    add("--process_id", type=int, metavar="I", help="which of them this is, from 0")
+    add("--verbosity", type=int, default=-1, metavar="LEVEL", help="0: what libraries log, too")
+    if {"-h", "--help"} & {*argv}:
+        parser.parse_args(argv)
+    from cada_jax import config as config_lib  # after --help, which has to be quick
+
+    arguments, overrides = config_lib.split_overrides(argv)
+    flags = parser.parse_args(arguments)
+    flags.workdir = local_path(flags.workdir)
+    config = config_lib.load_config(flags.config)
+    config_lib.apply_overrides(config, overrides)
+    config_lib.validate(config, training=flags.mode == "train")
+    _check_data(config)
+    return flags, config.lock()
+
+
+def _check_data(config: "ConfigDict") -> None:
+    """Raises MissingFileError at once where nothing of the data set is prepared."""
+    name = config.data.name
+    chosen = config.data.data_dir or os.environ.get("CADA_DATA_DIR") or "~/cada_data"
+    folder = local_path(chosen) / name
+    if name != "synthetic" and not config.train.datasets and not folder.is_dir():
+        raise MissingFileError(
+            f"{name} is not prepared: {folder} is missing. Get the data set from its authors, then "
+            f"cada prepare --dataset={name} --source=FOLDER --data_dir={folder.parent}"
         )
-        rest = flags.FLAGS(arguments)
-        if len(rest) > 1:
-            raise UsageError(f"{rest[1]!r} is not a flag.\n{EXAMPLE}")
-        file, workdir = _given(CONFIG), _given(WORKDIR)
-        problem = config_lib.path_problem(workdir)
-        if problem:
-            raise UsageError(f"--workdir={workdir[:200]!r}: not a folder, since {problem}.")
-        config = config_lib.load_config(file)
-        config_lib.apply_overrides(config, overrides)
-        config_lib.validate(config, training=MODE.value == "train")
-    except UsageError as e:
-        _stop(e, 2)
-    except flags.Error as e:
-        _stop(UsageError(f"{e}\n{EXAMPLE}"), 2)
-    if flags.FLAGS["verbosity"].using_default_value:
-        # Left alone, absl makes it 0 now, and Orbax and TFDS log every step of what they do.
-        flags.FLAGS.verbosity = -1
-    return config.lock()
 
 
-def main(config: ConfigDict, argv: list[str]) -> None:
-    """Trains or scores, as the flags say.
+def _command(argv: list[str], mode: str) -> int:
+    """Parses the command line and runs it; the process ends here if it fails."""
+    flags, config = parse_command(argv, mode)
+    from absl import logging
 
-    Args:
-      config: from `parse_command`.
-      argv: what is left of the command line; not read.
-    """
-    del argv
+    logging.use_absl_handler()
+    logging.set_verbosity(flags.verbosity)
+    stopped: list[int] = []
+
+    def work() -> int:
+        try:
+            return _run(flags, config)
+        except StoppedError as e:
+            stopped.append(e.exit_code)
+            raise
+
+    code = run_command(work, flags.workdir if flags.workdir.is_dir() else None)
+    if code and not stopped:
+        # A normal exit would wait for other processes, and for writers that found no room.
+        from cada_jax.distributed import processes
+
+        processes.leave(code)
+    return code
+
+
+def _run(flags: argparse.Namespace, config: "ConfigDict") -> int:
     # TensorFlow's own notices on threads and buffers; its warnings and errors stay.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
     # Not at the top: TensorFlow takes seconds to import, and a wrong flag is told before.
-    with native_stderr_muted():
+    from cada_jax.common.native_stderr import native_stderr_muted
+
+    with native_stderr_muted(), needs_extra("train"):
         from cada_jax.data.registry import hide_accelerators
         from cada_jax.distributed import processes
         from cada_jax.evaluation.run import evaluate
         from cada_jax.training.run import train
 
         hide_accelerators()
-        run_where_memory_is_kept()
-    joining = (COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
-    if DISTRIBUTED.value or joining != (None, None, None):
-        try:
-            processes.connect(*joining)
-        except UsageError as e:
-            print(e, file=sys.stderr, flush=True)
-            os._exit(2)  # a normal exit would wait for processes that were not found
-    try:
-        with processes.explained():
-            run = train if MODE.value == "train" else evaluate
-            run(config, _given(WORKDIR))
-    except NoRoomError as e:
-        print(e, file=sys.stderr, flush=True)
-        processes.leave(2)  # at a normal exit the writers left over print hundreds of tracebacks
-    except UsageError as e:
-        _stop(e, 2)
-    except (DivergedError, LostProcessError) as e:
-        _stop(e, 1)
-    except StoppedError as e:
-        # All processes stop at the same step, so that they may wait for each other.
-        print(e, file=sys.stderr, flush=True)
-        sys.exit(128 + e.signum)
-    except Exception as e:
-        if isinstance(e, OSError) and e.errno in (errno.ENOSPC, errno.EDQUOT):
-            _stop(UsageError(f"{e}. Make room there, then the same command continues."), 2)
-        if not processes.joined():
-            raise
-        traceback.print_exc()
-        processes.leave(1)
+        keep_memory()
+    joining = (flags.coordinator, flags.num_processes, flags.process_id)
+    if flags.distributed or joining != (None, None, None):
+        processes.connect(*joining)
+    with processes.explained():
+        (train if flags.mode == "train" else evaluate)(config, flags.workdir)
+    return DONE
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs `cada train`; returns the exit code."""
+    return run_command(lambda: train(sys.argv[1:] if argv is None else argv))
 
 
 if __name__ == "__main__":
-    restart_with_settings()
-    command = functools.partial(main, parse_command(sys.argv))
-    app.run(command, argv=sys.argv[:1], flags_parser=lambda argv: argv)
+    sys.exit(main())

@@ -10,46 +10,33 @@ import functools
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, overload
+from typing import Any, overload
 
+import jax
 import numpy as np
+from PIL import Image
 
-from cada_jax.checkpoints import export, inspect
+from cada_jax.checkpoints import inspect, model
+from cada_jax.checkpoints.model import DRAWINGS
+from cada_jax.common.compilation_cache import enable_compilation_cache
 from cada_jax.common.console import Progress
-from cada_jax.common.errors import UsageError
-from cada_jax.config import upgraded
+from cada_jax.common.errors import UsageError, shown
 from cada_jax.distributed.mesh import batch_divisor
+from cada_jax.network import TextNetwork, abstract_network
 from cada_jax.retrieval import encode, query_scores
 from cada_jax.retrieval import rerank as rerank_lib
 from cada_jax.retrieval.encode import Queries
 from cada_jax.retrieval.encoded_images import EncodedImages
+from cada_jax.retrieval.good_match import GoodMatch
 from cada_jax.retrieval.images import ImageLike, name_of, pixels_of
-from cada_jax.retrieval.in_memory import InMemoryGallery, power_of_four
-from cada_jax.retrieval.network import TextNetwork, abstract_network
+from cada_jax.retrieval.in_memory import InMemoryGallery
 from cada_jax.retrieval.query import Query
-from cada_jax.retrieval.searchable import Picture, Searchable
+from cada_jax.retrieval.query_scores import Hit
+from cada_jax.retrieval.search import power_of_four
+from cada_jax.retrieval.searchable import Searchable
 from cada_jax.text.tokenizer import Tokenizer
 
 Searched = EncodedImages | Searchable
-
-
-class Hit(NamedTuple):
-    """One image that a query found.
-
-    index: place among images encoded in memory, -1 in another gallery; name: as the gallery calls
-    it, its path, "" without names; pid: the person, -1 for unknown; similarity: cosine in [-1,1];
-    match_logit: the decoder's, mean over the phrasings, None where the image was not re-ranked;
-    score: what it is ranked by, match logit + similarity less what excluded words cost, or the
-    similarity alone where the image was not re-ranked; picture: its record.
-    """
-
-    index: int
-    name: str
-    pid: int
-    similarity: float
-    match_logit: float | None
-    score: float
-    picture: Picture
 
 
 def _as_queries(
@@ -74,16 +61,43 @@ def _as_queries(
     return queries
 
 
-def _hit(found: query_scores.Found, gallery: Searchable) -> Hit:
-    picture = found.picture
-    index = gallery.row(picture.id) if isinstance(gallery, InMemoryGallery) else -1
-    numbers = found.similarity, found.match_logit, found.score
-    return Hit(index, picture.path, picture.pid, *numbers, picture)
-
-
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Retriever(TextNetwork):
-    """A trained network that encodes, matches and searches; see `load_model`."""
+    """A trained network that encodes, matches and searches; see `load_model`.
+
+    Attributes:
+      name: as it was loaded, "" if it was not.
+      card: what its card.json says: how it was made, what it knows, what it scores.
+    """
+
+    name: str = ""
+    card: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        count = sum(x.size for x in jax.tree.leaves(self.params))
+        devices = f"{self.mesh.size} {self.mesh.devices.flat[0].platform}"
+        knows = f", knows {self.domain}" if self.domain else ""
+        return f"Retriever({self.name!r}, {count:,} parameters{knows}, on {devices})"
+
+    @property
+    def domain(self) -> str:
+        """What kind of pictures the model was trained on, "" where its card does not say."""
+        return str(self.card.get("domain", ""))
+
+    @property
+    def note(self) -> str:
+        """One line for whoever searches photographs by a model that has seen none, else ""."""
+        if self.domain != DRAWINGS:
+            return ""
+        return (
+            f"{self.name or 'this model'} knows {DRAWINGS} only, no photographs. A model for "
+            "photographs: --model=hf:Salesforce/blip-itm-base-coco"
+        )
+
+    @property
+    def good_match(self) -> GoodMatch | None:
+        """The line above which a result is a good match, None where none was measured."""
+        return GoodMatch.of_card(self.card)
 
     @functools.cached_property
     def digest(self) -> str:
@@ -92,7 +106,7 @@ class Retriever(TextNetwork):
 
     def encode_images(
         self,
-        images: Sequence[ImageLike],
+        images: str | os.PathLike | Image.Image | Sequence[ImageLike],
         names: Sequence[str] | None = None,
         pids: Sequence[int] | None = None,
         progress: Progress | None = None,
@@ -100,8 +114,8 @@ class Retriever(TextNetwork):
         """Encodes images for searching.
 
         Args:
-          images: paths, pictures or uint8 [H,W,3]; of any size, resized to
-            `config.data.image_size`.
+          images: paths, pictures or uint8 [H,W,3], or one of the first two; of any size, resized
+            to `config.data.image_size`.
           names: what to call them; paths are their own names.
           pids: the person in each, where known.
           progress: wraps the loop over batches, see `common.console.progress_bar`.
@@ -109,6 +123,8 @@ class Retriever(TextNetwork):
         Raises:
           UsageError: there is no image, or one cannot be read.
         """
+        if isinstance(images, str | os.PathLike | Image.Image):
+            images = [images]
         if not len(images):
             raise UsageError("images is empty: expected at least one image to encode")
         persons = np.full(len(images), -1) if pids is None else np.asarray(pids)
@@ -146,7 +162,9 @@ class Retriever(TextNetwork):
 
         return encode.encode_queries(self, self._batches(load, persons, None, ""), len(texts))
 
-    def match(self, texts: str | Sequence[str], images: EncodedImages | Sequence[ImageLike]):
+    def match(
+        self, texts: str | Sequence[str], images: EncodedImages | Sequence[ImageLike]
+    ) -> np.ndarray:
         """Match logits of every text with every image: float32 [texts, images], larger is better.
 
         Args:
@@ -198,6 +216,8 @@ class Retriever(TextNetwork):
             gallery, or a picture to resemble is not there.
         """
         one = isinstance(query, str | Query)
+        if not one and not isinstance(query, Sequence):
+            raise UsageError(f"a query is {query!r}: expected a text or a Query, or several")
         queries = _as_queries([query] if one else query, k, rerank, gallery)
         if not queries:
             raise UsageError("nothing to search for: expected at least one description or query")
@@ -205,8 +225,11 @@ class Retriever(TextNetwork):
         if isinstance(gallery, EncodedImages):
             gallery = InMemoryGallery(gallery, self.mesh)
         found = query_scores.answer(self, self._encode_queries(queries, gallery), gallery)
-        hits = [[_hit(result, gallery) for result in results] for results in found]
-        return hits[0] if one else hits
+        if isinstance(gallery, InMemoryGallery):
+            found = [[h._replace(index=gallery.row(h.picture.id)) for h in hits] for hits in found]
+        if line := self.good_match:
+            found = [line.mark(q, hits) for q, hits in zip(queries, found, strict=True)]
+        return found[0] if one else found
 
     def _encode_queries(
         self, queries: list[Query], gallery: Searchable
@@ -224,6 +247,10 @@ class Retriever(TextNetwork):
         )
 
     def _check_gallery(self, gallery: Searched) -> None:
+        if not isinstance(gallery, EncodedImages | Searchable):
+            raise UsageError(
+                f"the gallery is {shown(gallery)}: expected a Gallery or what encode_images gave"
+            )
         if gallery.model and gallery.model != self.digest:
             raise UsageError(
                 f"the gallery was encoded by another model ({gallery.model[:12]}, this one is "
@@ -253,22 +280,22 @@ class Retriever(TextNetwork):
 
 
 def load_model(name: str | os.PathLike, devices: list | None = None) -> Retriever:
-    """Loads an exported model for use.
+    """Loads a model for use; compiled programs are kept on disk, see `enable_compilation_cache`.
 
     Args:
-      name: the folder of an exported model (WORKDIR/model of a run, or what
-        `python -m cada_jax convert` made), or "pretrained:NAME".
+      name: the folder of a model (WORKDIR/model of a run, or what `python -m cada_jax convert`
+        made), "pretrained:NAME" of the package, or "hf:ORG/NAME" of the Hugging Face hub.
       devices: to use; all there are if None.
 
     Raises:
       MissingFileError: it is not there.
       UsageError: it cannot be read.
     """
-    params, config, vocab_path = export.load_model(name)
-    config = upgraded(config).copy_and_resolve_references()
+    enable_compilation_cache()
+    found = model.load_model(name)
+    config = found.config.copy_and_resolve_references()
     # The devices that trained it are not these.
     config.mesh.update(data=-1, fsdp=1, tensor=1)
-    network = abstract_network(config, devices).with_params(params)
-    return Retriever(
-        network.config, network.mesh, network.model, network.params, Tokenizer(vocab_path)
-    )
+    network = abstract_network(config, devices).with_params(found.params)
+    parts = (network.config, network.mesh, network.model, network.params)
+    return Retriever(*parts, Tokenizer(found.vocab_path), str(name), found.card)

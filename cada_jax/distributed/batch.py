@@ -63,13 +63,6 @@ def merge_rows(x: jax.Array) -> jax.Array:
     return constrain_rows(x.reshape(-1, *x.shape[3:]))
 
 
-def rows_of_chunk(x: jax.Array, chunk: jax.Array, chunks: int) -> jax.Array:
-    """Inside `jit`: `split_rows(x, chunks)[chunk]` for a traced `chunk`."""
-    x = x.reshape(_shards(), chunks, -1, *x.shape[1:])
-    x = jax.lax.dynamic_index_in_dim(x, chunk, axis=1, keepdims=False)
-    return constrain_rows(x.reshape(-1, *x.shape[2:]))
-
-
 def _constrain_chunks(x: jax.Array) -> jax.Array:
     if not is_sharded():
         return x

@@ -8,9 +8,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from cada_jax.common.errors import UsageError
 from cada_jax.common.files import write_text
-from cada_jax.data import registry
 from cada_jax.data.mixture import named_sets
 from cada_jax.data.split import Split, check_split, load_split
 from cada_jax.text.vocabulary import VOCABULARY_FILE, check_same_vocabulary
@@ -31,14 +29,7 @@ def find_sets(config: ConfigDict) -> tuple[dict[str, ConfigDict], pathlib.Path]:
     sets = named_sets(config, "eval.datasets")
     vocabularies = {}
     for label, own in sets.items():
-        builder = registry.prepared_builder(own)
-        if config.eval.split not in builder.info.splits:
-            raise UsageError(
-                f"{label} has no split {config.eval.split!r}, it has "
-                f"{sorted(builder.info.splits)}: choose another --config.eval.split, or leave "
-                f"{label} out of --config.eval.datasets"
-            )
-        check_split(own, config.eval.split)
+        builder = check_split(own, config.eval.split)
         vocabularies[label] = pathlib.Path(builder.data_dir) / VOCABULARY_FILE
     check_same_vocabulary(vocabularies)
     return sets, next(iter(vocabularies.values()))

@@ -12,10 +12,10 @@ from cada_jax.common.console import Progress, progress_bar
 from cada_jax.data.batches import gallery_batches, query_batches
 from cada_jax.data.split import Split
 from cada_jax.distributed.mesh import process_batch_slice
+from cada_jax.network import Network
 from cada_jax.retrieval.encode import Queries, encode_gallery, encode_queries
 from cada_jax.retrieval.encoded_images import EncodedImages
 from cada_jax.retrieval.mirror import Match, match_both, mirrored
-from cada_jax.retrieval.network import Network
 from cada_jax.retrieval.ranking import IMAGE_TO_TEXT, TEXT_TO_IMAGE, Ranking, rank
 from cada_jax.retrieval.rerank import match_pairs
 

@@ -10,8 +10,9 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from cada_jax.checkpoints import inspect, run_folder
-from cada_jax.checkpoints.manager import Checkpoints
+from cada_jax.checkpoints import arrays, inspect
+from cada_jax.checkpoints import workdir as workdir_lib
+from cada_jax.checkpoints.run import Checkpoints
 from cada_jax.checkpoints.weights import load_initial
 from cada_jax.common.compilation_cache import enable_compilation_cache
 from cada_jax.common.console import Timers, say
@@ -20,9 +21,9 @@ from cada_jax.config import CONFIG_FILE, FREE_KEYS_OF_EVAL, check_same_config, v
 from cada_jax.data.prepared_data import PREPARED, PreparedData
 from cada_jax.data.split import Split
 from cada_jax.distributed import processes
-from cada_jax.evaluation import before, cross_domain, results
+from cada_jax.evaluation import baseline, cross_domain, results
 from cada_jax.evaluation.evaluate import Evaluation, evaluate_split
-from cada_jax.retrieval.network import Network, abstract_network
+from cada_jax.network import Network, abstract_network
 from cada_jax.text.vocabulary import check_model_tokens, vocabulary_digest
 
 
@@ -65,8 +66,8 @@ def evaluate(
     """
     timers = Timers()
     validate(config, training=False)
-    root = run_folder.locate(workdir)
-    run_folder.check_ours(root)
+    root = arrays.folder_path(workdir)
+    workdir_lib.check_ours(root)
     if (root / CONFIG_FILE).exists():
         check_same_config(root, config, FREE_KEYS_OF_EVAL)
     processes.check_same_program(config)
@@ -83,14 +84,14 @@ def evaluate(
     with timers("start"):
         selected = find_trained(abstract_network(config, devices), root, vocab_path)
     say(f"Scoring step {selected.step}, selected on {selected.selected_on}.")
-    with run_folder.writing_results(root):
+    with workdir_lib.writing_results(root):
         found = run(selected, functools.partial(final_score, timers=timers, score=score))
     say(timers.summary())
     return found
 
 
 def _score_split(split: Split, root: pathlib.Path, selected: SelectedParams, score) -> dict:
-    return score(selected, split, root, start=before.read_start(root, split))
+    return score(selected, split, root, start=baseline.read_baseline(root, split))
 
 
 def _score_sets(config, sets, root: pathlib.Path, selected: SelectedParams, score) -> dict:
@@ -132,10 +133,10 @@ def find_trained(network: Network, root: pathlib.Path, vocab_path: pathlib.Path)
         folder = root / "checkpoints" / str(latest)
         params = inspect.read_params(folder, network.params, provenance)
         return SelectedParams(network.with_params(params), latest, "last")
-    exported = (root / run_folder.MODEL).exists()
+    exported = (root / workdir_lib.MODEL).exists()
     config = network.config.copy_and_resolve_references()
     if exported:
-        config.init_from, config.init_parts = str(root / run_folder.MODEL), "all"
+        config.init_from, config.init_parts = str(root / workdir_lib.MODEL), "all"
     if not config.init_from:
         raise MissingFileError(
             f"{root} holds no checkpoint and no exported model: expected a --workdir that was "
@@ -146,7 +147,7 @@ def find_trained(network: Network, root: pathlib.Path, vocab_path: pathlib.Path)
         raise UsageError(
             f"{config.init_from} is not the whole model, so it is not scored:\n{report}"
         )
-    origin = run_folder.MODEL if exported else "init_from"
+    origin = workdir_lib.MODEL if exported else "init_from"
     return SelectedParams(network.with_params(params), None, origin)
 
 
@@ -171,7 +172,7 @@ def final_score(
       timers: where the time is counted.
       score: as `evaluate_split`.
       notes: what else to write into the results.
-      start: from `before.score_start` or `before.read_start`.
+      start: from `baseline.score_baseline` or `baseline.read_baseline`.
 
     Returns:
       What results.json holds.
@@ -186,8 +187,8 @@ def final_score(
             quiet=not sys.stderr.isatty(),
         )
         evaluation.results.update(notes or {})
-        if found := before.entry(start, evaluation.results):
-            evaluation.results["before"] = found
+        if found := baseline.entry(start, evaluation.results):
+            evaluation.results["baseline"] = found
         results.write_evaluation(folder, evaluation, split, selected.network.config)
     _say_figures(evaluation.results)
     say(f"Written: {folder / 'results.json'}, {folder / 'retrieval.png'}")
@@ -195,11 +196,11 @@ def final_score(
 
 
 def _say_figures(found: dict[str, Any]) -> None:
-    if found.get("before"):
-        say(before.table(found))
+    if found.get("baseline"):
+        say(baseline.table(found))
         return
     for stage in ("global", "reranked"):
         figures = "  ".join(f"{k} {v:.2f}" for k, v in found[stage].items())
         say(f"{found['split']} {stage:>8}: {figures}")
-    if "before" in found:
-        say("before: not scored")
+    if "baseline" in found:
+        say("baseline: not scored")

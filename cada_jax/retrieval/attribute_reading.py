@@ -19,9 +19,9 @@ from cada_jax.common.errors import UsageError
 from cada_jax.common.shapes import Array, Float, Float32, Int32, UInt8
 from cada_jax.models.cada import CADA, apply
 from cada_jax.models.preprocess import normalize_pixels
+from cada_jax.network import Network, TextNetwork
 from cada_jax.retrieval.attribute_prompts import PARTS, Part
 from cada_jax.retrieval.images import ImageLike, pixels_of
-from cada_jax.retrieval.network import Network, TextNetwork
 from cada_jax.text.tokenizer import Tokenizer
 
 MASK = "[MASK]"
@@ -188,7 +188,7 @@ def _masked_logits(
     place: Int32[Array, "P"],
 ) -> Float[Array, "B P V"]:
     """Logits of the masked word of every prompt for every image."""
-    tokens = apply(model, params, "encode_image", normalize_pixels(images))
+    _, tokens = apply(model, params, "encode_image", normalize_pixels(images))
     count, prompts = len(images), len(token_ids)
     ids = jnp.tile(token_ids, (count, 1))
     valid = ids != model.config.tokens.pad

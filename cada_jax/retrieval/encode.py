@@ -19,8 +19,8 @@ from cada_jax.distributed.batch import put_process_rows, put_rows, rows_to_host
 from cada_jax.models.cada import CADA, apply
 from cada_jax.models.layers import l2_normalize
 from cada_jax.models.preprocess import normalize_pixels
+from cada_jax.network import Network
 from cada_jax.retrieval.encoded_images import EncodedImages
-from cada_jax.retrieval.network import Network
 from cada_jax.text.padding import READ_STEP, rounded_lengths
 
 
@@ -99,16 +99,16 @@ def encode_queries(network: Network, batches: Iterable, size: int) -> Queries:
 def _encode_images(
     model: CADA, params: Any, images: Shaped[Array, "b H W 3"]
 ) -> tuple[Float32[Array, "b E"], Float[Array, "b S Dv"]]:
-    tokens = apply(model, params, "encode_image", normalize_pixels(images))
-    return l2_normalize(apply(model, params, "project_image", tokens)), tokens
+    encoded, tokens = apply(model, params, "encode_image", normalize_pixels(images))
+    return l2_normalize(apply(model, params, "project_image", encoded)), tokens
 
 
 @functools.partial(jax.jit, static_argnames="model")
 def _encode_texts(
     model: CADA, params: Any, token_ids: Int[Array, "b L"]
 ) -> tuple[Float32[Array, "b E"]]:
-    tokens = apply(model, params, "encode_text", token_ids)
-    return (l2_normalize(apply(model, params, "project_text", tokens)),)
+    encoded, _ = apply(model, params, "encode_text", token_ids)
+    return (l2_normalize(apply(model, params, "project_text", encoded)),)
 
 
 def pipelined(items: Iterable, launch: Callable) -> Iterator[tuple[Any, tuple]]:

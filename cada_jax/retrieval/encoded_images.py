@@ -11,7 +11,7 @@ import ml_dtypes
 import numpy as np
 
 from cada_jax.common.errors import MissingFileError, UsageError
-from cada_jax.common.files import check_target, whole_file
+from cada_jax.common.files import check_target, local_path, whole_file
 from cada_jax.common.shapes import Float, Float32, Int
 
 # Types of image tokens by the name in the file; NumPy's format knows bfloat16 as two bytes only.
@@ -86,7 +86,7 @@ class EncodedImages:
           MissingFileError: there is no such file.
           UsageError: it is damaged, or holds no encoded images.
         """
-        path = pathlib.Path(path).expanduser()
+        path = local_path(path)
         if not path.is_file():
             raise MissingFileError(
                 f"{path}: expected what EncodedImages.save writes, but there is no such file."

@@ -1,17 +1,16 @@
 """Images encoded in memory as something that can be searched like a gallery on disk."""
 
-import pathlib
 from collections.abc import Sequence
 
 import numpy as np
 from jax.sharding import Mesh
 
 from cada_jax.common.errors import UsageError
-from cada_jax.common.shapes import Float, Float32
+from cada_jax.common.shapes import Bool, Float, Float32
 from cada_jax.retrieval.encoded_images import EncodedImages
-from cada_jax.retrieval.query import Where
-from cada_jax.retrieval.search import global_topk
-from cada_jax.retrieval.searchable import Near, Picture
+from cada_jax.retrieval.filter import Filter
+from cada_jax.retrieval.search import ExactSearch, power_of_four
+from cada_jax.retrieval.searchable import Neighbor, Picture
 
 
 class InMemoryGallery:
@@ -21,14 +20,14 @@ class InMemoryGallery:
       images: to search.
       mesh: where they are compared with the queries.
       pictures: the record of every image, where more is known of it than its name. Without them
-        only `Where.folder` can filter: by the names, which are taken for paths.
+        only `Filter.folder` can filter: by the names, which are taken for paths.
     """
 
     def __init__(
         self, images: EncodedImages, mesh: Mesh, pictures: Sequence[Picture] | None = None
     ):
         self.images = images
-        self._mesh = mesh
+        self._search = ExactSearch(images.embeddings, mesh)
         self._known = pictures is not None
         self._pictures = list(pictures) if pictures is not None else _pictures_of(images)
         self._rows = {picture.id: row for row, picture in enumerate(self._pictures)}
@@ -46,24 +45,15 @@ class InMemoryGallery:
         return self._rows.get(id, -1)
 
     def nearest(
-        self, embeddings: Float32[np.ndarray, "Q E"], k: int, where: Where
-    ) -> list[list[Near]]:
-        """The k most similar images that `where` admits, for every query, nearest first."""
-        rows = np.arange(len(self)) if where.admits_all else self._admitted(where)
-        searched = self.images.embeddings if where.admits_all else self.images.embeddings[rows]
-        if not len(rows):
+        self, embeddings: Float32[np.ndarray, "Q E"], k: int, filter: Filter
+    ) -> list[list[Neighbor]]:
+        """The k most similar images that a filter admits, for every query, nearest first."""
+        if not len(self):
             return [[] for _ in embeddings]
-        # Rounded up, so that few programs are compiled for searches of different sizes.
-        count, most = len(embeddings), min(power_of_four(k), len(rows))
-        filled = np.resize(embeddings, (power_of_four(count), embeddings.shape[1]))
-        found, similarity = global_topk(filled, searched, most, self._mesh)
-        found, similarity = found[:count, :k], similarity[:count, :k]
+        admitted = None if filter.admits_all else self._admitted(filter)
         return [
-            [
-                Near(self._pictures[row], float(s))
-                for row, s in zip(rows[places], values, strict=True)
-            ]
-            for places, values in zip(found, similarity, strict=True)
+            [Neighbor(self._pictures[row], similarity) for row, similarity in found]
+            for found in nearest_rows(self._search, embeddings, k, admitted)
         ]
 
     def embeddings_of(self, ids: Sequence[str]) -> Float32[np.ndarray, "n E"]:
@@ -79,32 +69,47 @@ class InMemoryGallery:
             raise UsageError(f"there is no picture {unknown[0]!r} in the gallery")
         return np.asarray([self._rows[id] for id in ids], int)
 
-    def _admitted(self, where: Where) -> np.ndarray:
-        """The rows of the images that `where` admits, int [n]."""
-        if not self._known and (where.camera or where.since is not None or where.until is not None):
+    def _admitted(self, filter: Filter) -> Bool[np.ndarray, "G"]:
+        """Whether a filter admits each image."""
+        conditions = filter.conditions({picture.folder for picture in self._pictures})
+        if not self._known and any(one.column != "folder" for one in conditions):
             raise UsageError(
                 "images encoded in memory have no camera and no time: expected folder alone, or a "
                 "gallery that was indexed"
             )
-        return np.asarray([i for i, p in enumerate(self._pictures) if admits(where, p)], int)
+        admitted = [
+            all(one.holds(getattr(picture, one.column)) for one in conditions)
+            for picture in self._pictures
+        ]
+        return np.asarray(admitted, bool)
 
 
-def power_of_four(number: int) -> int:
-    """The least power of four that is at least `number` >= 1."""
-    return 4 ** (-(-(number - 1).bit_length() // 2))
+def nearest_rows(
+    search: ExactSearch,
+    embeddings: Float32[np.ndarray, "Q E"],
+    k: int,
+    admitted: Bool[np.ndarray, "G"] | None,
+) -> list[list[tuple[int, float]]]:
+    """(row, similarity) of the k most similar images, at most, for every query, nearest first.
 
+    The numbers are rounded up, so that few programs are compiled for queries of different sizes.
 
-def admits(where: Where, picture: Picture) -> bool:
-    """Whether a picture passes the filters."""
-    if where.folder and not (
-        picture.path and pathlib.PurePath(where.folder) in pathlib.PurePath(picture.path).parents
-    ):
-        return False
-    if where.since is not None and picture.taken < where.since:
-        return False
-    if where.until is not None and picture.taken >= where.until:
-        return False
-    return not where.camera or picture.camera == where.camera
+    Args:
+      search: of G >= 1 images.
+      embeddings: float32 [Q,E] of length 1.
+      k: at least 1.
+      admitted: bool [G], None for all.
+    """
+    filled = np.resize(embeddings, (power_of_four(len(embeddings)), embeddings.shape[1]))
+    rows, similarity = search.nearest(filled, min(power_of_four(k), len(search)), admitted)
+    return [
+        [
+            (int(r), float(s))
+            for r, s in zip(rows[q, :k], similarity[q, :k], strict=True)
+            if np.isfinite(s)
+        ]
+        for q in range(len(embeddings))
+    ]
 
 
 def _pictures_of(images: EncodedImages) -> list[Picture]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from cada_jax.common.console import Progress
 from cada_jax.common.shapes import Float, Float32
-from cada_jax.retrieval.network import Network
+from cada_jax.network import Network
 from cada_jax.retrieval.rerank import Pairs, match_pairs
 
 Match = Callable[..., Float32[np.ndarray, "P"]]

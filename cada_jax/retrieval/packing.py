@@ -55,24 +55,10 @@ class Blocks(NamedTuple):
 def block_cost(shape: Shape, image_tokens: int, width: int) -> float:
     """Operations of a block in one decoder layer, over those of one token's maps and MLP, 28 D^2.
 
-    Args:
-      shape: of the block.
-      image_tokens: S.
-      width: D.
+    `image_tokens` is S, `width` D.
     """
     attention = (image_tokens + shape.length) / (7 * width)
     return shape.tokens * (1 + attention) + image_tokens / 7
-
-
-def attended_block_cost(shape: Shape, image_tokens: int, maps: float) -> float:
-    """The same of texts that have attended themselves: no layer but the last looks along a row.
-
-    Args:
-      shape: of the block.
-      image_tokens: S.
-      maps: a token's products with [D,D] matrices in a layer; an image's token takes 2.
-    """
-    return shape.tokens + 2 * image_tokens / maps
 
 
 def shapes_for(longest: int, tokens: int) -> list[Shape]:
@@ -236,13 +222,7 @@ def lay_out(
 ) -> Rows:
     """Writes texts into rows.
 
-    Args:
-      token_ids: int32 [Q,L].
-      lengths: int [Q], tokens of each text.
-      text: int [M,t] in [0,Q), or -1 for none.
-      start: int [M,t].
-      length: T.
-      pad: id of padding.
+    `lengths` are tokens of each text; `text` is in [0,Q), or -1 for none, and begins at `start`.
     """
     row, number = np.nonzero(text >= 0)
     source, begin = text[row, number], start[row, number]

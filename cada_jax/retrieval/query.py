@@ -1,55 +1,19 @@
 """What is asked of a gallery: words, excluded words, a picture to resemble, and filters."""
 
 import dataclasses
-import math
 import numbers
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 from cada_jax.common.errors import UsageError
+from cada_jax.retrieval.filter import GROUPS, Filter, is_finite
 from cada_jax.retrieval.images import ImageLike
+from cada_jax.retrieval.searchable import Picture
 from cada_jax.text.attribute_phrases import caption_problem
 
 MOST_RESULTS = 10_000  # of one query
 MOST_PHRASINGS = 16  # of one query, and as many excluded descriptions
-
-
-@dataclasses.dataclass(frozen=True)
-class Where:
-    """Which pictures of a gallery are looked at; an empty field admits all.
-
-    Attributes:
-      folder: below this folder, at any depth.
-      since, until: taken in this interval, seconds since 1970 in UTC; `until` itself is left out.
-      camera: name of the camera.
-
-    Raises:
-      UsageError: a time is no finite number, or `until` is not after `since`.
-    """
-
-    folder: str = ""
-    since: float | None = None
-    until: float | None = None
-    camera: str = ""
-
-    def __post_init__(self):
-        for name in ("folder", "camera"):
-            value = getattr(self, name)
-            if not isinstance(value, str) or "\0" in value:
-                raise UsageError(f"{name} is {value!r}, expected a text without a NUL character")
-        for name in ("since", "until"):
-            value = getattr(self, name)
-            if value is not None and not _is_finite(value):
-                raise UsageError(f"{name} is {value!r}, expected seconds since 1970 or None")
-        if self.since is not None and self.until is not None and self.since >= self.until:
-            raise UsageError(
-                f"until is {self.until} and since is {self.since}: expected until to be later"
-            )
-
-    @property
-    def admits_all(self) -> bool:
-        """Whether nothing is filtered."""
-        return self == Where()
+GROUPED = 8  # so many pictures are looked up for each result where pictures are grouped
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,9 +26,11 @@ class Query:
       exclude: descriptions whose match scores count against a picture.
       like: a picture that the results resemble, alone or with words.
       like_id: the same, a picture of the gallery by its id; it is left out of the results.
-      where: filters.
+      filter: which pictures are looked at.
       k: number of results.
+      offset: so many of the best are left out before them: page n begins at n times k.
       rerank: the decoder scores so many of the nearest pictures; 0 for similarity alone.
+      group: of `GROUPS`, or "" for single pictures; of each group the best picture is a result.
       min_score: results that score less are left out, and so are those that the decoder did not
         score, unless nothing is re-ranked; None keeps all.
 
@@ -76,21 +42,29 @@ class Query:
     exclude: Sequence[str] = ()
     like: ImageLike | None = None
     like_id: str = ""
-    where: Where = Where()
+    filter: Filter = Filter()
     k: int = 10
+    offset: int = 0
     rerank: int = 32
+    group: str = ""
     min_score: float | None = None
 
     def __post_init__(self):
         for name in ("texts", "exclude"):
             object.__setattr__(self, name, _descriptions(name, getattr(self, name)))
-        for name, least in (("k", 1), ("rerank", 0)):
+        for name, least in (("k", 1), ("offset", 0), ("rerank", 0)):
             value = getattr(self, name)
             whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
             if not whole or not least <= int(value) <= MOST_RESULTS:
                 raise UsageError(f"{name} is {value}, expected {least} to {MOST_RESULTS}")
-        if self.min_score is not None and not _is_finite(self.min_score):
+        if self.k + self.offset > MOST_RESULTS:
+            raise UsageError(
+                f"k + offset is {self.k + self.offset}, expected at most {MOST_RESULTS}"
+            )
+        if self.min_score is not None and not is_finite(self.min_score):
             raise UsageError(f"min_score is {self.min_score!r}, expected a number or None")
+        if self.group not in ("", *GROUPS):
+            raise UsageError(f"group is {self.group!r}, expected one of {', '.join(GROUPS)}")
         if not isinstance(self.like_id, str):
             raise UsageError(f"like_id is {self.like_id!r}, expected the id of a picture")
         if not self.texts and self.like is None and not self.like_id:
@@ -101,14 +75,40 @@ class Query:
             raise UsageError("exclude needs the decoder: expected rerank to be 1 or more, got 0")
 
     @property
+    def looked_up(self) -> int:
+        """Pictures that stage one has to find."""
+        shown = (self.offset + self.k) * (GROUPED if self.group else 1)
+        return max(shown, self.rerank if self.decodes else 0)
+
+    def group_of(self, picture: Picture) -> Hashable:
+        """What the pictures of one group share."""
+        place = picture.camera or picture.folder
+        keys = {"file": picture.path, "content": picture.content or picture.id}
+        keys |= {"scene": (place, picture.taken // 1), "minute": (place, picture.taken // 60)}
+        return keys.get(self.group, picture.id)
+
+    @property
     def decodes(self) -> bool:
         """Whether the decoder has anything to score: words, and pictures to score them with."""
         return bool(self.rerank and (self.texts or self.exclude))
 
+    def to_dict(self) -> dict[str, Any]:
+        """What was asked, for JSON: the fields by their names, those of the filter among them.
 
-def _is_finite(value: Any) -> bool:
-    real = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    return real and math.isfinite(value)
+        Of a picture that was given, `like` tells only that it was.
+        """
+        return {
+            "texts": list(self.texts),
+            "exclude": list(self.exclude),
+            "like": self.like is not None,
+            "like_id": self.like_id,
+            **self.filter.to_dict(),
+            "k": self.k,
+            "offset": self.offset,
+            "rerank": self.rerank,
+            "group": self.group,
+            "min_score": self.min_score,
+        }
 
 
 def _descriptions(name: str, texts: str | Sequence[str]) -> tuple[str, ...]:

@@ -6,17 +6,18 @@ words cost it. The order is (in the top `rerank`, score), then similarity, as in
 Q queries, U different texts, E embedding width.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Hashable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from cada_jax.common.shapes import Float32
+from cada_jax.network import Network
 from cada_jax.retrieval.encode import Queries
-from cada_jax.retrieval.network import Network
-from cada_jax.retrieval.query import Query, Where
+from cada_jax.retrieval.filter import Filter
+from cada_jax.retrieval.query import Query
 from cada_jax.retrieval.rerank import Pairs, match_pairs
-from cada_jax.retrieval.searchable import Near, Picture, Searchable
+from cada_jax.retrieval.searchable import Neighbor, Picture, Searchable
 
 # The decoder's tokens of so many pictures are on the host at once: 0.6 GB of the full model.
 PICTURES_AT_ONCE = 1024
@@ -25,17 +26,49 @@ PICTURES_AT_ONCE = 1024
 LIKE_WEIGHT = 0.5
 
 
-class Found(NamedTuple):
+class Hit(NamedTuple):
     """One picture that a query found.
 
-    similarity: cosine in [-1,1]; match_logit: the decoder's, mean over the phrasings, None where it
-    scored no words of the query; score: what the picture is ranked by.
+    picture: its record; similarity: cosine in [-1,1]; match_logit: the decoder's, mean over the
+    phrasings, None where it scored no words of the query; score: what it is ranked by, match logit
+    + similarity less what excluded words cost, or the similarity alone where it was not re-ranked;
+    index: place among images encoded in memory, -1 in another gallery; others: so many pictures of
+    its group were looked up as well, where the query groups them; good_match: whether it is above
+    the line of a good match, None where the model has no line for such a query.
     """
 
     picture: Picture
     similarity: float
     match_logit: float | None
     score: float
+    index: int = -1
+    others: int = 0
+    good_match: bool | None = None
+
+    @property
+    def name(self) -> str:
+        """As the gallery calls the picture: its path, "" without names."""
+        return self.picture.path
+
+    @property
+    def pid(self) -> int:
+        """The person, -1 for unknown."""
+        return self.picture.pid
+
+    def __repr__(self) -> str:
+        numbers = f"score={self.score:.3f}, similarity={self.similarity:.3f}"
+        return f"Hit({self.name or self.picture.id!r}, {numbers})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The picture's `to_dict` and the scores, rounded to six digits, for JSON."""
+        logit = self.match_logit
+        return self.picture.to_dict() | {
+            "similarity": round(self.similarity, 6),
+            "match_logit": None if logit is None else round(logit, 6),
+            "score": round(self.score, 6),
+            "others": self.others,
+            "good_match": self.good_match,
+        }
 
 
 class EncodedQueries(NamedTuple):
@@ -65,7 +98,7 @@ class EncodedQueries(NamedTuple):
         return [self.rows[text] for text in texts]
 
 
-def answer(network: Network, encoded: EncodedQueries, gallery: Searchable) -> list[list[Found]]:
+def answer(network: Network, encoded: EncodedQueries, gallery: Searchable) -> list[list[Hit]]:
     """The pictures that every query finds, best first.
 
     One `nearest` for every different filter, one `match_pairs` for up to `PICTURES_AT_ONCE`
@@ -87,20 +120,22 @@ def answer(network: Network, encoded: EncodedQueries, gallery: Searchable) -> li
     ]
 
 
-def _nearest(encoded: EncodedQueries, gallery: Searchable) -> list[list[Near]]:
+def _nearest(encoded: EncodedQueries, gallery: Searchable) -> list[list[Neighbor]]:
     """Stage one: what every query needs for its results and for its re-ranking."""
-    near: list[list[Near]] = [[] for _ in encoded.queries]
-    groups: dict[Where, list[int]] = {}
+    near: list[list[Neighbor]] = [[] for _ in encoded.queries]
+    groups: dict[Filter, list[int]] = {}
     for number, query in enumerate(encoded.queries):
-        groups.setdefault(query.where, []).append(number)
-    for where, numbers in groups.items():
+        groups.setdefault(query.filter, []).append(number)
+    for filter, numbers in groups.items():
         vectors = np.stack([encoded.embedding(number) for number in numbers])
-        most = max(_wanted(encoded.queries[number]) for number in numbers)
-        found = gallery.nearest(vectors, most, where)
+        asked = [encoded.queries[number] for number in numbers]
+        # A picture that finds itself is one more.
+        most = max(query.looked_up + bool(query.like_id) for query in asked)
+        found = gallery.nearest(vectors, most, filter)
         for number, pictures in zip(numbers, found, strict=True):
             query = encoded.queries[number]
             others = [one for one in pictures if one.picture.id != query.like_id]
-            near[number] = others[: max(query.k, _reranked(query))]
+            near[number] = others[: query.looked_up]
     return near
 
 
@@ -108,13 +143,8 @@ def _reranked(query: Query) -> int:
     return query.rerank if query.decodes else 0
 
 
-def _wanted(query: Query) -> int:
-    """Pictures to look up: a picture that finds itself is one more."""
-    return max(query.k, _reranked(query)) + bool(query.like_id)
-
-
 def _match(
-    network: Network, encoded: EncodedQueries, near: list[list[Near]], gallery: Searchable
+    network: Network, encoded: EncodedQueries, near: list[list[Neighbor]], gallery: Searchable
 ) -> list[Float32[np.ndarray, "texts pictures"]]:
     """Stage two: of every query the match logits of its texts, then of what it excludes."""
     shapes, texts, ids = [], [], []
@@ -160,8 +190,8 @@ def _match_different(
 
 
 def _ranked(
-    query: Query, near: list[Near], logits: Float32[np.ndarray, "texts pictures"]
-) -> list[Found]:
+    query: Query, near: list[Neighbor], logits: Float32[np.ndarray, "texts pictures"]
+) -> list[Hit]:
     """The results of one query from both stages."""
     similarity = np.asarray([one.similarity for one in near], np.float32)
     score = similarity.copy()
@@ -176,14 +206,18 @@ def _ranked(
     if query.min_score is not None:
         scored = top if query.decodes else len(near)
         order = [place for place in order if place < scored and score[place] >= query.min_score]
+    groups: dict[Hashable, list[int]] = {}
+    for place in order:
+        groups.setdefault(query.group_of(near[place].picture), []).append(place)
     return [
-        Found(
+        Hit(
             near[place].picture,
             near[place].similarity,
             float(words[place]) if words is not None and place < top else None,
             float(score[place]),
+            others=len(others),
         )
-        for place in order[: query.k]
+        for place, *others in [*groups.values()][query.offset : query.offset + query.k]
     ]
 
 

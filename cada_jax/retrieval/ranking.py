@@ -9,11 +9,11 @@ import numpy as np
 from cada_jax.common.console import Progress
 from cada_jax.common.errors import DivergedError, UsageError
 from cada_jax.common.shapes import Float, Float32, Int, Int32
+from cada_jax.network import Network
 from cada_jax.retrieval import rerank, search
 from cada_jax.retrieval.encode import Queries
 from cada_jax.retrieval.encoded_images import EncodedImages
 from cada_jax.retrieval.metrics import RankMetrics
-from cada_jax.retrieval.network import Network
 from cada_jax.retrieval.search import Retrieved
 
 TEXT_TO_IMAGE, IMAGE_TO_TEXT = "text_to_image", "image_to_text"

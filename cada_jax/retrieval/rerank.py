@@ -19,17 +19,15 @@ from cada_jax.distributed.batch import put_rows
 from cada_jax.distributed.mesh import batch_divisor
 from cada_jax.models.bert import STEM_REACH, Packed
 from cada_jax.models.cada import CADA, apply
+from cada_jax.network import Network
 from cada_jax.retrieval import packing
 from cada_jax.retrieval.encode import pipelined
-from cada_jax.retrieval.network import Network
 from cada_jax.text.padding import rounded_lengths
 
 FEW_BATCHES = 8  # of one shape, see `_blocks_at_once`
 # Numbers of the MLP's hidden layer that a CPU computes at once: 1,024 tokens of width 3072 ran a
 # quarter faster than 4,096, whose 50 MB leave the caches.
 CPU_HIDDEN = 2**22
-# Bytes up to which what texts attend of themselves is kept.
-MOST_ATTENDED = 2**30
 # Steady batches: rows of so many tokens, and of blocks so many, times four, times sixteen ...
 STEADY_ROWS = (16, 32, 64, 128)
 STEADY_BLOCKS, STEADY_STEP = 8, 4
@@ -72,21 +70,14 @@ def match_pairs(
     pad = network.model.config.tokens.pad
     lengths = rounded_lengths(pairs.token_ids, pad, 1)
     parts = plan_batches(network, pairs, batch, steady)
-    if once := not steady and attends_once(network, pairs):
-        attended = _attend_texts(network, pairs)
-    # What is laid out in rows: tokens, or where to find the tokens that were attended before.
-    places = np.arange(pairs.token_ids.size, dtype=np.int32).reshape(pairs.token_ids.shape)
-    tokens = places if once else pairs.token_ids
 
     def launch(part):
         # A place of no text reads the first token of its row, and nobody reads the result.
         starts = part.start.reshape(-1, part.shape.texts)
         text = np.where(part.pair < 0, -1, pairs.text_index[part.pair]).reshape(starts.shape)
-        rows = packing.lay_out(tokens, lengths, text, starts, part.shape.length, pad)
+        rows = packing.lay_out(pairs.token_ids, lengths, text, starts, part.shape.length, pad)
         inputs = *rows, starts, pairs.image_tokens[part.image]
         inputs = [put_rows(x, network.mesh) for x in inputs]
-        if once:
-            return (network.run(_match_attended, attended, inputs),)
         return (network.run(_match_logits, *inputs),)
 
     wrapped = parts if progress is None else progress(parts, len(parts), "re-rank")
@@ -95,26 +86,6 @@ def match_pairs(
         used = part.pair >= 0
         logits[part.pair[used]] = values[used]
     return logits
-
-
-def attends_once(network: Network, pairs: Pairs) -> bool:
-    """Whether every text's first self-attention is computed once for all its images.
-
-    See `CADA.splits_layers`. One device holds what comes of it, in bounded memory.
-    """
-    size = 4 * pairs.token_ids.size * network.model.config.text.width
-    with jax.set_mesh(network.mesh):
-        shares = network.model.splits_layers()
-    return shares and network.mesh.size == 1 and size <= MOST_ATTENDED
-
-
-def _attend_texts(network: Network, pairs: Pairs) -> Float[Array, "N D"]:
-    """`CADA.attend_text` of all tokens, N = Q L of them, on the device."""
-    size = network.config.eval.batch_size  # of few texts too: one program for all
-    blank = np.zeros((-len(pairs.token_ids) % size, pairs.token_ids.shape[1]), np.int32)
-    blocks = np.concatenate([pairs.token_ids, blank]).reshape(-1, size, pairs.token_ids.shape[1])
-    done = (network.run(_attend, put_rows(block, network.mesh)) for block in blocks)
-    return jax.numpy.concatenate([x.reshape(-1, x.shape[-1]) for x in done])
 
 
 class Batch(NamedTuple):
@@ -145,13 +116,6 @@ def plan_batches(
     seen = pairs.image_tokens.shape[1]
     costs = [packing.block_cost(shape, seen, text.width) for shape in shapes]
     few = tokens / 2  # to compile one more program is worth half a batch
-    if not steady and attends_once(network, pairs):
-        # Of each layer the image's queries, output and MLP; the text's queries to values of all but
-        # the first, and of the last keys and values alone.
-        each = 2 + 2 * text.mlp_dim / text.width
-        maps = max(2.0, ((text.depth - 1) * (each + 4) - 2) / text.depth)
-        costs = [packing.attended_block_cost(shape, seen, maps) for shape in shapes]
-        few = 4.0 * tokens  # a batch of so small a model takes 30 ms, a program a second to compile
     order = np.argsort(pairs.image_index, kind="stable")
     packed = packing.pack_pairs(
         lengths[pairs.text_index[order]], pairs.image_index[order], shapes, costs, few=few
@@ -228,18 +192,3 @@ def _match_logits(
     """Rows [M,T], outputs [M,t], image_tokens [B,S,Dv] -> match logits [M,t]; B divides M."""
     packed = Packed(segments, positions, output_positions)
     return apply(model, params, "match_packed", token_ids, packed, image_tokens)[..., 1]
-
-
-@functools.partial(jax.jit, static_argnames="model")
-def _attend(model: CADA, params: Any, token_ids: Int[Array, "M L"]) -> Float[Array, "M L D"]:
-    return apply(model, params, "attend_text", token_ids)
-
-
-@functools.partial(jax.jit, static_argnames="model")
-def _match_attended(
-    model: CADA, params: Any, attended: Float[Array, "N D"], inputs: list[Array]
-) -> Float32[Array, "M t"]:
-    """As `_match_logits` of `inputs`, whose tokens lie at the places [M,T] of what is attended."""
-    places, segments, _, output_positions, image_tokens = inputs
-    given = attended[places], segments, output_positions, image_tokens
-    return apply(model, params, "match_attended", *given)[..., 1]

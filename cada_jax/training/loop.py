@@ -17,7 +17,7 @@ import numpy as np
 from clu import metric_writers
 from jax.sharding import Mesh
 
-from cada_jax.checkpoints.manager import Checkpoints
+from cada_jax.checkpoints.run import Checkpoints
 from cada_jax.common.console import StepProgress, Timers, say
 from cada_jax.common.errors import DivergedError, StoppedError
 from cada_jax.distributed.batch import to_global

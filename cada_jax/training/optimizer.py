@@ -1,5 +1,7 @@
 """Learning-rate schedule and AdamW."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -63,6 +65,29 @@ def decay_mask(params: dict) -> dict:
     return jax.tree_util.tree_map_with_path(is_matrix, params)
 
 
+def scale_by_adam(b1: float, b2: float, eps: float) -> optax.GradientTransformation:
+    """`optax.scale_by_adam`, with the same state, whose bias correction keeps its digits.
+
+    In float32, 1 - 0.999 ** t has the rounding of a number near 1: 1.3e-5 of it at the first steps.
+    Adam (Kingma and Ba, 2015), algorithm 1.
+    """
+    adam = optax.scale_by_adam(b1, b2, eps)
+
+    def correction(decay, count):
+        return -jnp.expm1(count.astype(jnp.float32) * (math.log(decay) if decay else -math.inf))
+
+    def update(updates, state, params=None):
+        _, state = adam.update(updates, state, params)
+        assert isinstance(state, optax.ScaleByAdamState)
+        first, second = (correction(decay, state.count) for decay in (b1, b2))
+        scaled = jax.tree.map(
+            lambda mu, nu: mu / first / (jnp.sqrt(nu / second) + eps), state.mu, state.nu
+        )
+        return scaled, state
+
+    return optax.GradientTransformation(adam.init, update)
+
+
 def make_optimizer(config: ConfigDict, steps_per_epoch: int) -> optax.GradientTransformation:
     """AdamW as `config.optimizer` describes it; decay is decoupled and scaled by the rate.
 
@@ -72,14 +97,12 @@ def make_optimizer(config: ConfigDict, steps_per_epoch: int) -> optax.GradientTr
     """
     c = config.optimizer
     check_fields(config, "optimizer.decay")
-    adamw = optax.adamw(
-        make_schedule(config, steps_per_epoch),
-        b1=c.b1,
-        b2=c.b2,
-        eps=c.eps,
-        weight_decay=c.weight_decay,
-        mask=decay_mask if c.decay == "matrices" else None,
+    clip = [optax.clip_by_global_norm(c.clip_norm)] if c.clip_norm else []
+    return optax.chain(
+        *clip,
+        scale_by_adam(c.b1, c.b2, c.eps),
+        optax.add_decayed_weights(
+            c.weight_decay, mask=decay_mask if c.decay == "matrices" else None
+        ),
+        optax.scale_by_learning_rate(make_schedule(config, steps_per_epoch)),
     )
-    if c.clip_norm:
-        return optax.chain(optax.clip_by_global_norm(c.clip_norm), adamw)
-    return adamw

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 from types import FrameType
 
 import jax
@@ -14,7 +15,7 @@ class StopSignal:
     With several processes, JAX's preemption service takes SIGTERM, and the cloud's notice where
     there is one, of any one of them, and names a step at which all stop; Ctrl-C is passed on to it.
 
-    A context manager, to be entered by the main thread. Attributes:
+    A context manager. Within a thread other than the main one it takes no signal. Attributes:
       signum: the signal that came, or None.
     """
 
@@ -26,8 +27,9 @@ class StopSignal:
         self._previous = {}
 
     def __enter__(self) -> "StopSignal":
-        signals = (signal.SIGINT,) if self._several else self.SIGNALS
-        self._previous = {s: signal.signal(s, self._handle) for s in signals}
+        if threading.current_thread() is threading.main_thread():  # Python allows no other one
+            signals = (signal.SIGINT,) if self._several else self.SIGNALS
+            self._previous = {s: signal.signal(s, self._handle) for s in signals}
         return self
 
     def __exit__(self, *_) -> None:

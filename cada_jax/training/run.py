@@ -14,9 +14,9 @@ from absl import logging
 from clu import metric_writers, parameter_overview
 from ml_collections import ConfigDict
 
-from cada_jax.checkpoints import run_folder
-from cada_jax.checkpoints.export import save_model
-from cada_jax.checkpoints.manager import Checkpoints
+from cada_jax.checkpoints import workdir as workdir_lib
+from cada_jax.checkpoints.model import DRAWINGS, PHOTOGRAPHS, save_model
+from cada_jax.checkpoints.run import Checkpoints
 from cada_jax.checkpoints.weights import load_initial
 from cada_jax.common.compilation_cache import enable_compilation_cache
 from cada_jax.common.console import Timers, say
@@ -27,15 +27,16 @@ from cada_jax.data.prepared_data import PREPARED, PreparedData
 from cada_jax.data.split import Split
 from cada_jax.distributed import processes
 from cada_jax.distributed.mesh import process_batch_slice
-from cada_jax.evaluation import before
+from cada_jax.evaluation import baseline
 from cada_jax.evaluation.evaluate import Evaluation, evaluate_split
 from cada_jax.evaluation.run import SelectedParams, final_score, provenance_of
-from cada_jax.evaluation.test_selection import BestOnTest
+from cada_jax.evaluation.selection import BestOnTest
 from cada_jax.text.vocabulary import check_model_tokens
 from cada_jax.training import train_step
 from cada_jax.training.loop import Trainer, flat_metrics
 from cada_jax.training.setup import TrainSetup, make_setup
-from cada_jax.training.workdir import claim, prepare, release
+
+MOST_WITHOUT_RATE = 0.1  # of the steps
 
 
 def train(
@@ -68,12 +69,9 @@ def train(
     """
     validate(config)
     processes.check_same_program(config)
-    root = prepare(workdir, config)
-    try:
-        processes.check_shared(root, run_folder.LOCK_FILE)
+    with workdir_lib.working_in(workdir, config) as root:
+        processes.check_shared(root, workdir_lib.LOCK_FILE)
         return _train(config, root, data, make_step, init_state, score, devices)
-    finally:
-        release(root)
 
 
 def _train(
@@ -101,8 +99,9 @@ def _train(
         with Checkpoints(root, kept, provenance=_provenance(split)) as checkpoints:
             with timers("start"):
                 state = _start_state(setup, checkpoints, split.vocab_path, init_state)
+            _check_schedule(setup, int(state.step))
             _describe(state.params)
-            claim(root, config)
+            workdir_lib.claim(root, config)
             start = _score_start(setup, state, final, root, timers, score, writer)
             selecting = _selecting_score(setup, root, select, test, score)
             trainer = Trainer(setup, root, checkpoints, writer, timers, selecting)
@@ -118,12 +117,12 @@ def _train(
                 del selected  # the rest goes before the best parameters are read
                 shapes = train_step.abstract_state(setup, init_state)
                 selected = _best(setup, checkpoints, shapes.params, select.name)
-        notes: dict[str, Any] = {"before": None}
+        notes: dict[str, Any] = {"baseline": None}
         if isinstance(selecting, BestOnTest):
             notes["test_selected"] = selecting.best
         _export(root, selected, split.vocab_path)
         last = functools.partial(final_score, timers=timers, score=score, notes=notes, start=start)
-        with run_folder.writing_results(root, wait=True):
+        with workdir_lib.writing_results(root, wait=True):
             results = last(selected, final, root)
         assert selected.step is not None, "what was trained has a step"
         writer.write_scalars(selected.step, _named(final, results))
@@ -141,6 +140,30 @@ def _check_persons(split: Split) -> None:
             "no pair has a negative: expected two persons or more. Check the ids of the annotation "
             "file, and prepare the data again."
         )
+
+
+def _check_schedule(setup: TrainSetup, start: int) -> None:
+    """Raises UsageError if the rest of a run would train little, or nothing at all.
+
+    Args:
+      setup: of the run.
+      start: steps done.
+    """
+    c, total = setup.config.optimizer, setup.total_steps
+    if c.warmup_steps > total:
+        raise UsageError(
+            f"config.optimizer.warmup_steps is {c.warmup_steps}; allowed: at most {total}, the "
+            "steps of this run, or the rate never reaches config.optimizer.learning_rate."
+        )
+    if start < total:
+        rates = np.asarray(setup.schedule(np.linspace(start, total - 1, 1000).astype(int)))
+        if np.mean(rates == 0.0) > MOST_WITHOUT_RATE:
+            raise UsageError(
+                f"{np.mean(rates == 0.0):.0%} of the steps {start + 1} to {total} have a learning "
+                f"rate of 0: the cosine of config.optimizer.schedule={c.schedule!r} ends before "
+                "config.train.max_steps. Set config.train.epochs to what the run has, or "
+                "config.optimizer.min_learning_rate above 0."
+            )
 
 
 def _provenance(split: Split) -> dict[str, str]:
@@ -191,9 +214,9 @@ def _score_start(
 ) -> dict[str, Any] | None:
     """The score of what a new run starts from; of a continued run, the one it kept."""
     if int(state.step):
-        return before.read_start(root, final)
+        return baseline.read_baseline(root, final)
     network = setup.network.with_params(state.params)
-    start = before.score_start(network, final, root, timers=timers, score=score)
+    start = baseline.score_baseline(network, final, root, timers=timers, score=score)
     if start:
         writer.write_scalars(0, _named(final, start))
     return start
@@ -245,7 +268,13 @@ def _best(
 def _export(root: pathlib.Path, selected: SelectedParams, vocab_path: pathlib.Path) -> None:
     config = selected.network.config
     data = config.train.datasets or config.data.name
-    card = {"step": selected.step, "selected_on": selected.selected_on, "data": data}
+    drawn = config.data.name == "synthetic" and not config.train.datasets
+    card = {
+        "domain": DRAWINGS if drawn else PHOTOGRAPHS,
+        "data": data,
+        "step": selected.step,
+        "selected_on": selected.selected_on,
+    }
     save_model(
-        root / run_folder.MODEL, selected.network.params, config, vocab_path, card, overwrite=True
+        root / workdir_lib.MODEL, selected.network.params, config, vocab_path, card, overwrite=True
     )

@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 
 from cada_jax.common.errors import UsageError
 from cada_jax.distributed import mesh as mesh_lib
-from cada_jax.retrieval.network import Network, abstract_network
+from cada_jax.network import Network, abstract_network
 from cada_jax.training import optimizer
 
 

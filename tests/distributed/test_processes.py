@@ -18,7 +18,6 @@ from cada_jax.common.errors import LostProcessError, UsageError
 from cada_jax.distributed import mesh as mesh_lib
 from cada_jax.distributed import processes as processes_lib
 from cada_jax.training.run import train
-from cada_jax.training.workdir import prepare
 from tests.conftest import FAST_COMPILE, REPOSITORY, tiny_config_of_runs
 from tests.noise import NoiseData
 
@@ -87,8 +86,8 @@ def test_two_processes_train_and_score_as_one_does(pair, tmp_path):
         for stage in ("global", "reranked"):
             assert told["results"][stage] == told["again"][stage]
             assert told["results"][stage] == pytest.approx(results[stage], abs=1e-6)
-            start = told["results"]["before"][stage]
-            assert start == pytest.approx(results["before"][stage], abs=1e-6)
+            start = told["results"]["baseline"][stage]
+            assert start == pytest.approx(results["baseline"][stage], abs=1e-6)
         assert told["results"]["num_gallery"] == results["num_gallery"]
     written = json.loads((pair.folder / "run" / "results.json").read_text())
     assert written["reranked"] == pair.told[0]["results"]["reranked"]
@@ -170,8 +169,3 @@ def test_rows_that_do_not_follow_each_other_are_noticed():
 def test_only_the_data_axis_crosses_slices():
     with pytest.raises(ValueError, match=r"config\.mesh\.data = 3 is not a multiple of the 2"):
         mesh_lib._over_slices([3, 1, 1], 2, [])
-
-
-def test_an_address_is_no_workdir(tiny_config):
-    with pytest.raises(UsageError, match=r"--workdir=gs://bucket/run: expected a folder"):
-        prepare("gs://bucket/run", tiny_config)

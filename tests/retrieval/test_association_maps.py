@@ -3,15 +3,18 @@
 import itertools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
 
 from cada_jax.evaluation import picture as picture_lib
 from cada_jax.evaluation.picture import RIGHT, WRONG, Example, Hit, choose_examples
-from cada_jax.models.cada import from_config, init_params
-from cada_jax.retrieval import association_maps, association_picture
-from cada_jax.retrieval.network import abstract_network
+from cada_jax.models.cada import apply, from_config, init_params
+from cada_jax.models.preprocess import normalize_pixels
+from cada_jax.network import abstract_network
+from cada_jax.retrieval import association_picture
+from cada_jax.retrieval.association_maps import associations
 
 
 def _image(colour, size=(48, 96)):
@@ -90,55 +93,74 @@ def made_once():
 
 
 @pytest.fixture
-def associated(tiny_config, made_once):
-    """A function: (gate switch, change of the parameters) -> Associations of 3 pairs."""
+def pairs(tiny_config, made_once):
+    """A function: (gate switch, change of the parameters) -> network, images, texts of 3 pairs."""
 
-    def run(gate, edit=lambda params: params):
+    def make(gate="token", edit=lambda params: params):
         if not made_once:
             model = from_config(tiny_config)
             init = jax.jit(lambda key: init_params(model, tiny_config, key))
             made_once["params"] = jax.tree.map(lambda x: 4.0 * x, init(jax.random.key(0)))
         tiny_config.atp.gate = gate
-        model = from_config(tiny_config)
         params = edit(jax.tree.map(lambda x: x, made_once["params"]))
         rng = np.random.default_rng(0)
         images = rng.integers(0, 256, (3, 32, 16, 3), dtype=np.uint8)
         token_ids = np.zeros((3, 21), np.int32)
         token_ids[:, :9] = rng.integers(104, 190, (3, 9))
         network = abstract_network(tiny_config, jax.devices()[:1]).with_params(params)
-        return association_maps.associations(network, images, token_ids)
+        return network, images, token_ids
 
-    return run
+    return make
 
 
-def test_associations_are_the_decoders_attention(associated):
-    found = associated("token")
+def test_associations_are_the_decoders_attention(pairs):
+    found = associations(*pairs())
     assert found.weights.shape == (2, 3, 2, 21, 1 + 4 * 2)  # 32x16 in 8x8 patches
     np.testing.assert_allclose(found.weights.sum(axis=-1), 1, rtol=1e-5)
     assert found.weights.std() > 1e-3  # not the uniform one
     np.testing.assert_array_equal(found.gates, np.ones((2, 3, 21)))  # as at the start
-    maps = found.maps((4, 2))
-    assert maps.shape == (3, 21, 4, 2)
-    np.testing.assert_allclose(maps[1, 5, 2, 1], found.weights[:, 1, :, 5, 6].mean(), rtol=1e-5)
 
 
-def test_a_model_without_gates_has_none(associated):
-    assert associated("off").gates is None
+def test_relevance_is_attention_times_what_the_match_logit_gains_by_it(pairs):
+    """Against differences: each weight of a token and a patch is moved a little."""
+    network, images, token_ids = pairs()
+    found = associations(network, images, token_ids)
+    assert found.relevance.shape == (3, 21, 9) and (found.relevance >= 0).all()
+    _, tokens = apply(network.model, network.params, "encode_image", normalize_pixels(images))
+
+    @jax.jit
+    def logit(at, by):
+        moved = jnp.zeros(found.weights.shape).at[tuple(at)].add(by)
+        added = {"text_encoder": {"layers": {"cross": {"cross_attention": moved}}}}
+        variables = {"params": network.params, "perturbations": added}
+        decoded, _ = network.model.apply(
+            variables, token_ids, tokens, method="decode", mutable=["intermediates"]
+        )
+        return apply(network.model, network.params, "match", decoded)[at[1], 1]
+
+    step = 1e-2
+    for pair, token, patch in ((0, 0, 3), (1, 4, 5), (2, 7, 1)):
+        expected = 0.0
+        for layer, head in itertools.product(range(2), range(2)):
+            at = jnp.array([layer, pair, head, token, patch])
+            slope = float(logit(at, step) - logit(at, -step)) / (2 * step)
+            expected += found.weights[tuple(at)] * max(slope, 0.0) / 2
+        assert found.relevance[pair, token, patch] == pytest.approx(expected, rel=0.02, abs=1e-6)
 
 
-def test_gates_that_moved_show(associated):
+def test_a_model_without_gates_has_none(pairs):
+    assert associations(*pairs("off")).gates is None
+
+
+def test_gates_that_moved_show(pairs):
     def close(params):
         text = params["text_encoder"]
         text["layers"]["gate"]["bias"] = text["layers"]["gate"]["bias"] - 1.0
         return params
 
-    np.testing.assert_allclose(associated("token", close).gates, 2 / (1 + np.e), rtol=1e-5)
-
-
-def test_a_grid_that_does_not_fit_is_an_error():
-    found = association_maps.Associations(np.zeros((2, 1, 2, 5, 1 + 8), np.float32), None)
-    with pytest.raises(ValueError, match="A grid of 3x3 does not hold 8 patches"):
-        found.maps((3, 3))
+    np.testing.assert_allclose(
+        associations(*pairs("token", close)).gates, 2 / (1 + np.e), rtol=1e-5
+    )
 
 
 def test_heat_shows_where_the_token_looks():

@@ -45,18 +45,14 @@ def test_a_hand_made_ranking():
     assert all(type(value) is float for value in result.values())  # JSON takes them
 
 
-@pytest.mark.parametrize(("place", "r1", "r5", "r10"), [(1, 100, 100, 100), (5, 0, 100, 100)])
+@pytest.mark.parametrize(
+    ("place", "r1", "r5", "r10"), [(5, 0, 100, 100), (10, 0, 0, 100), (11, 0, 0, 0)]
+)
 def test_recall_counts_the_place_itself(place, r1, r5, r10):
     right = np.arange(12)[None] == place - 1
     result = rank_metrics(-np.arange(12.0)[None], right)
     assert (result["R1"], result["R5"], result["R10"]) == (r1, r5, r10)
     assert result["mAP"] == result["mINP"] == pytest.approx(100 / place)
-
-
-@pytest.mark.parametrize(("place", "r10"), [(10, 100), (11, 0)])
-def test_recall_at_ten_ends_at_ten(place, r10):
-    right = np.arange(12)[None] == place - 1
-    assert rank_metrics(-np.arange(12.0)[None], right)["R10"] == r10
 
 
 def test_wrong_images_win_ties():
@@ -119,45 +115,6 @@ def test_blocks_of_queries_give_the_same_as_all_at_once(ranking, size):
     np.testing.assert_array_equal(blocks.average_precision, whole.average_precision)
 
 
-@given(_rankings(), st.randoms(use_true_random=False))
-def test_neither_the_order_of_the_gallery_nor_of_the_queries_matters(ranking, random):
-    similarity, right, top, score = ranking
-    images, queries = list(range(right.shape[1])), list(range(len(right)))
-    random.shuffle(images)
-    random.shuffle(queries)
-    moved = np.argsort(images)[top]  # where the images that were re-ranked lie now
-    shuffled = similarity[:, images], right[:, images], moved, score
-    expected = pytest.approx(rank_metrics(*ranking), rel=1e-12)
-    assert rank_metrics(*(x[queries] for x in shuffled)) == expected
-
-
-@given(_rankings())
-def test_among_equals_every_wrong_image_is_first(ranking):
-    right = ranking[1]
-    metrics = RankMetrics()
-    metrics.add(np.zeros(right.shape), right)
-    np.testing.assert_array_equal(metrics.first_rank, (~right).sum(axis=1))
-
-
-@given(_rankings(), st.data())
-def test_one_more_right_image_never_lowers_recall(ranking, data):
-    similarity, right, top, score = ranking
-    before = rank_metrics(*ranking)
-    more = right | data.draw(arrays(bool, right.shape))
-    after = rank_metrics(similarity, more, top, score)
-    assert all(after[name] >= before[name] for name in ("R1", "R5", "R10"))
-    assert after["R1"] <= after["R5"] <= after["R10"] <= 100
-
-
-@given(_rankings(), st.data())
-def test_a_right_image_that_comes_nearer_never_lowers_a_metric(ranking, data):
-    similarity, right = ranking[:2]
-    before = rank_metrics(similarity, right)
-    nearer = data.draw(arrays(np.float32, right.shape, elements=st.integers(0, 1000).map(float)))
-    after = rank_metrics(similarity + np.where(right, nearer, 0), right)
-    assert all(after[name] >= before[name] - 1e-9 for name in before)
-
-
 def test_a_query_without_a_right_image_is_left_out_and_counted():
     similarity = np.array([[0.9, 0.1], [0.9, 0.1], [0.9, 0.1]])
     right = np.array([[True, False], [False, False], [False, True]])
@@ -175,18 +132,10 @@ def test_no_right_image_at_all_is_an_error():
 
 def test_bad_input_is_named(unchecked_shapes):
     good = np.zeros((2, 3)), np.ones((2, 3), bool)
-    with pytest.raises(ValueError, match=r"\(2, 3\) and \(3, 2\)"):
-        rank_metrics(good[0], np.ones((3, 2), bool))
     with pytest.raises(ValueError, match="similarity holds 1 values that are not finite"):
         rank_metrics(np.array([[0, np.nan, 1], [0, 1, 2]]), good[1])
-    with pytest.raises(ValueError, match="score holds 2 values"):
-        rank_metrics(*good, np.zeros((2, 1), int), np.full((2, 1), np.inf))
     with pytest.raises(ValueError, match="twice"):
         rank_metrics(*good, np.array([[0, 1], [2, 2]]), np.zeros((2, 2)))
-    with pytest.raises(ValueError, match="gallery of 3 images; got 0 to 3"):
-        rank_metrics(*good, np.array([[0], [3]]), np.zeros((2, 1)))
-    with pytest.raises(ValueError, match="belong together"):
-        rank_metrics(*good, top=np.zeros((2, 1), int))
 
 
 @pytest.mark.parametrize("case", ["rnd1", "rnd2", "ties"])

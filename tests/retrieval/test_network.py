@@ -9,8 +9,8 @@ import pytest
 
 from cada_jax.common.pytrees import flat_arrays
 from cada_jax.models import cada
+from cada_jax.network import DENSE, Network, abstract_network
 from cada_jax.retrieval import encode, rerank
-from cada_jax.retrieval.network import DENSE, Network, abstract_network
 
 
 def network_of(config, dtype: str) -> Network:

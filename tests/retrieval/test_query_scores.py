@@ -10,8 +10,9 @@ import cada_jax
 from cada_jax.common.errors import UsageError
 from cada_jax.data.datasets.synthetic import people
 from cada_jax.retrieval.encoded_images import EncodedImages
+from cada_jax.retrieval.filter import Filter
 from cada_jax.retrieval.in_memory import InMemoryGallery
-from cada_jax.retrieval.query import Query, Where
+from cada_jax.retrieval.query import Query
 from cada_jax.retrieval.searchable import Picture, Searchable
 
 COUNT = 16
@@ -90,8 +91,8 @@ def test_a_batch_gives_what_its_queries_give_alone(retriever, gallery, captions)
         Query((captions[1], captions[2]), k=5, rerank=4),
         Query(captions[3], exclude=("a hat", "a blue bag"), rerank=6),
         Query(like_id=gallery._pictures[4].id, k=4),
-        Query(captions[0], like_id=gallery._pictures[5].id, where=Where(folder="/b")),
-        Query(captions[6], k=2, rerank=0, where=Where(since=4.0, until=9.0)),
+        Query(captions[0], like_id=gallery._pictures[5].id, filter=Filter(folder="/b")),
+        Query(captions[6], k=2, rerank=0, filter=Filter(since=4.0, until=9.0)),
         Query(captions[7], min_score=0.0),
     ]
     together = retriever.search(queries, gallery)
@@ -105,11 +106,11 @@ def test_a_batch_gives_what_its_queries_give_alone(retriever, gallery, captions)
 def test_a_batch_asks_once_for_every_filter_and_once_for_tokens(retriever, gallery, captions):
     counting = Counting(gallery)
     assert isinstance(counting, Searchable)
-    where = Where(folder="/a")
-    queries = [Query(text, where=w) for text in captions[:3] for w in (Where(), where)]
+    where = Filter(folder="/a")
+    queries = [Query(text, filter=w) for text in captions[:3] for w in (Filter(), where)]
     queries.append(Query(like_id=gallery._pictures[0].id))
     retriever.search(queries, counting)
-    assert [call[2] for call in counting.asked("nearest")] == [Where(), where]
+    assert [call[2] for call in counting.asked("nearest")] == [Filter(), where]
     assert len(counting.asked("tokens_of")) == len(counting.asked("embeddings_of")) == 1
     (wanted,) = counting.asked("tokens_of")[0]
     assert len({picture.id for picture in wanted}) == len(wanted)
@@ -187,20 +188,62 @@ def test_words_beside_a_picture_are_re_ranked_with(retriever, gallery, captions)
 @pytest.mark.parametrize(
     ("where", "admitted"),
     [
-        (Where(folder="/a"), range(0, COUNT, 2)),
-        (Where(folder="/"), range(COUNT)),
-        (Where(folder="/a/0.jpg"), []),
-        (Where(since=3.0), range(3, COUNT)),
-        (Where(until=3.0), range(3)),
-        (Where(since=2.5, until=7.0, folder="/b"), [3, 5]),
-        (Where(camera="Y"), range(8, COUNT)),
-        (Where(camera="Z"), []),
+        (Filter(folder="/a"), range(0, COUNT, 2)),
+        (Filter(since=2.5, until=7.0, folder="/b"), [3, 5]),
+        (Filter(camera="Y"), range(8, COUNT)),
+        (Filter(camera="Z"), []),
     ],
 )
 def test_only_what_the_filter_admits_is_found(retriever, gallery, captions, where, admitted):
     for rerank in (0, 4, 32):
-        query = Query(captions[0], where=where, k=COUNT, rerank=rerank)
+        query = Query(captions[0], filter=where, k=COUNT, rerank=rerank)
         assert sorted(ids(retriever.search(query, gallery))) == [f"{i:032x}" for i in admitted]
+
+
+def test_a_folder_without_pictures_is_said(retriever, gallery, captions):
+    with pytest.raises(UsageError, match="folder='/a/0.jpg': no indexed picture is in it"):
+        retriever.search(Query(captions[0], filter=Filter(folder="/a/0.jpg")), gallery)
+
+
+@pytest.mark.parametrize("fields", [{}, {"rerank": 0}, {"min_score": -3.0, "like_id": f"{3:032x}"}])
+def test_pages_together_are_the_whole_list(retriever, gallery, captions, fields):
+    query = Query(captions[0], **{"rerank": 5, **fields})
+    whole = ids(retriever.search(dataclasses.replace(query, k=COUNT), gallery))
+    pages = [dataclasses.replace(query, k=3, offset=i) for i in range(0, COUNT + 3, 3)]
+    assert [id for page in pages for id in ids(retriever.search(page, gallery))] == whole
+
+
+@pytest.mark.parametrize(
+    ("group", "key"),
+    [
+        ("file", lambda p: p.path),
+        ("scene", lambda p: (p.camera or p.folder, p.taken // 1)),
+        ("minute", lambda p: (p.camera or p.folder, p.taken // 60)),
+        ("content", lambda p: p.content),
+    ],
+)
+def test_of_every_group_the_best_picture_is_a_result(retriever, gallery, captions, group, key):
+    pictures = [
+        dataclasses.replace(
+            picture,
+            path=f"/{'ab'[i % 2]}/{i // 4}.jpg",
+            content=str(i % 5),
+            taken=20.0 * (i // 3),
+            camera=("", "X")[i // 8],
+        )
+        for i, picture in enumerate(gallery._pictures)
+    ]
+    grouped = InMemoryGallery(gallery.images, retriever.mesh, pictures)
+    query = Query(captions[0], k=COUNT, rerank=5)
+    single = retriever.search(query, grouped)
+    expected = {}
+    for hit in single:
+        expected.setdefault(key(hit.picture), []).append(hit.picture.id)
+    hits = retriever.search(dataclasses.replace(query, group=group), grouped)
+    assert ids(hits) == [found[0] for found in expected.values()] and len(hits) < COUNT
+    assert [hit.others for hit in hits] == [len(found) - 1 for found in expected.values()]
+    page = dataclasses.replace(query, group=group, k=2, offset=2)
+    assert ids(retriever.search(page, grouped)) == ids(hits)[2:4]
 
 
 def test_a_cut_off_keeps_what_scores_at_least_as_much(retriever, gallery, captions):
@@ -223,10 +266,10 @@ def test_images_without_records_can_be_filtered_by_folder_alone(retriever, galle
     images = dataclasses.replace(
         gallery.images, names=tuple(f"p{i % 2}/{i}.jpg" for i in range(COUNT))
     )
-    hits = retriever.search(Query(captions[0], where=Where(folder="p1"), k=COUNT), images)
+    hits = retriever.search(Query(captions[0], filter=Filter(folder="p1"), k=COUNT), images)
     assert sorted(hit.index for hit in hits) == list(range(1, COUNT, 2))
     with pytest.raises(UsageError, match="no camera and no time"):
-        retriever.search(Query("a man", where=Where(camera="X")), images)
+        retriever.search(Query("a man", filter=Filter(camera="X")), images)
 
 
 def test_nothing_is_found_in_an_empty_gallery(retriever, gallery):

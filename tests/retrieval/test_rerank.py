@@ -1,12 +1,13 @@
-"""Re-ranking on a CPU attends every text by itself once; the logits are the plain form's."""
+"""Re-ranking packs texts beside their images; the logits are those of each pair alone."""
 
 import jax
 import numpy as np
 import pytest
 
 from cada_jax.config import default_config
+from cada_jax.models.cada import apply
+from cada_jax.network import abstract_network
 from cada_jax.retrieval import rerank
-from cada_jax.retrieval.network import abstract_network
 
 
 @pytest.fixture(scope="module", params=[1, 2])
@@ -35,18 +36,17 @@ def pairs():
     return rerank.Pairs(token_ids, images, *rng.integers(0, (7, 5), (60, 2)).T)
 
 
-def test_logits_are_those_of_texts_attended_for_every_image(network, pairs, monkeypatch):
-    assert rerank.attends_once(network, pairs)
-    once = rerank.match_pairs(network, pairs)
-    monkeypatch.setattr(rerank, "attends_once", lambda *_: False)
-    every_time = rerank.match_pairs(network, pairs)
-    assert np.ptp(every_time) > 0.01
-    np.testing.assert_allclose(once, every_time, rtol=1e-5, atol=1e-5)
+@pytest.mark.parametrize("steady", [False, True])
+def test_logits_are_those_of_each_pair_decoded_alone(network, pairs, steady):
+    """However texts are packed beside their image; some lie in no batch's first row."""
 
+    @jax.jit
+    def alone(params, texts, images):
+        decoded = apply(network.model, params, "decode", texts, images)
+        return apply(network.model, params, "match", decoded)[:, 1]
 
-def test_what_would_take_too_much_memory_is_attended_every_time(network, pairs, monkeypatch):
-    size = 4 * pairs.token_ids.size * 16
-    monkeypatch.setattr(rerank, "MOST_ATTENDED", size)
-    assert rerank.attends_once(network, pairs)
-    monkeypatch.setattr(rerank, "MOST_ATTENDED", size - 1)
-    assert not rerank.attends_once(network, pairs)
+    texts, images = pairs.token_ids[pairs.text_index], pairs.image_tokens[pairs.image_index]
+    expected = alone(network.params, texts, images)
+    assert np.ptp(expected) > 0.01
+    found = rerank.match_pairs(network, pairs, steady=steady)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)

@@ -8,9 +8,9 @@ from cada_jax.distributed import batch as batch_lib
 from cada_jax.distributed import mesh as mesh_lib
 from cada_jax.distributed import partitioning
 from cada_jax.models import cada
+from cada_jax.models.ops import random_bits
 from cada_jax.models.preprocess import normalize_pixels
-from cada_jax.objective import grad_cache
-from cada_jax.training import train_step
+from cada_jax.objective import objective
 from tests.conftest import tiny_config_of_steps
 from tests.distributed.test_sharding import batch_for
 
@@ -47,7 +47,8 @@ def gradient_of(config, chunks=1, sizes=(1, 1, 1)):
     def run(params, batch):
         batch = batch | {"image": normalize_pixels(batch["image"])}
         with mesh_lib.traced_on(mesh):
-            return train_step.loss_and_gradient(model, config, params, batch, jax.random.key(3))
+            loss = jax.value_and_grad(objective.loss_terms, argnums=2, has_aux=True)
+            return loss(model, config, params, batch, jax.random.key(3))
 
     params = jax.device_put(params, partitioning.param_shardings(mesh, params))
     return jax.device_get(run(params, batch_lib.to_global(mesh, batch)))
@@ -93,8 +94,13 @@ def test_every_mesh_gives_the_same_losses_and_gradient(one, sizes):
 def test_two_and_four_chunks_give_the_same_losses_and_gradient(one, monkeypatch):
     assert_equal(gradient_of(random_config(), chunks=4), one)
     assert_equal(gradient_of(random_config(), chunks=2, sizes=(2, 1, 1)), one)
-    # Draws of a chunk's own, to see that the comparisons above can fail.
-    monkeypatch.setattr(grad_cache, "rows_of_chunk", lambda x, c, n: x[: len(x) // n])
+
+    def of_chunk(key, rows):
+        return seeds_of_batch(key, rows % (len(rows) // 4))
+
+    # Seeds that every chunk has alike, to see that the comparisons above can fail.
+    seeds_of_batch = random_bits.row_seeds
+    monkeypatch.setattr(random_bits, "row_seeds", of_chunk)
     (other, _), _ = gradient_of(random_config(), chunks=4)
     assert abs(other / one[0][0] - 1) > 1e-4
 

@@ -1,5 +1,6 @@
 """A run is a function of its configuration, however often it was stopped."""
 
+import concurrent.futures
 import dataclasses
 import json
 import os
@@ -9,13 +10,14 @@ import jax
 import numpy as np
 import pytest
 
-from cada_jax.checkpoints import export, manager
+from cada_jax.checkpoints import model as model_lib
+from cada_jax.checkpoints import workdir as workdir_lib
+from cada_jax.checkpoints.run import Checkpoints
 from cada_jax.common.errors import DivergedError, MissingFileError, StoppedError, UsageError
 from cada_jax.evaluation.run import evaluate
 from cada_jax.models import cada
-from cada_jax.retrieval.network import abstract_network
+from cada_jax.network import abstract_network
 from cada_jax.training import loop, train_step
-from cada_jax.training import workdir as workdir_lib
 from cada_jax.training.run import train
 from cada_jax.training.setup import make_setup
 from tests import cheap_run
@@ -73,7 +75,7 @@ def evaluated(config, workdir, parts):
 
 def stored_state(workdir, config, step=None):
     setup = make_setup(config, STEPS_PER_EPOCH, jax.devices()[:1])
-    with manager.Checkpoints(workdir, read_only=True) as saved:
+    with Checkpoints(workdir, read_only=True) as saved:
         assert step in (None, saved.latest_step)
         return jax.device_get(saved.restore(train_step.abstract_state(setup)))
 
@@ -117,6 +119,34 @@ def test_two_steps_and_two_more_equal_four(config, cheap, tmp_path):
     assert int(two.step) == 4
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "part"),
+    [
+        ("optimizer.warmup_steps", 999_999, "at most 6, the steps of this run"),
+        ("train.max_steps", 9, "of the steps 1 to 9 have a learning rate of 0"),
+    ],
+)
+def test_a_schedule_that_cannot_train_is_refused(config, cheap, tmp_path, field, value, part):
+    with config.unlocked():
+        config.update_from_flattened_dict({field: value})
+    with pytest.raises(UsageError, match=part):
+        train(config, tmp_path / "run", **cheap)
+    assert not (tmp_path / "run" / "config.json").exists()
+
+
+def test_a_finished_run_is_not_continued_at_a_rate_of_0(config, cheap, tmp_path):
+    train(config, tmp_path, **cheap)
+    with config.unlocked():
+        config.train.max_steps = 7
+    with pytest.raises(UsageError, match="100% of the steps 7 to 7 have a learning rate of 0"):
+        train(config, tmp_path, **cheap)
+
+
+def test_a_run_may_be_trained_by_a_thread(config, cheap, tmp_path):
+    with concurrent.futures.ThreadPoolExecutor(1) as thread:
+        assert thread.submit(train, config, tmp_path, **cheap).result()["split"] == "test"
+
+
 def test_the_best_on_val_is_exported_and_scored(config, data, cheap, scores, tmp_path):
     scores[:] = [5.0, 30.0, 20.0, 77.0]  # the start on test, val after epochs 1 and 2, then test
     results = train(config, tmp_path, **cheap)
@@ -126,16 +156,16 @@ def test_the_best_on_val_is_exported_and_scored(config, data, cheap, scores, tmp
         "reranked": {"R1": 77.0, "mAP": 1.0},
         "step": 3,
         "selected_on": "val",
-        "before": {
+        "baseline": {
             "start": "random weights",
             "step": 0,
             "global": {"R1": 5.0, "mAP": 1.0},
             "reranked": {"R1": 5.0, "mAP": 1.0},
         },
     }
-    params, _, vocab_path = export.load_model(tmp_path / "model")
+    params, _, vocab_path, _ = model_lib.load_model(tmp_path / "model")
     last = stored_state(tmp_path, config, step=6).params
-    with manager.Checkpoints(tmp_path, read_only=True) as saved:
+    with Checkpoints(tmp_path, read_only=True) as saved:
         best = saved.restore_best(abstract_network(config, jax.devices()[:1]).params)
     assert_same(params, jax.device_get(best))
     assert not np.array_equal(params["vision_proj"]["kernel"], last["vision_proj"]["kernel"])
@@ -165,7 +195,7 @@ def test_the_last_is_scored_and_exported_if_that_is_asked_for(config, cheap, sco
     scores[:] = [5.0, 30.0, 20.0, 77.0]  # val was scored all the same, and was better before
     results = train(config, tmp_path, **cheap)
     assert (results["selected_on"], results["step"], results["global"]["R1"]) == ("last", 6, 77.0)
-    params, _, _ = export.load_model(tmp_path / "model")
+    params, *_ = model_lib.load_model(tmp_path / "model")
     assert_same(params, stored_state(tmp_path, config, step=6).params)
     scores[:] = [77.0]
     again = evaluated(config, tmp_path, cheap)
@@ -201,7 +231,7 @@ def test_a_model_without_a_gate_is_scored_as_it_is(config, data, cheap, tmp_path
     plain.atp.gate = "off"
     model = cada.from_config(plain)
     params = jax.jit(lambda key: cada.init_params(model, plain, key))(jax.random.key(0))
-    export.save_model(tmp_path / "plain", params, plain, data.vocab_path)
+    model_lib.save_model(tmp_path / "plain", params, plain, data.vocab_path)
     with config.unlocked():
         config.init_from = str(tmp_path / "plain")
     scored = []
@@ -222,7 +252,7 @@ def test_of_a_start_from_encoders_the_whole_result_is_scored_and_the_start_is_no
 ):
     model = cada.from_config(config)
     params = jax.jit(lambda key: cada.init_params(model, config, key))(jax.random.key(0))
-    export.save_model(tmp_path / "run" / "model", params, config, data.vocab_path)
+    model_lib.save_model(tmp_path / "run" / "model", params, config, data.vocab_path)
     with config.unlocked():
         config.init_from, config.init_parts = str(tmp_path / "run" / "model"), "encoders"
     scored = []
@@ -271,7 +301,8 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_state(
 
 def claim(folder, config):
     """What a run leaves that saved its first step."""
-    workdir_lib.claim(workdir_lib.prepare(folder, config), config)
+    with workdir_lib.working_in(folder, config):
+        workdir_lib.claim(folder, config)
     (folder / "checkpoints" / "1").mkdir(parents=True)
 
 
@@ -292,42 +323,15 @@ def test_max_steps_may_change_unless_the_schedule_is_stretched_to_it(config, tmp
     claim(tmp_path / "epoch", config)
     with config.unlocked():
         config.train.max_steps = 9
-    workdir_lib.prepare(tmp_path / "epoch", config)
+    with workdir_lib.working_in(tmp_path / "epoch", config):
+        pass
     with config.unlocked():
         config.optimizer.schedule = "step"
     claim(tmp_path / "step", config)
     with config.unlocked():
         config.train.max_steps = 10
     with pytest.raises(UsageError, match="config.train.max_steps: 9 there, 10 now"):
-        workdir_lib.prepare(tmp_path / "step", config)
-
-
-def test_an_unwritable_workdir_is_named(config, tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(UsageError, match=r"--workdir=.*file/run: .*Choose another"):
-        workdir_lib.prepare(tmp_path / "file" / "run", config)
-
-
-def test_checkpoints_without_a_config_are_refused(config, tmp_path):
-    (tmp_path / "checkpoints").mkdir()
-    with pytest.raises(UsageError, match="holds checkpoints but no config.json"):
-        workdir_lib.prepare(tmp_path, config)
-
-
-@pytest.mark.parametrize(
-    ("field", "value", "part"),
-    [
-        ("mesh.data", 3, "does not fit 1 devices"),
-        ("model.text.vocab_size", 201, "--config.model.text.vocab_size=200"),
-    ],
-)
-def test_a_configuration_that_cannot_be_names_the_field(
-    config, cheap, tmp_path, field, value, part
-):
-    with config.unlocked():
-        config.update_from_flattened_dict({field: value})
-    with pytest.raises(UsageError, match=part):
-        train(config, tmp_path, **cheap)
+        claim(tmp_path / "step", config)
 
 
 def test_a_training_split_of_one_person_is_refused_before_anything_is_written(

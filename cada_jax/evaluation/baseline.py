@@ -1,9 +1,8 @@
-"""What training starts from, scored like what it ends with: results_before.json and its table.
+"""What training starts from, scored like what it ends with: results_baseline.json and its table.
 
 A run scores its starting parameters once. A run that was stopped reads the file instead.
 """
 
-import hashlib
 import json
 import pathlib
 import sys
@@ -12,15 +11,16 @@ from typing import Any
 
 import jax
 
-from cada_jax.checkpoints.digests import Parts
+from cada_jax.checkpoints import inspect
 from cada_jax.common.console import Timers, duration, say
 from cada_jax.common.files import write_text
+from cada_jax.common.pytrees import to_host
 from cada_jax.data.split import Split
 from cada_jax.distributed import processes
 from cada_jax.evaluation.evaluate import Evaluation
-from cada_jax.retrieval.network import Network
+from cada_jax.network import Network
 
-BEFORE_FILE = "results_before.json"
+BASELINE_FILE = "results_baseline.json"
 RANDOM = "random weights"
 TIMER = "evaluation of the start"
 # Two scores are compared only if these are equal in both.
@@ -37,7 +37,7 @@ _ENTRY = ("start", "step", "global", "reranked", "match_only", "right_in_top_k",
 _STAGES = ("global", "reranked")
 
 
-def score_start(
+def score_baseline(
     network: Network,
     split: Split,
     root: pathlib.Path,
@@ -49,7 +49,7 @@ def score_start(
 
     A run that was killed before its first checkpoint comes here again. It takes the score that is
     kept, if that is of the same parameters and the same data. Another score is replaced; with
-    `config.eval.before` off it is removed, since it is not this run's.
+    `config.eval.baseline` off it is removed, since it is not this run's.
 
     Every process calls it; process 0 writes. Nothing random is drawn and no parameter changes.
 
@@ -61,23 +61,23 @@ def score_start(
       score: as `evaluate_split`.
 
     Returns:
-      What the file holds; None if `config.eval.before` is off.
+      What the file holds; None if `config.eval.baseline` is off.
 
     Raises:
       DivergedError: the starting parameters give no finite numbers.
     """
     config = network.config
-    if not config.eval.before:
+    if not config.eval.baseline:
         if jax.process_index() == 0:
-            (root / BEFORE_FILE).unlink(missing_ok=True)
+            (root / BASELINE_FILE).unlink(missing_ok=True)
         return None
-    digest = _digest(network.params)
-    stored = read_start(root, split)
+    digest = inspect.digest(to_host(network.params))
+    stored = read_baseline(root, split)
     asked = [config.eval.rerank_top_k, config.eval.image_to_text_top_k]
     if stored and (stored["parameters_digest"], stored["asked"]) == (digest, asked):
-        say(f"The start is scored already: {root / BEFORE_FILE}")
+        say(f"The start is scored already: {root / BASELINE_FILE}")
         return stored
-    say(f"Scoring the start on {split.name}, before the first step (eval.before).")
+    say(f"Scoring the start on {split.name}, before the first step (eval.baseline).")
     with timers(TIMER):
         results = _score(network, split, score)
     kept: dict[str, Any] = {
@@ -88,7 +88,7 @@ def score_start(
         "asked": asked,
     }
     if jax.process_index() == 0:
-        write_text(root / BEFORE_FILE, json.dumps(kept, indent=2) + "\n")
+        write_text(root / BASELINE_FILE, json.dumps(kept, indent=2) + "\n")
     figures = "  ".join(f"{stage} R1 {kept[stage]['R1']:.2f}" for stage in _STAGES)
     say(f"start: {figures}  ({duration(timers.seconds[TIMER])})")
     return kept
@@ -102,7 +102,7 @@ def _score(network: Network, split: Split, score: Callable[..., Evaluation]) -> 
     ).results
 
 
-def read_start(root: pathlib.Path, split: Split) -> dict[str, Any] | None:
+def read_baseline(root: pathlib.Path, split: Split) -> dict[str, Any] | None:
     """The kept score of a run's start, if there is one of this split.
 
     What process 0 reads counts for all of them, so that they all go the same way.
@@ -111,7 +111,7 @@ def read_start(root: pathlib.Path, split: Split) -> dict[str, Any] | None:
       root: the run's folder.
       split: what is scored.
     """
-    path = root / BEFORE_FILE
+    path = root / BASELINE_FILE
     own = ""
     if jax.process_index() == 0 and path.is_file():
         own = path.read_text(encoding="utf-8", errors="replace")
@@ -130,7 +130,7 @@ def entry(start: dict[str, Any] | None, after: dict[str, Any]) -> dict[str, Any]
     """What results.json says of the start; None if it was not scored, or not in the same way.
 
     Args:
-      start: from `score_start` or `read_start`.
+      start: from `score_baseline` or `read_baseline`.
       after: the results of what was trained.
     """
     if start is None or any(start.get(key) != after.get(key) for key in _SAME):
@@ -139,11 +139,11 @@ def entry(start: dict[str, Any] | None, after: dict[str, Any]) -> dict[str, Any]
 
 
 def table(results: dict[str, Any]) -> str:
-    """The figures of results with an entry "before", a line each: before, after, difference.
+    """The figures of results with an entry "baseline", a line each: before, after, difference.
 
     In percent of the queries, and in points.
     """
-    start = results["before"]
+    start = results["baseline"]
     head = f"{results['split']:<15}{'before':>8}{'after':>8}{'change':>8}"
     lines = [f"{head}    before: {start.get('start', RANDOM)}"]
     for stage in _STAGES:
@@ -160,10 +160,3 @@ def _name_of_start(config: Any) -> str:
     if not config.init_from:
         return RANDOM
     return config.init_from + (" (encoders only)" if config.init_parts == "encoders" else "")
-
-
-def _digest(params: Any) -> str:
-    """A digest of parameters as they lie on this mesh; the same on every process."""
-    own = json.dumps(Parts(params).checksums(), sort_keys=True)
-    parts = processes.everyones(hashlib.sha256(own.encode()).hexdigest())
-    return hashlib.sha256(" ".join(parts).encode()).hexdigest()

@@ -2,7 +2,7 @@
 
 import json
 
-from cada_jax.evaluation.test_selection import BestOnTest
+from cada_jax.evaluation.selection import BestOnTest
 
 
 def results(value):
