@@ -13,7 +13,7 @@ that only scores otherwise (mirror) takes what another row has trained, if that 
 
 All runs start from the same weights, the configuration's init_from or --init. Those of the default,
 pretrained:matched, have encoders and decoders that were trained together, without the gate. The
-start is not scored (eval.before).
+start is not scored (eval.baseline).
 """
 
 import argparse
@@ -23,7 +23,7 @@ import json
 import pathlib
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from types import FrameType
 
 from ml_collections import ConfigDict
@@ -70,7 +70,7 @@ def read_base(flags: argparse.Namespace) -> tuple[ConfigDict, dict]:
         if name in changes:
             raise UsageError(f"--set {name}: this tool sets it itself; leave it out")
     changes["eval.save_queries"] = True
-    changes.setdefault("eval.before", False)
+    changes.setdefault("eval.baseline", False)
     if flags.steps:
         changes["train.max_steps"] = flags.steps
     if flags.init is not None:
@@ -141,12 +141,12 @@ def ablate(argv: Sequence[str] | None) -> int:
     runs.claim(flags.out, base, planned)
     processes = Processes()
 
-    def start(run: runs.Run, tell: Callable[[str], None]) -> int:
+    def start(run: runs.Run) -> int:
         runs.copy_trained(run, planned)
-        return processes.run(runs.command(run, flags.config, changes), run.log, tell)
+        return processes.run(runs.command(run, flags.config, changes), run.log)
 
     with sigterm_raises():
-        failed = run_all(planned, start, sys.stderr, shares, processes.end)
+        failed = run_all(planned, start, shares, processes.end)
     write_report(flags.out, base, report.make_table(planned, chosen, failed), flags.seeds)
     write_curves(flags.out, planned)
     print(f"Written: {flags.out / 'table.md'}, table.json, val.svg, loss.svg", file=sys.stderr)

@@ -5,7 +5,6 @@ written.
 """
 
 import argparse
-import difflib
 import math
 import os
 import pathlib
@@ -19,17 +18,11 @@ MOST_DEVICES = 4096  # of a simulated mesh: XLA makes each of them
 
 
 class Parser(Flags):
-    """The flags of one tool; of a misspelt one the message names what was meant."""
+    """The flags of one tool."""
 
     def flags(self, argv: Sequence[str] | None) -> argparse.Namespace:
         """The flags in `argv`, those of the process if None."""
-        flags, unknown = self.parse_known_args(argv)
-        if unknown:
-            name = unknown[0].partition("=")[0]
-            near = difflib.get_close_matches(name, self._option_string_actions, n=1)
-            hint = f", did you mean {near[0]}?" if near else ""
-            self.error(f"unknown argument {unknown[0]!r}{hint}")
-        return flags
+        return self.parse_args(argv)
 
 
 def integer(least: int, most: int = 2**31 - 1) -> Callable[[str], int]:

@@ -92,7 +92,7 @@ def encode(model: CADA, params: dict, images: jax.Array, token_ids: jax.Array):
     variables = {"params": params}
     image: Any = model.apply(variables, images, method="encode_image")
     text: Any = model.apply(variables, token_ids, method="encode_text")
-    return image[:, 0], text[:, 0]
+    return image[0], text[0]
 
 
 def accuracies(predicted: np.ndarray, labels: np.ndarray) -> dict[str, float]:

@@ -1,7 +1,8 @@
 """Checks this implementation against PyTorch and prints one row per quantity.
 
     python tools/check_parity.py --golden DIR
-        against a folder of numbers obtained from the released code (tests/golden is one),
+        against a folder of numbers obtained from the released code (tests/golden is one); with
+        --curves=FILE.svg the losses of a whole training of both are drawn,
     python tools/check_parity.py --torch CHECKPOINT [--images DIR --captions FILE]
         against Hugging Face's BLIP classes with the weights of a real checkpoint.
 
@@ -32,10 +33,10 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add("--dtype", choices=sorted(TOLERANCES), default="float32", help="of our activations")
     add("--vocab", help="WordPiece vocabulary (vocab.txt)")
+    add("--curves", metavar="FILE", help="with --golden: draws the trainings' losses")
     add("--images", metavar="DIR", help="with --torch: photographs to compare on")
     add("--captions", metavar="FILE", help="with --torch: one caption a line")
     add("--config", default="default", help="with --torch: file in configs/, or a path")
-    add("--traceback", action="store_true", help="show where in the code an error arose")
     flags = parser.parse_args(argv)
     for name in ("images", "captions"):
         if flags.golden is not None and getattr(flags, name):
@@ -56,8 +57,11 @@ def check(flags: argparse.Namespace) -> Table:
     # Accelerators would otherwise round the factors of a float32 product.
     jax.config.update("jax_default_matmul_precision", "highest")
     if flags.golden is not None:
+        from tools.parity import whole_training
         from tools.parity.cases import check_golden
 
+        if flags.curves:
+            whole_training.draw(flags.golden, flags.curves)
         return check_golden(flags.golden, flags.dtype, flags.vocab)
     from tools.parity.hub import check_checkpoint
 
@@ -75,7 +79,7 @@ def main(argv: list[str] | None = None) -> int:
         print(table)
         return 1 if table.failed else DONE
 
-    return run() if flags.traceback else run_command(run)
+    return run_command(run)
 
 
 if __name__ == "__main__":

@@ -26,19 +26,20 @@ def run(argv: Sequence[str] | None) -> int:
     add("out", metavar="MODEL", type=folder_to_make, help="model folder to write")
     add("--steps", type=integer(1), default=2500, help="updates (default: %(default)s)")
     add("--variant", default="pretrain", choices=sorted(VARIANTS))
+    add("--config", default="synthetic:scratch", help="whose network (default: %(default)s)")
     flags = parser.flags(argv)
-    from cada_jax.checkpoints import export  # TensorFlow and JAX take seconds to import
+    from cada_jax.checkpoints import model  # TensorFlow and JAX take seconds to import
     from cada_jax.common.compilation_cache import enable_compilation_cache
     from cada_jax.common.console import say
     from tools.attribute_training import ATTRIBUTES, pretrain
 
-    config = load_config("synthetic:scratch")
+    config = load_config(flags.config)
     config.data.variant = flags.variant
-    export.check_model_target(flags.out)  # before minutes of training
+    model.check_model_target(flags.out)  # before minutes of training
     enable_compilation_cache()
     params, scores, vocab_path = pretrain(config, flags.variant, flags.steps)
     card = {"what": "encoders that name attributes; decoders are random", "accuracy_on_val": scores}
-    path = export.save_model(flags.out, params, config, vocab_path, card)
+    path = model.save_model(flags.out, params, config, vocab_path, card)
     say(f"{'attribute':16} image   text  (% right on {flags.variant} val)")
     for name in ATTRIBUTES:
         image, text = (f"{scores[side].get(name, '-'):>5}" for side in ("image", "text"))

@@ -10,7 +10,8 @@ are missing:
   re-ranking again with every gate at its layer's mean, and at 1;
 - ARA's masked words: accuracy with the right image, another person's, and the mean of the split's
   image tokens (no image);
-- negatives: how near those are that are drawn in batches, and whether the match head refuses them;
+- negatives: how near those are that are drawn in batches, whether the match head refuses them, and
+  how many rows would take batch row 0 in the released code, whose softmax underflows;
 - re-ranking: the queries that it puts right and wrong, and, for the generated people, what the
   wrongly preferred images have to do with the captions;
 - gradients: what each loss, with its weight, has to say about each part of the network;
@@ -27,7 +28,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from cada_jax.checkpoints.export import resolve_model
+from cada_jax.checkpoints.model import resolve_model
 from cada_jax.common.command_line import run_command
 from cada_jax.common.compilation_cache import enable_compilation_cache
 from cada_jax.common.console import say

@@ -19,7 +19,7 @@ from tools import ablate
     [
         ([], "pretrained:matched", "all", False),
         (["--set", "init_parts=encoders"], "pretrained:matched", "encoders", False),
-        (["--set", "eval.before=True"], "pretrained:matched", "all", True),
+        (["--set", "eval.baseline=True"], "pretrained:matched", "all", True),
         (["--config=synthetic:scratch"], None, "all", False),
         (["--config=synthetic:scratch", "--init=runs/a/model"], "runs/a/model", "all", False),
     ],
@@ -27,7 +27,7 @@ from tools import ablate
 def test_what_runs_start_from(argv, init_from, parts, before, tmp_path):
     flags = ablate.read_flags([f"--out={tmp_path}", *argv])
     base, changes = ablate.read_base(flags)
-    assert (base.init_from, base.init_parts, base.eval.before) == (init_from, parts, before)
+    assert (base.init_from, base.init_parts, base.eval.baseline) == (init_from, parts, before)
     config = load_config(flags.config)
     for name, value in changes.items():
         group, _, key = name.rpartition(".")

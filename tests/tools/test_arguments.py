@@ -142,8 +142,7 @@ BAD = {
         "--folder=",
         "--image=4",
     ],
-    "device.compile": [*COMPILED, "--no_compile=3", "--rows=0", "--rows=-1", "--rows=all"],
-    "device.kernels": ["--device=h100", "--device=v5e", "--device=", "--config=rstq", "--rows=3"],
+    "device.compile": [*COMPILED, "--rows=0", "--rows=-1", "--rows=all"],
     "check_resume": [
         "",
         *(f"--workdir={path}" for path in PATHS),

@@ -25,9 +25,9 @@ def test_a_value_has_the_type_of_its_field(change, value):
 @pytest.mark.parametrize(
     ("change", "part"),
     [
-        ("train.batch=3", "no field 'batch' there"),
+        ("train.batch=3", "there is no such field; did you mean config.train.batch_size?"),
         ("train.batch_size=few", "config.train.batch_size is 'few'"),
-        ("train=3", "group of fields"),
+        ("train=3", "config.train=3: there is no such field"),
         ("train.epochs", "--set train.epochs: expected FIELD=VALUE"),
         ("augment.flip=nan", "config.augment.flip is"),
     ],

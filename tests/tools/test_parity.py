@@ -7,10 +7,12 @@ import shutil
 import numpy as np
 import pytest
 
+from cada_jax.common.errors import UsageError
 from tools import check_parity
+from tools.parity import hub_inputs, whole_training
 from tools.parity.cases import CASES as ALL_CASES
 from tools.parity.cases import check_golden
-from tools.parity.golden import as_released
+from tools.parity.golden import Golden, as_released
 from tools.parity.hub import compare_networks
 from tools.parity.hub_inputs import random_tokens
 from tools.parity.hub_network import blip_config, their_outputs
@@ -32,7 +34,7 @@ CASES = {  # case -> rows it must have at least, so that an empty comparison can
 
 @pytest.fixture(scope="module")
 def table():
-    return check_golden(str(GOLDEN), "float32")
+    return check_golden(str(GOLDEN), "float32", cases=list(CASES))
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -44,6 +46,26 @@ def test_golden_case(table, case):
     # What differs on purpose says so, and is the exception.
     assert sum(row.status == "differs" for row in rows) <= len(rows) / 2
     assert all(row.note for row in rows if row.status == "differs")
+
+
+def training_rows(**options):
+    table = Table()
+    whole_training.compare(Golden(str(GOLDEN)), table, **options)
+    return table.rows
+
+
+def test_a_training_as_released_has_its_losses_and_takes_its_negatives():
+    """The first steps; in the eighth 12 of 64 texts take batch row 0."""
+    rows = training_rows(runs=["released"], steps=8)
+    assert len(rows) == 7 and all(row.status == "pass" for row in rows), rows
+
+
+@pytest.mark.slow
+def test_whole_trainings_have_the_losses_and_negatives_of_the_released_code():
+    rows = training_rows()
+    assert len([row for row in rows if row.status == "pass"]) == 21
+    ties = [row for row in rows if row.status != "pass"]
+    assert all(row.quantity.startswith("plain64") and row.note for row in ties)
 
 
 def test_every_parameter_has_a_gradient_row(table, golden):
@@ -65,9 +87,29 @@ def test_a_wrong_number_fails_and_absent_cases_are_named(golden, tmp_path, capsy
     assert "1 fail" in printed and "absent: a_forward, a_posembed, b_losses" in printed
 
 
-def test_a_folder_without_weights_is_refused(tmp_path, capsys):
+def test_a_folder_without_weights_or_with_a_truncated_file_is_refused(golden, tmp_path, capsys):
     assert check_parity.main([f"--golden={tmp_path}"]) == 2
     assert "weights_tiny.npz" in capsys.readouterr().err
+    (tmp_path / "weights_tiny.npz").write_bytes((golden / "weights_tiny.npz").read_bytes()[:5000])
+    assert check_parity.main([f"--golden={tmp_path}"]) == 2
+    assert f"{tmp_path}/weights_tiny.npz: expected golden numbers" in capsys.readouterr().err
+
+
+def test_a_case_with_nothing_to_compare_is_refused(golden, tmp_path):
+    for name in ("weights_tiny.npz", "weights_tiny.json"):
+        shutil.copy(golden / name, tmp_path)
+    np.savez(tmp_path / "d_metrics.npz")
+    with pytest.raises(UsageError, match="holds nothing to compare"):
+        check_golden(str(tmp_path), "float32")
+
+
+def test_fewer_captions_than_pictures_are_refused(tmp_path):
+    (tmp_path / "captions.txt").write_text("a coat\n\nred shoes\n", encoding="utf-8-sig")
+    assert hub_inputs.read_captions(tmp_path / "captions.txt") == ["a coat", "red shoes"]
+    images, token_ids = np.ones((3, 2, 2, 3)), np.ones((2, 5))
+    with pytest.raises(UsageError, match="2 captions for 3 pictures"):
+        hub_inputs.pair_up(images, token_ids)
+    assert hub_inputs.pair_up(images[:1], token_ids) == 2
 
 
 @pytest.fixture

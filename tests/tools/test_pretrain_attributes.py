@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cada_jax.checkpoints import export
+from cada_jax.checkpoints.model import load_model
 from cada_jax.data.split import load_split
 from configs import synthetic
 from tools import attribute_training as tool
@@ -54,6 +54,6 @@ def test_training_lowers_the_loss_and_writes_a_model(data_dir, tmp_path, capfd, 
     flags = [str(tmp_path / "model"), "--variant", "tiny", "--steps", "4"]
     assert pretrain_attributes.main(flags) == 0
     assert "shoes_color" in capfd.readouterr().err
-    params, config, _ = export.load_model(tmp_path / "model")
+    params, config, *_ = load_model(tmp_path / "model")
     assert config.data.name == "synthetic"
     assert np.isfinite(params["image_encoder"]["cls_token"]).all()

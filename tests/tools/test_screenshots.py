@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from cada_jax.common.errors import UsageError
-from tests.gallery.page.browser import require_installed
-from tests.gallery.page.fake_server import running
+from tests.gallery.web.browser import require_installed
+from tests.gallery.web.running import running, write_people
 from tools import screenshots
 
 
@@ -22,8 +22,9 @@ def test_a_picture_that_a_readme_should_not_load_is_refused(tmp_path):
 def test_both_pictures_are_taken_of_a_running_page(tmp_path, capsys):
     require_installed()
     query = "a man in orange shorts and a pink shirt"
-    with running() as site:
-        arguments = [f"--url={site.url}", f"--output={tmp_path / 'new'}", f"--query={query}"]
+    gallery, stand_in = write_people(tmp_path / "people", [])
+    with running(gallery, stand_in.device) as server:
+        arguments = [f"--url={server.url}", f"--output={tmp_path / 'new'}", f"--query={query}"]
         assert screenshots.main(arguments) == 0
     sizes = {}
     for path in (tmp_path / "new").iterdir():

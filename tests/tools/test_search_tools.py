@@ -12,7 +12,7 @@ import pytest
 import cada_jax
 from tests.conftest import REPOSITORY
 from tools.search import attributes, check, options, quality
-from tools.search.pictures import draw, write_pngs
+from tools.search.pictures import draw, write_files
 
 PICTURES = 12
 
@@ -29,7 +29,7 @@ def shown():
 
 @pytest.fixture(scope="module")
 def gallery(retriever, shown, tmp_path_factory):
-    return retriever.encode_images(write_pngs(tmp_path_factory.mktemp("pngs"), shown))
+    return retriever.encode_images(write_files(tmp_path_factory.mktemp("files"), shown))
 
 
 @pytest.fixture(scope="module")

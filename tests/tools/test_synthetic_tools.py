@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 from dataclasses import replace
 
 import numpy as np
@@ -10,14 +9,13 @@ import pytest
 from PIL import Image
 
 from cada_jax.common.errors import UsageError
-from cada_jax.data.datasets.synthetic import contact_sheet
 from cada_jax.data.datasets.synthetic.people import DEMO, SPLITS, VARIANTS, generate
 from cada_jax.data.datasets.synthetic.vocabulary import VOCAB_PATH
-from cada_jax.data.preparation.annotations import list_problems, read_source
+from cada_jax.data.preparation.source import read_source
 from cada_jax.data.registry import PUBLISHED
 from cada_jax.data.split import load_split
 from cada_jax.text.tokenizer import Tokenizer, clean_caption
-from tools import ceiling
+from tools import ceiling, contact_sheet
 from tools import export_synthetic as tool
 
 TINY = VARIANTS["tiny"]
@@ -86,7 +84,7 @@ def test_the_exported_folder_is_what_the_real_loader_expects(tmp_path, capsys):
             assert image.size == (48, 96)
     source = read_source(PUBLISHED["rstp"].LAYOUT, folder)
     assert len(source.entries) == len(entries)
-    assert list_problems(source) == []
+    assert source.problems == []
 
 
 @pytest.mark.parametrize(
@@ -101,9 +99,9 @@ def test_every_format_is_one_that_its_loader_reads(tmp_path, name, captions, spl
     few = replace(TINY, train_persons=4, val_persons=2, test_persons=2)
     form = tool.FORMATS[name]
     counts = tool.export(few, tmp_path / form.folder, form)
-    assert tuple(counts) == splits == tuple(PUBLISHED[name].LAYOUT.splits)
+    assert tuple(counts) == splits == tuple(PUBLISHED[name].LAYOUT.published)
     source = read_source(PUBLISHED[name].LAYOUT, tmp_path)  # the parent will do
-    assert list_problems(source) == []
+    assert source.problems == []
     assert source.annotation.name == form.annotation == PUBLISHED[name].LAYOUT.annotations[0]
     assert {len(entry.captions) for entry in source.entries} == captions
     for split in splits:
@@ -113,15 +111,15 @@ def test_every_format_is_one_that_its_loader_reads(tmp_path, name, captions, spl
         item = json.loads(source.annotation.read_text())[0]
         assert item["processed_tokens"][0][:2] == item["captions"][0].lower().split()[:2]
     if name == "icfg":
-        assert all(entry.image.startswith(f"{entry.split}/") for entry in source.entries)
+        assert all(e.image.startswith(f"{e.split}/") for e in source.entries)
 
 
 def test_a_folder_with_something_in_it_is_left_alone(tmp_path, capsys):
     (tmp_path / "precious.txt").write_text("x")
     assert tool.main(["--variant=tiny", f"--output={tmp_path}"]) == 2
     error = capsys.readouterr().err
-    assert str(tmp_path) in error and "not an empty folder" in error
-    with pytest.raises(UsageError, match="not an empty folder"):  # whoever calls it
+    assert str(tmp_path) in error
+    with pytest.raises(UsageError, match="Nothing was touched"):  # whoever calls it
         tool.export(TINY, tmp_path, tool.FORMATS["rstp"])
     assert [p.name for p in tmp_path.iterdir()] == ["precious.txt"]
 
@@ -131,13 +129,6 @@ def test_a_file_in_the_way_is_named(tmp_path, capsys):
     for output in (tmp_path / "file", tmp_path / "file" / "below"):
         assert tool.main(["--variant=tiny", f"--output={output}"]) == 2
         assert str(output) in capsys.readouterr().err
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may write anywhere")
-def test_an_unwritable_place_is_named(tmp_path, capsys):
-    tmp_path.chmod(0o500)
-    assert tool.main(["--variant=tiny", f"--output={tmp_path / 'x'}"]) == 2
-    assert "cannot write" in capsys.readouterr().err
 
 
 # Ceiling
@@ -175,15 +166,10 @@ def test_without_twins_and_with_one_person_the_ceiling_is_the_top():
 # Picture
 
 
-def test_a_contact_sheet_shows_the_first_persons():
-    sheet, captions = contact_sheet.draw_sheet(TINY, "test", rows=2, people_per_row=2, zoom=1)
+def test_a_contact_sheet_shows_the_first_persons(capsys):
+    sheet = contact_sheet.draw_sheet(TINY, "test", rows=2, columns=2)
     assert sheet.size == (2 * (3 * 48 + 4) - 4, 2 * (96 + 4) - 4)
     first = next(generate(TINY, "test"))
-    assert captions[0] == first.captions[0].text and len(captions) == 4
+    assert capsys.readouterr().out.splitlines()[0] == first.captions[0].text
     shown = np.asarray(sheet.crop((0, 0, 48, 96)))
     assert (shown == np.asarray(Image.open(io.BytesIO(first.jpeg)))).all()
-
-
-def test_a_contact_sheet_of_more_persons_than_there_are():
-    with pytest.raises(UsageError, match="8"):
-        contact_sheet.draw_sheet(TINY, "test", rows=3, people_per_row=3)

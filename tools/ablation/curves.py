@@ -1,20 +1,13 @@
-"""Learning curves of an ablation: read from the runs' event files, drawn as SVG."""
+"""Learning curves of an ablation: read from the runs' event files, drawn."""
 
-import html
 import os
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from cada_jax.common import files
 from cada_jax.common.native_stderr import native_stderr_muted
 
-WIDTH, HEIGHT, LEFT, TOP, LEGEND = 640, 360, 64, 44, 330
-COLOURS = (
-    *("#1b6ca8", "#c1442e", "#3a8f4b", "#8a5fb0", "#b8860b", "#444444"),
-    *("#d16ba5", "#4aa3a2", "#7a5230", "#94b447", "#5c6bc0"),
-)
 Points = Sequence[tuple[float, float]]
 
 
@@ -53,63 +46,21 @@ def mean_curve(curves: Sequence[dict[int, float]]) -> list[tuple[float, float]]:
 
 
 def draw(path: str | os.PathLike, title: str, unit: str, series: Mapping[str, Points]) -> None:
-    """Draws a line for each series over the steps, as an SVG file.
+    """Draws a line for each series over the steps.
 
     Args:
-      path: of the file.
+      path: of the file; its kind is that of its suffix.
       title: above the picture.
       unit: of the values.
-      series: name -> (step, value), at least one point in all; empty ones are left out.
+      series: name -> (step, value); empty ones are left out.
     """
-    shown = {name: points for name, points in series.items() if points}
-    steps = [x for points in shown.values() for x, _ in points]
-    values = [y for points in shown.values() for _, y in points if np.isfinite(y)]
-    if not values:
-        raise ValueError(f"{title}: there is no point to draw")
-    far = max(steps) or 1
-    low, high = min(values), max(values)
-    if high - low < 1e-9:
-        low, high = low - 0.5, high + 0.5
+    from matplotlib.figure import Figure
 
-    def place(x: float, y: float) -> str:
-        right = LEFT + (WIDTH - LEFT) * x / far
-        return f"{right:.1f},{TOP + HEIGHT * (1 - (y - low) / (high - low)):.1f}"
-
-    height = max(HEIGHT + 90, TOP + 30 + 20 * len(shown))
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH + LEGEND}" height="{height}" '
-        'font-family="sans-serif" font-size="13">',
-        '<rect width="100%" height="100%" fill="white"/>',
-        f'<text x="{LEFT}" y="24" font-size="15">{html.escape(title)}</text>',
-    ]
-    parts += _axes(low, high, far, unit)
-    for row, (name, points) in enumerate(shown.items()):
-        colour = COLOURS[row % len(COLOURS)]
-        dash = ' stroke-dasharray="6 3"' if row >= len(COLOURS) else ""
-        placed = [place(x, y) for x, y in points if np.isfinite(y)]
-        parts.append(
-            f'<polyline points="{" ".join(placed)}" fill="none" stroke="{colour}" '
-            f'stroke-width="2"{dash}/>'
-        )
-        for x, y in (point.split(",") for point in placed if len(placed) < 20):
-            parts.append(f'<circle cx="{x}" cy="{y}" r="3" fill="{colour}"/>')
-        y = TOP + 14 + 20 * row
-        parts.append(f'<text x="{WIDTH + 16}" y="{y}" fill="{colour}">{html.escape(name)}</text>')
-    files.write_text(path, "\n".join([*parts, "</svg>\n"]))
-
-
-def _axes(low: float, high: float, far: float, unit: str) -> list[str]:
-    parts = []
-    for i in range(6):
-        y = TOP + HEIGHT * (1 - i / 5)
-        parts.append(f'<line x1="{LEFT}" y1="{y:.1f}" x2="{WIDTH}" y2="{y:.1f}" stroke="#ddd"/>')
-        value = f"{low + (high - low) * i / 5:.4g}"
-        parts.append(f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{value}</text>')
-        x = LEFT + (WIDTH - LEFT) * i / 5
-        step = f"{far * i / 5:.0f}"
-        parts.append(
-            f'<text x="{x:.1f}" y="{TOP + HEIGHT + 20}" text-anchor="middle">{step}</text>'
-        )
-    caption = f"{html.escape(unit)}, over steps"
-    parts.append(f'<text x="{LEFT}" y="{TOP + HEIGHT + 42}">{caption}</text>')
-    return parts
+    figure = Figure((9, 4), layout="constrained")
+    axes = figure.subplots()
+    for name, points in series.items():
+        if points:
+            axes.plot(*zip(*points, strict=True), label=name)
+    axes.set(title=title, xlabel="steps", ylabel=unit)
+    figure.legend(loc="outside right upper")
+    figure.savefig(path)

@@ -1,23 +1,20 @@
 """Runs of an ablation in processes, some at a time, each on CPUs of its own."""
 
 import concurrent.futures
-import functools
 import json
 import os
 import pathlib
 import queue
-import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Sequence
-from typing import TextIO
 
 from cada_jax.common.errors import UsageError
-from tools.ablation.console import Console
 from tools.ablation.runs import Run
 
-# A run, and what takes the lines of its progress -> exit code, as of `cada_jax.main`.
-Start = Callable[[Run, Callable[[str], None]], int]
+Start = Callable[[Run], int]  # -> exit code, as of `cada_jax.main`
+STOPPED = 143
 
 
 class Processes:
@@ -28,45 +25,22 @@ class Processes:
         self._ended = False
         self._lock = threading.Lock()
 
-    def run(self, argv: Sequence[str], log: pathlib.Path, tell: Callable[[str], None]) -> int:
-        """Runs a command, adds what it says to its log, and returns its exit code.
-
-        However this ends, the process has ended too: it gets SIGTERM, and saves its state.
-
-        Args:
-          argv: the command.
-          log: text file; lines are added.
-          tell: gets every line of the command's stderr.
-        """
+    def run(self, argv: Sequence[str], log: pathlib.Path) -> int:
+        """Runs a command, adds what it says to its log, and returns its exit code."""
         with log.open("a", encoding="utf-8") as file:
-            options = dict(stdout=file, stderr=subprocess.PIPE, text=True, errors="replace")
             with self._lock:
                 if self._ended:
-                    return 128 + signal.SIGTERM
-                process = subprocess.Popen(argv, **options)
+                    return STOPPED
+                process = subprocess.Popen(argv, stdout=file, stderr=subprocess.STDOUT)
                 self._live.add(process)
-            assert process.stderr is not None  # it is a pipe
-            try:
-                for line in process.stderr:
-                    file.write(line)
-                    file.flush()
-                    tell(line.rstrip())
-                return process.wait()
-            finally:
-                if process.poll() is None:
-                    process.send_signal(signal.SIGTERM)
-                    file.writelines(process.stderr)  # what it says of its end
-                    process.wait()
-                process.stderr.close()
-                with self._lock:
-                    self._live.remove(process)
+            return process.wait()
 
     def end(self) -> None:
         """Sends SIGTERM to all, on which a run saves its state, and lets no other begin."""
         with self._lock:
             self._ended = True
             for process in self._live:
-                process.send_signal(signal.SIGTERM)
+                process.terminate()
 
 
 def available_cpus() -> list[int]:
@@ -97,7 +71,6 @@ def cpu_shares(jobs: int) -> list[set[int]]:
 def run_all(
     runs: Sequence[Run],
     start: Start,
-    stream: TextIO,
     shares: Sequence[set[int]] = (set(),),
     end: Callable[[], None] = lambda: None,
 ) -> list[Run]:
@@ -106,7 +79,6 @@ def run_all(
     Args:
       runs: from `plan`.
       start: runs one of them.
-      stream: where to say how it goes.
       shares: as many run at a time, each on its CPUs; from `cpu_shares`.
       end: ends what `start` began, when one run failed or this process is told to stop.
 
@@ -124,28 +96,25 @@ def run_all(
         if share:  # a thread's CPUs are those of the processes that it starts
             os.sched_setaffinity(threading.get_native_id(), share)
 
-    stream.write(f"{distinct} runs, {distinct - len(waiting)} of them done before\n")
-    one = functools.partial(_run, Console(len(waiting), len(shares), stream), start)
+    print(f"{distinct} runs, {distinct - len(waiting)} of them done before", file=sys.stderr)
     with concurrent.futures.ThreadPoolExecutor(len(shares), initializer=take_share) as pool:
-        futures = [pool.submit(one, run) for run in waiting]
+        futures = [pool.submit(_run, start, run) for run in waiting]
         try:
-            for future in concurrent.futures.as_completed(futures):
-                future.result()
+            for number, future in enumerate(concurrent.futures.as_completed(futures), start=1):
+                print(f"[{number}/{len(waiting)}] {future.result()}", file=sys.stderr)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             end()
             raise
-    return [run for run, future in zip(waiting, futures, strict=True) if not future.result()]
+    return [run for run in waiting if not run.done]
 
 
-def _run(console: Console, start: Start, run: Run) -> bool:
-    """Runs one; returns False if it diverged."""
+def _run(start: Start, run: Run) -> str:
+    """Runs one; returns a line on what it found."""
     run.folder.parent.mkdir(parents=True, exist_ok=True)
-    with console.run(run.folder.name) as tell:
-        code = start(run, tell)
+    code = start(run)
     if code == 1:
-        console.end(run.folder.name, f"failed, see {run.log}")
-        return False
+        return f"{run.folder.name}: failed, see {run.log}"
     if code or not run.done:
         raise UsageError(
             f"{run.folder.name} ended with exit code {code}: see the last lines of {run.log}. "
@@ -153,5 +122,4 @@ def _run(console: Console, start: Start, run: Run) -> bool:
         )
     results = json.loads((run.folder / "results.json").read_text(encoding="utf-8"))
     figures = (f"{stage} R1 {results[stage]['R1']:.2f}" for stage in ("global", "reranked"))
-    console.end(run.folder.name, ", ".join(figures))
-    return True
+    return f"{run.folder.name}: {', '.join(figures)}"

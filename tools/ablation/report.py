@@ -18,7 +18,7 @@ GAINED = "reranked/R1"
 def read_figures(folder: pathlib.Path) -> dict[str, float]:
     """The FIGURES of a finished run, in percent; with "before/" those of its start, if scored."""
     results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-    sources = {"": results, "before/": results.get("before") or {}}
+    sources = {"": results, "before/": results.get("baseline") or {}}
     found = {}
     for prefix, source in sources.items():
         for name in FIGURES:

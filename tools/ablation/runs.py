@@ -10,21 +10,18 @@ from collections.abc import Sequence
 
 from ml_collections import ConfigDict
 
-from cada_jax.checkpoints import run_folder
+from cada_jax.checkpoints import workdir
 from cada_jax.common.errors import UsageError
 from cada_jax.common.files import contents, write_text
-from cada_jax.config import CONFIG_FILE, FREE_KEYS, to_json
-from cada_jax.config.comparison import differing_keys
-from cada_jax.config.json_file import read_config
+from cada_jax.config import CONFIG_FILE, FREE_KEYS, differing_keys, read_config, to_json
 from cada_jax.config.kinds import spelled
-from cada_jax.config.legacy import upgraded
 from tools.ablation.rows import ROWS, Row, config_of
 
 # What all rows share; its presence marks a folder that this tool may write into.
 BASE_FILE = "ablation_config.json"
 NEEDED = ("results.json", "queries.jsonl")  # of a run that is done
 # These decide no numbers of a run, but which numbers it has.
-_SCORED = ("eval.before", "eval.image_to_text_top_k", "eval.save_queries", "eval.split")
+_SCORED = ("eval.baseline", "eval.image_to_text_top_k", "eval.save_queries", "eval.split")
 FREE = tuple(key for key in FREE_KEYS if key not in _SCORED)
 
 
@@ -111,7 +108,7 @@ def claim(out: pathlib.Path, base: ConfigDict, runs: Sequence[Run]) -> None:
 
 
 def _check_same(path: pathlib.Path, config: ConfigDict, what: str) -> None:
-    different = differing_keys(config, upgraded(read_config(path)), FREE)
+    different = differing_keys(config, read_config(path), FREE)
     if different:
         listed = ", ".join(
             f"config.{key} is {json.dumps(theirs)} there and {json.dumps(ours)} now"
@@ -145,7 +142,7 @@ def copy_trained(run: Run, runs: Sequence[Run]) -> None:
         return
     unfinished = run.folder.with_name(f"{run.folder.name}.copying")
     shutil.rmtree(unfinished, ignore_errors=True)
-    left_out = shutil.ignore_patterns(*NEEDED, run_folder.LOCK_FILE)
+    left_out = shutil.ignore_patterns(*NEEDED, workdir.LOCK_FILE)
     shutil.copytree(trained.folder, unfinished, ignore=left_out)
     write_text(unfinished / CONFIG_FILE, to_json(run.config))
     unfinished.rename(run.folder)
@@ -162,6 +159,6 @@ def command(run: Run, config_argument: str, changes: dict) -> list[str]:
     values = {**changes, **run.row.changes, "seed": run.seed}
     fields = [f"--config.{name}={spelled(value)}" for name, value in values.items()]
     program = [sys.executable, "-m", "cada_jax.main", f"--config={config_argument}"]
-    trained = (run.folder / run_folder.MODEL).is_dir()  # exported when training is over
+    trained = (run.folder / workdir.MODEL).is_dir()  # exported when training is over
     mode = ["--mode=eval"] if trained else []
     return [*program, f"--workdir={run.folder}", *mode, *fields]

@@ -44,7 +44,7 @@ def compiled_step(config: ConfigDict) -> tuple[Callable[[], Any], int]:
     import optax
 
     from cada_jax.distributed.batch import to_global
-    from cada_jax.retrieval.network import abstract_network
+    from cada_jax.network import abstract_network
     from cada_jax.training.setup import TrainSetup
     from cada_jax.training.train_step import init_state, make_train_step
 
@@ -69,9 +69,9 @@ def reranking(config: ConfigDict, mirror: bool, rows: int) -> tuple[Callable[[],
     import numpy as np
 
     from cada_jax.models.cada import init_params
+    from cada_jax.network import abstract_network
     from cada_jax.retrieval import encode, rerank
     from cada_jax.retrieval.mirror import match_both, mirrored
-    from cada_jax.retrieval.network import abstract_network
 
     network = abstract_network(config, jax.devices()[:1])
     init = jax.jit(lambda key: init_params(network.model, config, key))

@@ -27,8 +27,9 @@ from cada_jax.common.command_line import run_command
 from cada_jax.config import load_config
 from cada_jax.data.datasets.synthetic.people import DEMO, generate
 from cada_jax.data.datasets.synthetic.vocabulary import VOCAB_PATH
-from cada_jax.data.preparation.annotations import read_source
-from cada_jax.data.preparation.reader import EncoderSettings, load_encoder, read_all
+from cada_jax.data.preparation.reader import load_encoder, read_all
+from cada_jax.data.preparation.source import read_source
+from cada_jax.text.taggers import DEFAULT_TAGGER
 from tools.arguments import Parser, image_size, integer, positive_real, writable_folder
 
 # Worker processes import this file again: what imports TensorFlow is imported in functions.
@@ -118,34 +119,30 @@ def bench_preparation(source: Path, root: Path, workers: int) -> None:
     """Plain decoding, the captions alone, and the preparation as a whole."""
     from cada_jax.data.datasets.rstp.builder import Rstp
 
-    folder = read_source(Rstp.LAYOUT, source)
-    jobs = list(map(folder.job, folder.entries))
-    settings = EncoderSettings(str(VOCAB_PATH), MAX_LENGTH, "pattern", "word")
+    entries = read_source(Rstp.LAYOUT, source).entries
+    settings = (str(VOCAB_PATH), MAX_LENGTH, DEFAULT_TAGGER, "word")
     encoder = load_encoder(settings)
-    encoder.encode(jobs[0].captions, jobs[0].image_path)  # loads the tagger's lexicon
-
-    paths = [job.path for job in jobs if job.path is not None]
-    assert len(paths) == len(jobs)  # make_folder wrote every image
+    encoder.encode(entries[0].captions, "")  # loads the tagger's lexicon
 
     def decode():
-        for path in paths:
-            with Image.open(path) as image:
+        for entry in entries:
+            with Image.open(entry.path) as image:
                 image.load()
 
     def check():
-        assert not any(read.problem for read in read_all(jobs, None))
+        assert not any(read.problem for read in read_all(entries, None))
 
     def encode():
-        for job in jobs:
-            encoder.encode(job.captions, job.image_path)
+        for entry in entries:
+            encoder.encode(entry.captions, entry.image)
 
-    plain = measure("plain reading and decoding", len(jobs), decode)
-    measure("reading and checking images", len(jobs), check)
-    measure("captions: clean, tokenize, tag", len(jobs), encode)
+    plain = measure("plain reading and decoding", len(entries), decode)
+    measure("reading and checking images", len(entries), check)
+    measure("captions: clean, tokenize, tag", len(entries), encode)
     for number in [0, workers] if workers else [0]:
         name = f"preparation, {number} worker processes"
         out = root / str(number)
-        rate = measure(name, len(jobs), lambda n=number, out=out: prepare(source, out, n))
+        rate = measure(name, len(entries), lambda n=number, out=out: prepare(source, out, n))
         print(f"{'  its ratio to plain decoding':44} {rate / plain:9.2f}", flush=True)
 
 

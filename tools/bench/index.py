@@ -3,18 +3,22 @@
     python -m tools.bench.index --model=pretrained:synthetic --count=2000
     python -m tools.bench.index --model=DIR --images=photos --rounds=3
     python -m tools.bench.index --random=configs/default.py --count=64
+    python -m tools.bench.index --count=6000 --against=../before
 
 The bare encoder gets pixels that are decoded and resized already, and gives embeddings and tokens
 to the host. Indexing finds, reads, hashes, decodes, resizes, encodes and writes: with the tokens
 stored, and with tokens that are computed again. Both compile before. Rounds take turns, so that
 what else the machine does hits all alike; the median counts. Without --images, people are drawn.
-The last line is JSON.
+With --against, the same tool of another checkout takes a turn after each round. The last line is
+JSON.
 """
 
 import argparse
 import json
 import pathlib
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -27,13 +31,12 @@ from cada_jax.common.command_line import DONE, run_command
 from cada_jax.common.errors import UsageError
 from cada_jax.config import load_config
 from cada_jax.data.datasets.synthetic import people
-from cada_jax.gallery.index_options import IndexOptions
-from cada_jax.gallery.indexing import batch_size, index
-from cada_jax.gallery.meta import RECOMPUTE, STORE
+from cada_jax.gallery.index import IndexOptions, batch_size, index_pictures
 from cada_jax.gallery.scan import find_files
+from cada_jax.gallery.store import RECOMPUTE, STORE
+from cada_jax.network import abstract_network
 from cada_jax.retrieval.encode import encode_batches
 from cada_jax.retrieval.images import pixels_of
-from cada_jax.retrieval.network import abstract_network
 from cada_jax.retriever import Retriever, load_model
 from tools import arguments
 
@@ -57,6 +60,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--rounds", type=arguments.integer(1), default=3, help="of each measurement (3)"
     )
+    parser.add_argument("--against", default="", metavar="FOLDER", help="another checkout")
     return parser.flags(argv)
 
 
@@ -116,11 +120,21 @@ def indexed(retriever: Retriever, folder: str, tokens: str, count: int) -> float
     """
     with tempfile.TemporaryDirectory() as place:
         begin = time.perf_counter()
-        report = index(f"{place}/db", [folder], retriever, IndexOptions(tokens=tokens))
+        report = index_pictures(f"{place}/db", [folder], retriever, IndexOptions(tokens=tokens))
         seconds = time.perf_counter() - begin
     if report.pictures != count:
         raise UsageError(f"{folder}: {report.pictures} pictures of {count} files were indexed")
     return count / seconds
+
+
+def other_version(checkout: str, folder: str) -> tuple[float, float, float]:
+    """What one round of another checkout says: the bare encoder's images/s, and both shares."""
+    command = [sys.executable, "-m", "tools.bench.index", f"--images={folder}", "--rounds=1"]
+    ran = subprocess.run(command, cwd=checkout, capture_output=True, text=True)
+    if ran.returncode:
+        raise UsageError(f"--against={checkout} failed: {ran.stderr.strip().splitlines()[-1]}")
+    found = json.loads(ran.stdout.splitlines()[-1])
+    return found["bare"], found[STORE], found[RECOMPUTE]
 
 
 def _measure(flags: argparse.Namespace) -> int:
@@ -129,11 +143,11 @@ def _measure(flags: argparse.Namespace) -> int:
         folder = flags.images or drawn
         if not flags.images:
             draw_people(pathlib.Path(drawn), flags.count)
-        paths = [file.path for file in find_files([folder])[0]]
+        paths = [file.path for file in find_files([folder]).files]
         if not paths:
             raise UsageError(f"--images={folder}: there is no picture")
         print(f"{'bare encoder':>14}{'tokens stored':>16}{'recomputed':>14}   images/s", flush=True)
-        rounds = []
+        rounds, others = [], []
         for _ in range(flags.rounds):
             rounds.append(
                 (
@@ -143,10 +157,17 @@ def _measure(flags: argparse.Namespace) -> int:
                 )
             )
             print("{:>14.1f}{:>16.1f}{:>14.1f}".format(*rounds[-1]), flush=True)
+            if flags.against:
+                others.append(other_version(flags.against, folder))
+                print("{:>14.1f}{:>16.3f}{:>14.3f}   before".format(*others[-1]), flush=True)
     encoder, *indexing = (statistics.median(column) for column in zip(*rounds, strict=True))
     share = [round(speed / encoder, 3) for speed in indexing]
     print(f"share of the bare encoder: {share[0]:.2f} stored, {share[1]:.2f} recomputed")
-    print(json.dumps({"images": len(paths), "bare": encoder, STORE: share[0], RECOMPUTE: share[1]}))
+    result = {"images": len(paths), "bare": encoder, STORE: share[0], RECOMPUTE: share[1]}
+    if others:
+        before = [round(statistics.median(column), 3) for column in zip(*others, strict=True)]
+        result["before"] = dict(zip(("bare", STORE, RECOMPUTE), before, strict=True))
+    print(json.dumps(result))
     return DONE
 
 

@@ -10,17 +10,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cada_jax.checkpoints.torch.to_torch import to_torch
+from cada_jax.checkpoints.torch.convert import to_torch
 from cada_jax.common.pytrees import flat_arrays
 from cada_jax.config import load_config
 from cada_jax.distributed import batch as batch_lib
 from cada_jax.distributed import mesh
 from cada_jax.models.cada import from_config, init_params
 from cada_jax.models.preprocess import normalize_pixels
+from cada_jax.network import Network
 from cada_jax.retrieval import encode as encode_lib
 from cada_jax.retrieval import rerank as rerank_lib
 from cada_jax.retrieval import search
-from cada_jax.retrieval.network import Network
 from cada_jax.text import padding
 from cada_jax.training import train_step
 from cada_jax.training.setup import make_setup

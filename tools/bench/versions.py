@@ -8,6 +8,7 @@ third call of each turn counts. Both clocks are told: on a busy machine only the
 count. The last line is JSON.
 """
 
+import importlib
 import json
 import os
 import pathlib
@@ -47,13 +48,20 @@ def serve(work: str, name: str, rows: int) -> None:
 def _take_memory_settings() -> None:
     """As the `cada_jax.main` of the version does."""
     try:
-        from cada_jax.common import huge_pages
+        from cada_jax.common.kept_memory import keep_memory
+
+        keep_memory()
+        return
     except ImportError:  # an older version
+        pass
+    try:
+        older = importlib.import_module("cada_jax.common.huge_pages")
+    except ImportError:  # a still older one
         return
     # Versions up to 2026-11-27 had "restart_with_huge_pages" alone.
     for name in ("restart_with_huge_pages", "restart_with_settings", "run_where_memory_is_kept"):
-        if hasattr(huge_pages, name):
-            getattr(huge_pages, name)()
+        if hasattr(older, name):
+            getattr(older, name)()
 
 
 def _tell(start: tuple[float, float]) -> None:

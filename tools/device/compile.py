@@ -1,17 +1,17 @@
 """Compiles the real programs for devices that are not here, and reports memory, time and traffic.
 
     python -m tools.device.compile --device=v5e:2x4 --config=rstp --set model.dtype=bfloat16
-    python -m tools.device.compile --device=h100 --config=rstp:large --set model.remat=light
-    python -m tools.device.compile --device=v5e:2x4 --program=rerank --set model.dtype=bfloat16
-    python -m tools.device.compile --device=cpu --mesh=2x4x1 --no_compile
+    python -m tools.device.compile --device=h100 --config=rstp:large --set model.dtype=bfloat16
+    python -m tools.device.compile --device=rtx4090 --config=icfg --program=rerank --set model.dtype=bfloat16
+    python -m tools.device.compile --device=cpu --mesh=2x4x1
 
 The compilers are the devices' own: pip install -e '.[aot-tpu]' or '.[aot-gpu]'. No device is needed
-and nothing is run. A full-size training step takes minutes. Times are a TPU compiler's estimates,
-see cada_jax/distributed/TPU_AND_GPU.md for what they are worth. --device=cpu simulates the mesh:
-what an accelerator needs lies between its figure and the count.
-"""
+and nothing is run. A full-size training step takes minutes. Times are the compiler's estimates, see
+cada_jax/distributed/TPU_AND_GPU.md for what they are worth. --device=cpu simulates a mesh.
+"""  # noqa: E501
 
 import argparse
+import dataclasses
 import json
 import pathlib
 import sys
@@ -26,15 +26,18 @@ from cada_jax.common.errors import UsageError
 from tools import arguments, config_file
 from tools.arguments import Parser, integer
 from tools.device import collectives, estimate, hlo, report, topology
-from tools.device import memory as memory_lib
+from tools.device.chips import MODELLED
+from tools.device.memory import Memory, compiled_memory, refused_memory
 from tools.device.programs import PROGRAMS, Evaluation, Program, describe
 
 PRODUCT = 8192  # side of the product that estimates are compared with
+# Asks a GPU's compiler for its estimate.
+ESTIMATE: dict[str, Any] = {"xla_gpu_collect_cost_model_stats": True}
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """All flags; `tools.device.table` passes them on."""
-    whole = integer(1)
+    whole, size = integer(1), Evaluation()
     parser.add_argument("--device", default="cpu", help=topology.KNOWN)
     parser.add_argument(
         "--mesh",
@@ -46,14 +49,14 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--set", nargs="*", default=[], metavar="FIELD=VALUE", help="e.g. model.dtype=bfloat16"
     )
     parser.add_argument("--program", choices=PROGRAMS, default="train")
-    parser.add_argument("--hlo", help="file to write the compiled HLO to")
-    parser.add_argument("--from_hlo", help="HLO written before, to read instead of compiling")
-    parser.add_argument("--no_compile", action="store_true", help="only count the memory")
+    parser.add_argument("--hlo", type=pathlib.Path, help="file to write the compiled HLO to")
+    parser.add_argument(
+        "--from_hlo", type=pathlib.Path, help="HLO written before, read in place of compiling"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of text")
     parser.add_argument("--rows", type=whole, default=20, help="lines of each list of the largest")
-    size = Evaluation()
-    parser.add_argument("--gallery", type=whole, default=size.gallery, help="images to encode")
-    parser.add_argument("--queries", type=whole, default=size.queries, help="captions to encode")
+    parser.add_argument("--gallery", type=whole, default=size.gallery, help="images")
+    parser.add_argument("--queries", type=whole, default=size.queries, help="captions")
     parser.add_argument("--rerank", type=whole, default=size.rerank, help="images of each caption")
     parser.add_argument(
         "--caption_tokens",
@@ -64,129 +67,118 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def read_config(flags: argparse.Namespace, target: topology.Target) -> ConfigDict:
-    """The configuration with its changes and the mesh.
+    """The configuration with its changes and the mesh, which the flags are given too.
 
     Raises:
       UsageError: a file or field is wrong, or the mesh does not fit the devices.
     """
     config = config_file.read_config(flags.config, flags.set)
-    topology.set_mesh(config, flags.mesh, target)
+    flags.mesh = topology.set_mesh(config, flags.mesh, target)
     return config
 
 
-def title(flags: argparse.Namespace) -> str:
-    """What is compiled, as the flags say it."""
-    changes = "".join(f" {change}" for change in flags.set)
-    return f"{flags.config}{changes} on {flags.device}, mesh {'x'.join(map(str, flags.mesh))}"
-
-
-def hlo_path(argument: str, program: Program) -> pathlib.Path:
+def hlo_path(path: pathlib.Path, program: Program) -> pathlib.Path:
     """The file of a program's HLO: as given, of the captions' encoder with ".captions" added."""
-    path = pathlib.Path(argument).expanduser()
+    path = path.expanduser()
     return path.with_name(path.name + ".captions") if program.unit == "captions" else path
 
 
-def check_files(flags: argparse.Namespace) -> None:
-    """Raises UsageError where --hlo cannot be written or --from_hlo cannot be read."""
-    for flag in ("hlo", "from_hlo"):
-        argument = getattr(flags, flag)
-        if argument is None:
-            continue
-        path, mode = pathlib.Path(argument).expanduser(), "a" if flag == "hlo" else "r"
-        existed = path.exists()
-        try:
-            with open(path, mode, encoding="utf-8"):
-                pass
-            if flag == "hlo" and not existed:
-                path.unlink()
-        except OSError as e:
-            raise UsageError(f"--{flag}={argument}: {e.strerror}") from e
-    if flags.from_hlo and (flags.hlo or flags.no_compile):
-        raise UsageError("--from_hlo compiles nothing: leave out --hlo and --no_compile")
-
-
-def compile_text(program: Program) -> tuple[str | None, memory_lib.Memory]:
-    """The compiled HLO, None if it was refused for want of memory, and the memory it takes."""
+def compiled(program: Program, options: dict[str, Any]) -> tuple[str | None, Memory]:
+    """(HLO, memory) of a program; no HLO where the compiler refused it for want of memory."""
     import jax
 
     lowered = program.lower()
     try:
-        compiled = lowered.compile()
+        found = lowered.compile(compiler_options=options)
     except jax.errors.JaxRuntimeError as e:
-        refused = memory_lib.refused_memory(str(e))
+        refused = refused_memory(str(e))
         if refused is None:
             raise
         return None, refused
-    text = compiled.as_text()
-    assert text is not None, "every compiler writes its HLO"
-    return text, memory_lib.compiled_memory(compiled)
+    return found.as_text() or "", compiled_memory(found)
 
 
-def measured_product(device: Any) -> float:
-    """FLOP a cycle that a TPU's compiler estimates for a bfloat16 product on one device."""
+def described_capability(target: topology.Target) -> tuple[int, int] | None:
+    """The capability that a GPU is described with to have an estimate; None: its own."""
+    gpu = target.chip.gpu if target.chip else None
+    return MODELLED[0] if gpu and gpu.capability not in MODELLED else None
+
+
+def measured_product(target: topology.Target, device: Any) -> float:
+    """FLOP/s that the compiler estimates for a large bfloat16 product on one device."""
     import jax
     import jax.numpy as jnp
     from jax.sharding import SingleDeviceSharding
 
+    assert target.chip is not None
     sharding = SingleDeviceSharding(device)
     x = jax.ShapeDtypeStruct((PRODUCT, PRODUCT), jnp.bfloat16, sharding=sharding)
-    text = jax.jit(lambda a, b: a @ b).lower(x, x).compile().as_text()
-    return estimate.product_rate(hlo.parse(text or ""), 2 * PRODUCT**3)
+    options: dict[str, Any] = ESTIMATE if target.chip.gpu else {}
+    text = jax.jit(lambda a, b: a @ b).lower(x, x).compile(compiler_options=options).as_text()
+    return estimate.product_rate(hlo.parse(text or ""), 2 * PRODUCT**3, target.chip)
 
 
-def read_module(text: str, source: str) -> hlo.Module:
-    """A module; raises UsageError where the text of `source` is none."""
-    try:
-        return hlo.parse(text)
-    except ValueError as e:
-        raise UsageError(f"{source}: {e}") from e
+def programs_of(
+    flags: argparse.Namespace, config: ConfigDict, target: topology.Target, devices: list
+) -> list[tuple[Program, str | None, Memory | None]]:
+    """(program, its HLO, its memory), compiled or read from a file.
+
+    A GPU that the compiler's model does not know is compiled for twice: as it is, which gives the
+    memory, and described as one that the model knows, which gives the estimate.
+    """
+    size = Evaluation(flags.gallery, flags.queries, flags.rerank, flags.caption_tokens)
+    found: list[tuple[Program, str | None, Memory | None]] = []
+    for program in describe(flags.program, config, devices, size):
+        if flags.from_hlo:
+            path = hlo_path(flags.from_hlo, program)
+            found.append((program, path.read_text(encoding="utf-8"), None))
+            continue
+        capability = described_capability(target)
+        known = target.platform == "gpu" and capability is None
+        text, memory = compiled(program, ESTIMATE if known else {})
+        if capability and text is not None:
+            others = topology.devices_of(target, flags.mesh, capability)
+            again = {p.name: p for p in describe(flags.program, config, others, size)}
+            text, _ = compiled(again[program.name], ESTIMATE)
+        if flags.hlo and text is not None:
+            hlo_path(flags.hlo, program).write_text(text, encoding="utf-8")
+        found.append((program, text, memory))
+    return found
 
 
 def examine(
-    program: Program, target: topology.Target, flags: argparse.Namespace, product: float
+    program: Program,
+    text: str | None,
+    memory: Memory | None,
+    target: topology.Target,
+    product: float,
 ) -> report.Result:
-    """Compiles a program, or reads its HLO, and reads off what there is.
+    """Reads off a program's HLO what there is.
 
     Args:
       program: described for the target's devices.
+      text: its HLO, None if there is none.
+      memory: that it takes, None if nothing was compiled.
       target: whose figures it is held against.
-      flags: `hlo`, `from_hlo` and `no_compile` are used.
-      product: FLOP/s of a large product on a TPU.
+      product: FLOP/s of a large product.
+
+    Raises:
+      UsageError: the text is no compiled program.
     """
-    start, text, used = time.monotonic(), None, None
-    counted = {}
-    if program.name == "train":
-        counted = memory_lib.counted(program.config, program.state, program.mesh.shape)
-    if flags.from_hlo:
-        path = hlo_path(flags.from_hlo, program)
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as e:
-            raise UsageError(f"{path}: cannot be read: {e}") from e
-    elif not flags.no_compile:
-        text, used = compile_text(program)
-        if flags.hlo and text is not None:
-            hlo_path(flags.hlo, program).write_text(text, encoding="utf-8")
-    result = report.Result(program, program.mesh.size, target.chip, used, counted)
+    result = report.Result(program, program.mesh.size, target.chip, memory, product=product)
     if text is None:
         return result
-    module = read_module(text, flags.from_hlo or "the compiled program")
-    found = None
-    if target.platform == "tpu" and target.chip is not None:
-        words = program.config.model.text.vocab_size
-        found = estimate.estimate(module, target.chip, words)
-    return report.Result(
-        program=program,
-        devices=program.mesh.size,
-        chip=target.chip,
-        memory=used,
-        counted=counted,
-        sent=collectives.read_collectives(module),
-        kernels=estimate.fused_kernels(module),
-        estimate=found,
-        product=product,
-        seconds=time.monotonic() - start,
-    )
+    try:
+        module = hlo.parse(text)
+    except ValueError as e:
+        raise UsageError(f"{program.name}: {e}") from e
+    result = dataclasses.replace(result, sent=collectives.read_collectives(module))
+    if target.chip is None:
+        return result
+    links = estimate.Links(program.mesh.size, target.together)
+    words = program.config.model.text.vocab_size
+    found = estimate.estimate(module, target.chip, words, links)
+    return dataclasses.replace(result, estimate=found)
 
 
 def run(argv: Sequence[str] | None) -> int:
@@ -194,35 +186,38 @@ def run(argv: Sequence[str] | None) -> int:
     parser = Parser("tools.device.compile", __doc__)
     add_flags(parser)
     flags = parser.flags(argv)
-    target = topology.find_target(flags.device)
+    if flags.hlo:
+        flags.hlo.expanduser().touch()  # what cannot be written is known before minutes have passed
+    target, start = topology.find_target(flags.device), time.monotonic()
     config = read_config(flags, target)
-    flags.mesh = (config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
-    check_files(flags)
     # What is only read needs no compiler; how pairs are packed depends on the devices.
     reading = flags.from_hlo is not None and flags.program != "rerank"
     described = topology.Target("cpu", "cpu") if reading else target
     topology.prepare(described, flags.mesh)
     devices = topology.devices_of(described, flags.mesh)
+    found = programs_of(flags, config, target, devices)
+    product = target.chip.product if target.chip else 0.0
+    if target.chip and not flags.from_hlo:
+        model = topology.devices_of(target, flags.mesh, described_capability(target))
+        product = measured_product(target, model[0])
+    results = [examine(*each, target, product) for each in found]
     size = Evaluation(flags.gallery, flags.queries, flags.rerank, flags.caption_tokens)
-    programs = describe(flags.program, config, devices, size)
-    product = target.chip.product if target.chip and target.chip.clock else 0.0
-    if target.platform == "tpu" and target.chip and not (flags.from_hlo or flags.no_compile):
-        product = target.chip.clock * measured_product(devices[0])
-    results = [examine(program, target, flags, product) for program in programs]
+    seconds = time.monotonic() - start
     if flags.json:
         asked = {name: getattr(flags, name) for name in ("device", "mesh", "config", "set")}
-        found = [asked | report.values(result, size) for result in results]
-        print(json.dumps(found, indent=1))
+        asked["seconds"] = seconds
+        print(json.dumps([asked | report.values(result, size) for result in results], indent=1))
         return 0
+    what = " ".join([flags.config, *flags.set])
+    mesh = "x".join(map(str, flags.mesh))
     for result in results:
         program = result.program
-        print(f"{title(flags)}: {program.name}, {program.items:.0f} {program.unit} over all")
-        if result.seconds and not flags.from_hlo:
-            print(f"compiled and read in {result.seconds:.0f} s; each device:")
+        items = f"{program.items:.0f} {program.unit} over all"
+        print(f"{what} on {flags.device}, mesh {mesh}: {program.name}, {items}")
         print(report.text(result, flags.rows))
-        refused = result.memory is not None and result.memory.refused
-        if program.name != "train" and result.chip and not refused:
+        if program.name != "train" and result.estimate:
             print(report.evaluation_line(result, size))
+    print(f"compiled and read in {seconds:.0f} s")
     return 0
 
 

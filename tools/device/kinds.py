@@ -8,6 +8,7 @@ import collections
 import re
 
 from tools.device import hlo
+from tools.device.costs import PRODUCT_CALLS, call_target
 
 PARTS = (
     "image encoder",
@@ -79,7 +80,8 @@ def part_of(path: str, around: str, result: str, vocabulary: int) -> str:
     """
     if _UPDATE.match(path) and not _INTEGERS.match(result):
         return "optimizer"
-    if re.search(rf"[\[,]{vocabulary}[\],]", result):
+    padded = -(-vocabulary // 8) * 8  # as a GPU's products take it
+    if re.search(rf"[\[,](?:{vocabulary}|{padded})[\],]", result):
         return "vocabulary"
     for text in (path, around):
         if _VOCABULARY.search(text):
@@ -99,12 +101,12 @@ def is_backward(path: str) -> bool:
 
 
 def kind_of(module: hlo.Module, instruction: hlo.Instruction, path: str, part: str) -> str:
-    """Which of `KINDS` an instruction is; Pallas kernels are not asked about."""
+    """Which of `KINDS` an instruction is that the compiler has an estimate of."""
     fused = list(module.fused(instruction))
     opcodes = {i.opcode for i in fused} | {instruction.opcode}
     if part in ("vocabulary", "optimizer"):
         return part
-    if opcodes & PRODUCTS:
+    if opcodes & PRODUCTS or call_target(instruction) in PRODUCT_CALLS:
         return "products of attention" if _ATTENTION.search(path) else "other products"
     if _RANDOM.search(path):
         return "random bits"

@@ -1,7 +1,8 @@
 """The real programs, described for devices that are not here: nothing is allocated, nothing runs.
 
 train: the training step. encode: the encoders of images and of captions. rerank: the decoder over
-packed pairs, in the blocks that most of an evaluation's pairs take.
+packed pairs, in the blocks that most of an evaluation's pairs take. search: a block of queries
+compared with the whole gallery, which lies on the device, and the best of it.
 """
 
 import collections
@@ -12,10 +13,9 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from cada_jax.common.errors import UsageError
 from tools.bench import flops as flops_lib
 
-PROGRAMS = ("train", "encode", "rerank")
+PROGRAMS = ("train", "encode", "rerank", "search")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,21 +23,19 @@ class Program:
     """One program on its mesh.
 
     Attributes:
-      name: "train", "encode images", "encode captions" or "rerank".
+      name: "train", "encode images", "encode captions", "rerank" or "search".
       config: full config, with the mesh.
       mesh: `jax.sharding.Mesh`.
-      state: what stays on the devices, parameters or a whole train state: shapes with shardings.
       lower: -> `jax.stages.Lowered`.
       flops: that the model asks of one run over all devices, see `tools.bench.flops`; what is
         padding, or computed a second time, is the program's own business.
       items: how many units one run handles over all devices.
-      unit: "pairs", "images" or "captions".
+      unit: "pairs", "images", "captions" or "queries".
     """
 
     name: str
     config: ConfigDict
     mesh: Any
-    state: Any
     lower: Callable[[], Any]
     flops: float
     items: float
@@ -55,7 +53,7 @@ class Evaluation:
 
     def runs_over(self, program: Program) -> float:
         """How often a program runs in it."""
-        each = {"images": self.gallery, "captions": self.queries}
+        each = {"images": self.gallery, "captions": self.queries, "queries": self.queries}
         return each.get(program.unit, self.queries * self.rerank) / program.items
 
 
@@ -73,11 +71,14 @@ def describe(
     Raises:
       UsageError: the mesh does not fit the devices or the batch.
     """
+    size = size or Evaluation()
     if name == "train":
         return [train_program(config, devices)]
     if name == "encode":
         return encode_programs(config, devices)
-    return [rerank_program(config, devices, size or Evaluation())]
+    if name == "search":
+        return [search_program(config, devices, size)]
+    return [rerank_program(config, devices, size)]
 
 
 def abstract_batch(config: ConfigDict) -> dict:
@@ -116,11 +117,11 @@ def train_program(config: ConfigDict, devices: list | None = None) -> Program:
     # Words are predicted some masked places at a time; few captions have more than one lot.
     places = pairs * min(MASKED_CHUNK, config.data.max_length)
     flops = flops_lib.train_step(config, pairs, config.data.max_length, logits=places)
-    return Program("train", config, setup.network.mesh, state, lower, flops, pairs, "pairs")
+    return Program("train", config, setup.network.mesh, lower, flops, pairs, "pairs")
 
 
 def _network(config: ConfigDict, devices: list | None) -> Any:
-    from cada_jax.retrieval.network import abstract_network
+    from cada_jax.network import abstract_network
 
     return abstract_network(config, devices)
 
@@ -156,7 +157,7 @@ def encode_programs(config: ConfigDict, devices: list | None = None) -> list[Pro
     rows = math.ceil(config.eval.batch_size / shards) * shards
     images = _rows(network, (rows, *config.data.image_size, 3), np.uint8)
     captions = _rows(network, (rows, config.data.max_length), np.int32)
-    common = (config, network.mesh, network.params)
+    common = (config, network.mesh)
     return [
         Program(
             "encode images",
@@ -208,9 +209,7 @@ def _plan(network: Any, size: Evaluation) -> Any:
     return alike[0], most / len(alike)
 
 
-def rerank_program(
-    config: ConfigDict, devices: list | None = None, size: Evaluation | None = None
-) -> Program:
+def rerank_program(config: ConfigDict, devices: list | None, size: Evaluation) -> Program:
     """The decoder over the batch of packed pairs that is commonest in an evaluation.
 
     Args:
@@ -224,9 +223,6 @@ def rerank_program(
 
     from cada_jax.retrieval import rerank
 
-    size = size or Evaluation()
-    if size.caption_tokens < 2:
-        raise UsageError(f"--caption_tokens={size.caption_tokens}: expected at least 2")
     network = _network(config, devices)
     batch, pairs = _plan(network, size)
     blocks, rows, texts = batch.pair.shape
@@ -237,6 +233,29 @@ def rerank_program(
     inputs.append(_rows(network, (blocks, tokens, config.model.image.width), dtype))
     flops = pairs * flops_lib.decode(config, 1, size.caption_tokens, 0)
     flops += flops_lib.decode(config, 0, 0, blocks)  # an image's keys and values, once a block
-    state = network.params
     lower = _lower(network, rerank._match_logits, *inputs)
-    return Program("rerank", config, network.mesh, state, lower, flops, pairs, "pairs")
+    return Program("rerank", config, network.mesh, lower, flops, pairs, "pairs")
+
+
+def search_program(config: ConfigDict, devices: list | None, size: Evaluation) -> Program:
+    """One block of queries against a whole gallery; arguments as of `describe`."""
+    import jax
+    import numpy as np
+
+    from cada_jax.distributed.partitioning import replicated
+    from cada_jax.retrieval import search
+
+    network, width = _network(config, devices), config.model.embed_dim
+    block = min(search.QUERY_BLOCK, size.queries)
+    queries = _rows(network, (block, width), np.float32)
+    place = replicated(network.mesh)
+    gallery = jax.ShapeDtypeStruct((size.gallery, width), np.float32, sharding=place)
+
+    def best(queries, gallery):
+        return search._top_k(search._similarity(queries, gallery), size.rerank)
+
+    def lower():
+        return jax.jit(best).lower(queries, gallery)
+
+    flops = 2.0 * block * size.gallery * width
+    return Program("search", config, network.mesh, lower, flops, block, "queries")

@@ -4,20 +4,23 @@ import dataclasses
 from typing import Any
 
 from tools.device import collectives
-from tools.device.chips import GIB, Chip
-from tools.device.estimate import KERNELS, Estimate
+from tools.device.chips import GIB, MODELLED, Chip
+from tools.device.estimate import KERNELS, UNESTIMATED, Estimate
 from tools.device.memory import Memory
 from tools.device.programs import Evaluation, Program
 
-CPU_CHIPS = (16, 32, 80)  # GiB, what a count and the CPU's figure are held against
-USABLE = 0.92
 LEFT_OUT = (
-    "The estimate leaves out: waiting for collectives, the host, and copies between memory and "
-    "core that run beside computation. Conditions count as taken."
+    "Left out: the host, latencies of collectives, on a TPU copies between memory and core beside "
+    "computation, on a GPU autotuning. Conditions count as taken."
 )
 ROOFLINE = (
-    "Pallas kernels have no estimate of the compiler's: they count with the larger of FLOP / peak "
-    "and bytes / bandwidth, a bound from below."
+    "Rows of the roofline have no estimate of the compiler's. They count with the largest of bytes "
+    "/ bandwidth, FLOP / peak and, of a GPU's own kernels, other operations / rate: a bound from "
+    "below."
+)
+OLDER = (
+    "The compiler's model has no rates of products for compute capability {}.{}: they are an "
+    "H100's share of its peak, and at least the bytes over the bandwidth."
 )
 
 
@@ -30,24 +33,18 @@ class Result:
       devices: how many the mesh has.
       chip: None for the CPU.
       memory: as compiled; None where nothing was.
-      counted: bytes by part in a training step; empty for other programs.
       sent: its collectives.
-      kernels: hand-written kernels, by name: calls a run.
-      estimate: of a TPU's program.
+      estimate: None for the CPU.
       product: FLOP/s that the same compiler gives a large product; 0 without an estimate.
-      seconds: that compiling took.
     """
 
     program: Program
     devices: int
     chip: Chip | None
     memory: Memory | None
-    counted: dict[str, int]
     sent: list[collectives.Collective] = dataclasses.field(default_factory=list)
-    kernels: dict[str, int] = dataclasses.field(default_factory=dict)
     estimate: Estimate | None = None
     product: float = 0.0
-    seconds: float = 0.0
 
     @property
     def fits(self) -> bool | None:
@@ -69,69 +66,64 @@ class Result:
         return self.program.flops / self.devices / self.product / self.estimate.seconds
 
 
-def _memory_lines(result: Result) -> list[str]:
-    lines = [f"{name:<34} {size / GIB:8.3f} GiB" for name, size in result.counted.items()]
-    figures = {"by count": result.counted["at once, by count"]} if result.counted else {}
-    memory, chip = result.memory, result.chip
-    if memory is not None and memory.refused:
+def _memory_lines(memory: Memory, result: Result) -> list[str]:
+    if memory.refused:
         needed = f"{memory.needed / GIB:.2f} GiB" if memory.needed else "more"
         of = f" of {memory.available / GIB:.2f} GiB" if memory.available else ""
-        lines.append(f"out of memory: the compiler refused it, it needs {needed}{of}")
-    elif memory is not None:
-        lines.append(f"{'compiled: state and batch':<34} {memory.inputs / GIB:8.3f} GiB")
-        lines.append(f"{'compiled: while it runs':<34} {memory.running / GIB:8.3f} GiB")
-        lines.append(f"{'at once, compiled':<34} {memory.total / GIB:8.3f} GiB")
-        figures["compiled"] = memory.total
-    if chip is None:
-        for name, size in figures.items():
-            fits = (f"{c} GiB {'yes' if size <= USABLE * c * GIB else 'no'}" for c in CPU_CHIPS)
-            lines.append(f"fits, {name}: {', '.join(fits)}")
-    elif memory is not None:
+        return [f"out of memory: the compiler refused it, it needs {needed}{of}"]
+    lines = [
+        f"{'state and batch':<34} {memory.inputs / GIB:8.3f} GiB",
+        f"{'while it runs':<34} {memory.running / GIB:8.3f} GiB",
+        f"{'at once':<34} {memory.total / GIB:8.3f} GiB",
+    ]
+    if result.chip:
+        usable = result.chip.usable * result.chip.memory / GIB
         answer = "fits" if result.fits else "does not fit"
-        usable = chip.usable * chip.memory / GIB
-        lines.append(
-            f"{answer} {chip.name}: {usable:.2f} of {chip.memory / GIB:.1f} GiB are usable"
-        )
+        of = f"{usable:.2f} of {result.chip.memory / GIB:.1f} GiB are usable"
+        lines.append(f"{answer} {result.chip.name}: {of}")
     return lines
 
 
 def _row(name: str, *seconds: float, total: float) -> str:
     times = "".join(f"{1e3 * value:10.2f}" for value in seconds)
-    return f"  {name:<32}{times} {sum(seconds) / total if total else 0:7.1%}"
+    return f"  {name:<36}{times} {sum(seconds) / total if total else 0:7.1%}"
 
 
-def _estimate_lines(result: Result, rows: int) -> list[str]:
-    found, chip = result.estimate, result.chip
-    if found is None or chip is None:
-        return []
+def _estimate_lines(found: Estimate, chip: Chip, result: Result, rows: int) -> list[str]:
     total = found.seconds
+    tflop = result.program.flops / result.devices / 1e12
     lines = [
-        f"estimated by the compiler: {1e3 * total:.1f} ms a run, {result.share:.1%} of what it "
-        f"gives a product of 8192 x 8192 x 8192 ({result.product / 1e12:.0f} TFLOP/s)",
-        f"ideal: {1e3 * result.ideal:.1f} ms, the model's "
-        f"{result.program.flops / result.devices / 1e12:.2f} TFLOP a device at "
+        f"estimated: {1e3 * total:.1f} ms a run, {result.share:.1%} of what the compiler gives a "
+        f"product of 8192 x 8192 x 8192 ({result.product / 1e12:.0f} TFLOP/s)",
+        f"ideal: {1e3 * result.ideal:.1f} ms, the model's {tflop:.2f} TFLOP a device at "
         f"{chip.peak / 1e12:.0f} TFLOP/s",
-        f"  {'kind':<32}{'ms':>10}",
+        f"  {'kind':<36}{'ms':>10}",
     ]
     lines += [_row(kind, seconds, total=total) for kind, seconds in found.kinds.items()]
-    lines.append(f"  {'part':<32}{'forward':>10}{'backward':>10}")
+    lines.append(f"  {'part':<36}{'forward':>10}{'backward':>10}")
     lines += [_row(part, *both, total=total) for part, both in found.parts.items()]
-    for kernel in found.kernels:
-        lines.append(
-            f"  kernel {kernel.name}: {kernel.times} times, at least "
-            f"{1e3 * kernel.seconds:.2f} ms, bound by {kernel.bound}"
-        )
-    lines.append(f"  largest, in ms: {'kind; part; shape; path'}")
+    for what, calls in (("kernel", found.kernels), ("no estimate", found.unestimated)):
+        for call in calls:
+            at_least = f"at least {1e3 * call.seconds:.2f} ms, bound by {call.bound}"
+            lines.append(f"  {what} {call.name}: {call.times} times, {at_least}")
+    lines.append("  largest, in ms: kind; part; shape; path")
     for (kind, part, shape, path), seconds in found.largest[:rows]:
         lines.append(f"  {1e3 * seconds:9.3f} {kind}; {part}; {shape[:48]}; {path[-70:]}")
-    beside = found.prefetched / chip.bandwidth
-    lines.append(
-        f"  copies beside computation: {found.prefetched / 1e9:.2f} GB, "
-        f"{1e3 * beside:.1f} ms of the memory's time"
-    )
+    if chip.gpu:
+        lines.append(f"  kernels started: {found.launches}")
+    else:
+        beside = f"{1e3 * found.prefetched / chip.bandwidth:.1f} ms of the memory's time"
+        lines.append(f"  copies beside computation: {found.prefetched / 1e9:.2f} GB, {beside}")
+    if found.sending:
+        lines.append(f"  collectives take {1e3 * found.sending:.1f} ms, most of it may be hidden")
     if found.unknown:
         lines.append(f"  loops of unknown length, counted once: {', '.join(found.unknown)}")
-    return [*lines, LEFT_OUT, *([ROOFLINE] if KERNELS in found.kinds else [])]
+    lines.append(LEFT_OUT)
+    if KERNELS in found.kinds or UNESTIMATED in found.kinds:
+        lines.append(ROOFLINE)
+    if chip.gpu and chip.gpu.capability not in MODELLED:
+        lines.append(OLDER.format(*chip.gpu.capability))
+    return lines
 
 
 def bound_of(result: Result) -> str:
@@ -144,11 +136,11 @@ def bound_of(result: Result) -> str:
 
 
 def evaluation_line(result: Result, size: Evaluation) -> str:
-    """Seconds of an evaluation that a program takes, by the estimate or at the chip's peak."""
+    """Seconds of an evaluation that a program takes, by the estimate."""
     runs, items = size.runs_over(result.program), result.program.items
     what = f"{result.program.name}: {runs:.0f} runs of {items:.0f} {result.program.unit}"
     if result.estimate is None:
-        return f"{what}, at least {runs * result.ideal:.2f} s at the peak; no estimate on this chip"
+        return f"{what}, at least {runs * result.ideal:.2f} s at the peak"
     seconds = result.estimate.seconds
     return (
         f"{what}, {items / seconds:,.0f} {result.program.unit}/s, {runs * seconds:.2f} s in all; "
@@ -163,19 +155,12 @@ def text(result: Result, rows: int) -> str:
       result: what was found.
       rows: lines of each list of the largest.
     """
-    lines = _memory_lines(result)
-    if result.kernels:
-        calls = ", ".join(f"{name} {times} times" for name, times in result.kernels.items())
-        lines.append(f"fused kernels: {calls}")
-    elif result.memory is not None and not result.memory.refused and result.chip:
-        lines.append("fused kernels: none")
-    if result.memory is None or not result.memory.refused:
-        lines += _estimate_lines(result, rows)
-        if result.chip and not result.chip.clock:
-            lines.append("no estimate of the time: a GPU's compiler writes none")
-        if result.memory is not None or result.sent:
-            lines.append(collectives.table(result.sent, rows))
-    return "\n".join(lines)
+    lines = _memory_lines(result.memory, result) if result.memory else []
+    if result.memory and result.memory.refused:
+        return "\n".join(lines)
+    if result.estimate and result.chip:
+        lines += _estimate_lines(result.estimate, result.chip, result, rows)
+    return "\n".join([*lines, collectives.table(result.sent, rows)])
 
 
 def _estimate_values(result: Result) -> dict[str, Any] | None:
@@ -191,7 +176,10 @@ def _estimate_values(result: Result) -> dict[str, Any] | None:
             part: {"forward": 1e3 * both[0], "backward": 1e3 * both[1]}
             for part, both in found.parts.items()
         },
-        "kernels": [kernel._asdict() for kernel in found.kernels],
+        "kernels": [call._asdict() for call in found.kernels],
+        "without_an_estimate": [call._asdict() for call in found.unestimated],
+        "launches": found.launches,
+        "sending_ms": 1e3 * found.sending,
         "copied_beside_bytes": found.prefetched,
         "loops_counted_once": found.unknown,
     }
@@ -207,14 +195,11 @@ def values(result: Result, size: Evaluation) -> dict[str, Any]:
         "devices": result.devices,
         "chip": result.chip.name if result.chip else None,
         "memory": None if memory is None else memory._asdict() | {"total": memory.total},
-        "counted": result.counted,
         "fits": result.fits,
         "flops_a_device": program.flops / result.devices,
         "ideal_ms": 1e3 * result.ideal,
-        "kernels": result.kernels,
         "collective_bytes": collectives.total_bytes(result.sent),
         "estimate": _estimate_values(result),
-        "seconds_to_compile": result.seconds,
     }
     if program.name != "train":
         runs = size.runs_over(program)

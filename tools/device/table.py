@@ -1,216 +1,223 @@
-"""The Markdown table of the full-size programs, compiled one after the other, row by row.
+"""The Markdown table of the full-size training step, compiled one device after the other.
 
     python -m tools.device.table --folder=DIR
     python -m tools.device.table --folder=DIR --only=v5e --print_only
     python -m tools.device.table --folder=DIR --few_layers
 
-Each row tries `model.remat` off, light and full in turn, until the program fits the chip. Each
-compilation is a process of its own, and leaves its JSON in the folder: started again, the command
-goes on where it stopped. Delete a file to compile it anew. A full-size program takes minutes.
+Each row tries its settings in turn until the program fits the device. Each compilation is a process
+of its own, and leaves its JSON in the folder: started again, the command goes on where it stopped.
+Delete a file to compile it anew. A full-size program takes minutes.
 
-With --few_layers a program that was not compiled whole is compiled with two and with four layers,
-and what a layer adds is added for the rest: see `few_layers`. The table says which rows are such.
+With --few_layers a program that was not compiled whole is made up from programs of two and of four
+layers: memory, time, FLOP and bytes sent grow by the same amount with each layer, because the
+layers are alike. The compiler may do something else once memory runs short. The table says which
+rows are such.
 """
 
-import argparse
 import functools
 import json
 import pathlib
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from cada_jax.common.command_line import run_command
 from tools.arguments import Parser, folder
-from tools.device import few_layers
 from tools.device.chips import GIB
 from tools.device.topology import find_target
 
-REMATS = ("off", "light", "full")
 CONFIGS = {"ViT-B": "rstp", "ViT-L": "rstp:large"}
 LAYERS = {"ViT-B": (12, 12), "ViT-L": (24, 12)}  # of the image encoder, of the text side
-DEVICES = ("v5e:2x4", "v5p:2x2x1", "v5p:2x2x4", "v6e:2x4", "2xv5e:2x4", "h100", "h200")
-# Of 120 where it can be: a batch is a multiple of the devices that share it, and 120 is not of 16.
-BATCHES = {"v5p:2x2x4": 128, "2xv5e:2x4": 128}
+REMATS = tuple((f"model.remat={how}",) for how in ("off", "light", "full"))
+PARTS = tuple((f"train.accumulation={n}",) for n in (1, 2, 4, 8))
+# Of 120 pairs where it can be: a batch is a multiple of the devices that share it.
+DEVICES = {
+    "v5e:2x4": REMATS,
+    "v6e:2x4": REMATS,
+    "v5p:2x2x4": tuple(("train.batch_size=128", *remat) for remat in REMATS),
+    "2xv5e:2x4": tuple(("train.batch_size=128", *remat) for remat in REMATS),
+    "h100": REMATS,
+    "h100:8": REMATS,
+    "h200": REMATS,
+    "b200": REMATS,
+    "a100": REMATS,
+    "rtx4090": PARTS,
+    "rtx3090": PARTS,
+    "l4": PARTS,
+}
+FEW = ((2, 2), (4, 4))  # layers (image, text) of the programs that others are made up from
+_GROWS = (("memory", "inputs"), ("memory", "running"), ("estimate", "ms"), ("ideal_ms",))
 
 
 class Row(NamedTuple):
-    """One line of the table: a model's name, its configuration, the devices, and its layers.
-
-    `layers` are those of the image encoder and of the text side; None for all.
-    """
+    """One line of the table; `layers` (image, text) where they are not the configuration's."""
 
     model: str
-    config: str
     device: str
     layers: tuple[int, int] | None = None
 
-    def settings(self, remat: str) -> list[str]:
-        """Changes of the configuration."""
-        batch = BATCHES.get(self.device)
-        size = [f"train.batch_size={batch}"] if batch else []
-        depths: list[str] = []
-        if self.layers is not None:
-            names = ("model.image.depth", "model.text.depth")
-            depths = [f"{name}={n}" for name, n in zip(names, self.layers, strict=True)]
-        return ["model.dtype=bfloat16", f"model.remat={remat}", *size, *depths]
-
-    def command(self, remat: str) -> list[str]:
+    def command(self, settings: Sequence[str]) -> list[str]:
         """Arguments of `tools.device.compile`."""
-        start = [f"--device={self.device}", f"--config={self.config}"]
-        return [*start, "--set", *self.settings(remat)]
+        start = [f"--device={self.device}", f"--config={CONFIGS[self.model]}"]
+        names = ("model.image.depth", "model.text.depth")
+        depths = zip(names, self.layers or (), strict=False)
+        depths = [f"{name}={number}" for name, number in depths]
+        return [*start, "--set", "model.dtype=bfloat16", *settings, *depths]
 
-    def file(self, place: pathlib.Path, remat: str) -> pathlib.Path:
+    def file(self, place: pathlib.Path, settings: Sequence[str]) -> pathlib.Path:
         """Where its JSON is kept."""
-        layers = "_{}_{}".format(*self.layers) if self.layers else ""
-        return place / f"{self.model}_{self.device.replace(':', '-')}_{remat}{layers}.json"
+        words = [self.model, self.device, *settings, *map(str, self.layers or ())]
+        return place / ("_".join(words).replace(":", "-") + ".json")
 
 
 def rows(only: str = "") -> list[Row]:
     """Every row whose model or device contains the text `only`."""
-    every = (Row(name, config, d) for name, config in CONFIGS.items() for d in DEVICES)
+    every = (Row(name, device) for name in CONFIGS for device in DEVICES)
     return [row for row in every if only in f"{row.model} {row.device}"]
 
 
-def compile_row(row: Row, remat: str, place: pathlib.Path) -> dict[str, Any] | None:
+def kept(row: Row, settings: Sequence[str], place: pathlib.Path) -> dict[str, Any] | None:
+    """What `compile_row` left; None where there is nothing yet."""
+    file = row.file(place, settings)
+    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+
+
+def compile_row(row: Row, settings: Sequence[str], place: pathlib.Path) -> dict[str, Any] | None:
     """What `tools.device.compile` reports, kept in `place`; None where it failed."""
-    file = row.file(place, remat)
-    if file.exists():
-        return json.loads(file.read_text(encoding="utf-8"))
-    command = [sys.executable, "-m", "tools.device.compile", *row.command(remat), "--json"]
-    layers = " with {} and {} layers".format(*row.layers) if row.layers else ""
-    what = f"{row.model}{layers} on {row.device}, remat {remat}"
-    print(f"{what} ...", file=sys.stderr, flush=True)
+    found = kept(row, settings, place)
+    if found is not None:
+        return found
+    command = [sys.executable, "-m", "tools.device.compile", *row.command(settings), "--json"]
+    print(" ".join(command[3:]), file=sys.stderr, flush=True)
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
         print(f"{row.model} on {row.device}: {last}", file=sys.stderr)
         return None
     [found] = json.loads(done.stdout)
+    file = row.file(place, settings)
     part = file.with_suffix(".part")
     part.write_text(json.dumps(found, indent=1), encoding="utf-8")
     part.replace(file)
     return found
 
 
-def kept(row: Row, remat: str, place: pathlib.Path) -> dict[str, Any] | None:
-    """What `compile_row` left; None where there is nothing yet."""
-    file = row.file(place, remat)
-    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
-
-
-def from_few_layers(row: Row, remat: str, place: pathlib.Path, get: Any) -> dict[str, Any] | None:
-    """The report of the whole program if `place` has it, else one from programs of a few layers.
-
-    Args:
-      row: to look up.
-      remat: one of `REMATS`.
-      place: folder of the reports.
-      get: `compile_row` or `kept`, for the programs of a few layers.
-    """
-    whole = kept(row, remat, place)
+def from_few_layers(
+    row: Row, settings: Sequence[str], place: pathlib.Path, get: Callable
+) -> dict[str, Any] | None:
+    """The report of the whole program if `place` has it, else one made up; `get` of few layers."""
+    whole = kept(row, settings, place)
     if whole is not None:
         return whole
-    layers = LAYERS[row.model]
-    reports = []
-    for depths in few_layers.depths(*layers):
-        report = get(row._replace(layers=depths), remat, place)
-        if report is None:
-            return None
-        reports.append(report)
-    chip = find_target(row.device).chip
-    usable = chip.usable * chip.memory if chip else 0.0
-    return few_layers.carry_on(reports, *layers, usable)
+    image, text = LAYERS[row.model]
+    few = FEW if image == text else (*FEW[:1], (FEW[1][0], FEW[0][1]), (FEW[0][0], FEW[1][1]))
+    reports = [get(row._replace(layers=layers), settings, place) for layers in few]
+    missing = [report for report in reports if report is None]
+    refused = [report for report in reports if report and report["memory"]["refused"]]
+    if missing or refused:
+        return None if missing else refused[0]
+    return carry_on(reports, (image,) if image == text else (image, text), find_target(row.device))
 
 
-def smallest(row: Row, place: pathlib.Path, get: Any) -> tuple[str, dict[str, Any]] | None:
-    """(remat, report) of the first setting that fits, else of the last; None without any report.
+def carry_on(reports: Sequence[dict], layers: Sequence[int], target: Any) -> dict[str, Any]:
+    """The report of a network of so many layers.
 
     Args:
-      row: to look up.
-      place: folder of the reports.
-      get: `compile_row` or `kept`.
+      reports: of two layers each, then of four each, or of four in one part and in the other.
+      layers: of both parts if they are alike, else of each.
+      target: the devices.
     """
+    first, *others = (json.loads(json.dumps(report)) for report in reports)
+    steps = [(number - FEW[0][0]) / (FEW[1][0] - FEW[0][0]) for number in layers]
+
+    def grown(get: Callable[[dict], float]) -> float:
+        added = (s * (get(o) - get(first)) for s, o in zip(steps, others, strict=True))
+        return get(first) + sum(added)
+
+    rate = first["estimate"]["share_of_product"] * first["estimate"]["ms"] / first["ideal_ms"]
+    values = {path: grown(functools.partial(_at, path=path)) for path in _GROWS}
+    sent = {kind for report in reports for kind in report["collective_bytes"]}
+    first["collective_bytes"] = {
+        kind: grown(lambda report, kind=kind: report["collective_bytes"].get(kind, 0))
+        for kind in sorted(sent)
+    }
+    for (*path, name), value in values.items():
+        _at(first, path)[name] = value
+    first["estimate"]["share_of_product"] = rate * first["ideal_ms"] / first["estimate"]["ms"]
+    total = first["memory"]["inputs"] + first["memory"]["running"]
+    return first | {"fits": total <= target.chip.usable * target.chip.memory, "made_up": True}
+
+
+def _at(report: dict, path: Sequence[str]) -> Any:
+    value: Any = report
+    for name in path:
+        value = value[name]
+    return value
+
+
+def first_that_fits(
+    row: Row, place: pathlib.Path, get: Callable
+) -> tuple[Sequence[str], dict[str, Any]] | None:
+    """(settings, report) of the first that fits, else of the last; None without any report."""
     last = None
-    for remat in REMATS:
-        found = get(row, remat, place)
+    for settings in DEVICES[row.device]:
+        found = get(row, settings, place)
         if found is None:
             return last
-        last = remat, found
+        last = settings, found
         if found["fits"]:
             break
     return last
 
 
-def _memory(found: dict[str, Any]) -> str:
-    memory = found["memory"]
-    if memory["refused"]:
-        return f"refused, {memory['needed'] / GIB:.1f}" if memory["needed"] else "refused"
-    return f"{memory['inputs'] / GIB:.1f} + {memory['running'] / GIB:.1f}"
+HEAD = ("model", "devices", "batch", "compiled", "GiB, state + while it runs", "fits", "estimate")
+HEAD = (*HEAD, "of it waiting", "ideal", "share of a product's rate", "MB sent", "command")
 
 
-def line(row: Row, remat: str, found: dict[str, Any]) -> str:
+def line(row: Row, settings: Sequence[str], found: dict[str, Any]) -> str:
     """One line of the Markdown table."""
-    estimate, fits = found["estimate"], "yes" if found["fits"] else "no"
-    time = f"{estimate['ms']:.0f} ms" if estimate else "no estimate"
-    share = f"{estimate['share_of_product']:.0%}" if estimate else ""
-    sent = sum(found["collective_bytes"].values()) / 1e6
-    command = f"`python -m tools.device.compile {' '.join(row.command(remat))}`"
+    memory, estimate = found["memory"], found["estimate"]
+    size = f"{memory['inputs'] / GIB:.1f} + {memory['running'] / GIB:.1f}"
+    if memory["refused"]:
+        size = f"refused, {memory['needed'] / GIB:.1f}"
+    waiting = estimate["kinds_ms"].get("waiting for collectives", 0.0) if estimate else 0.0
     cells = [
         row.model,
         f"{row.device}, {found['chip']} x {found['devices']}",
         f"{found['items']:.0f}",
-        remat,
-        "2 and 4 layers" if "layers_compiled" in found else "whole",
-        _memory(found),
-        fits,
-        time,
+        "2 and 4 layers" if "made_up" in found else "whole",
+        size,
+        "yes" if found["fits"] else "no",
+        f"{estimate['ms']:.0f} ms" if estimate else "none",
+        "" if "made_up" in found else f"{waiting:.0f} ms",
         f"{found['ideal_ms']:.0f} ms",
-        share,
-        f"{sent:,.0f}",
-        command,
+        f"{estimate['share_of_product']:.0%}" if estimate else "",
+        f"{sum(found['collective_bytes'].values()) / 1e6:,.0f}",
+        f"`python -m tools.device.compile {' '.join(row.command(settings))}`",
     ]
     return f"| {' | '.join(cells)} |"
-
-
-HEAD = (
-    "| model | devices | batch | `remat` | compiled | GiB a device, state + while it runs | fits "
-    "| estimate | ideal | share of a product's rate | MB sent | command |\n" + "|---" * 12 + "|"
-)
 
 
 def run(argv: Sequence[str] | None) -> int:
     """Compiles what is missing and prints the table; returns 1 if a row is missing, else 0."""
     parser = Parser("tools.device.table", __doc__)
-    add_flags(parser)
-    flags = parser.flags(argv)
-    chosen = rows(flags.only)
-    if not chosen:
-        parser.error(f"--only={flags.only}: no row has that; models and devices: {_names()}")
-    flags.folder.mkdir(parents=True, exist_ok=True)
-    found = []
-    for row in chosen:
-        get: Any = kept if flags.print_only else compile_row
-        if flags.few_layers:
-            get = functools.partial(from_few_layers, get=get)
-        best = smallest(row, flags.folder, get)
-        if best is not None:
-            found.append(line(row, *best))
-    print("\n".join([HEAD, *found]))
-    return int(len(found) < len(chosen))
-
-
-def _names() -> str:
-    return ", ".join((*CONFIGS, *DEVICES))
-
-
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    """The flags."""
     parser.add_argument("--folder", type=folder, required=True, help="for the JSON of each row")
     parser.add_argument("--only", default="", help="rows whose model or device has this text")
     parser.add_argument("--few_layers", action="store_true", help="of rows not compiled whole")
     parser.add_argument("--print_only", action="store_true", help="compile nothing")
+    flags = parser.flags(argv)
+    chosen, found = rows(flags.only), []
+    flags.folder.mkdir(parents=True, exist_ok=True)
+    get: Any = kept if flags.print_only else compile_row
+    if flags.few_layers:
+        get = functools.partial(from_few_layers, get=get)
+    for row in chosen:
+        best = first_that_fits(row, flags.folder, get)
+        if best is not None:
+            found.append(line(row, *best))
+    print("\n".join([f"| {' | '.join(HEAD)} |", "|---" * len(HEAD) + "|", *found]))
+    return int(len(found) < len(chosen))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

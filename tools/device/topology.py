@@ -15,38 +15,40 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from cada_jax.common.errors import UsageError
-from tools.device.chips import GPUS, TPUS, Chip
-from tools.device.gpu_targets import target_config
+from tools.device.chips import GPUS, TPUS, Chip, target_config
 
 # The most that a slice has along each side. libtpu ends the process where it is exceeded.
 SIDES = {"v5e": (16, 16), "v6e": (16, 16), "v5p": (16, 20, 28)}
-MOST_SLICES, MOST_GPUS = 64, (512, 8)
 KNOWN = (
     "v5e:2x4, v6e:2x4, v5p:2x2x1 (or another slice), 2xv5e:2x4 (two slices), "
     f"{', '.join(GPUS)} (or h100:8, h100:4x8), cpu"
 )
-_TPU = re.compile(r"(?:([1-9]\d{0,2})x)?(v\d+\w*):([1-9]\d{0,2}(?:x[1-9]\d{0,2}){1,2})", re.ASCII)
-_GPU = re.compile(r"([a-z]+\d+)(?::(?:([1-9]\d{0,2})x)?([1-9]\d{0,2}))?", re.ASCII)
-LOCK_FILE = "/tmp/libtpu_lockfile"
+_TPU = re.compile(r"(?:([1-9]\d?)x)?(v\d+\w*):([1-9]\d{0,2}(?:x[1-9]\d{0,2}){1,2})", re.ASCII)
+_GPU = re.compile(r"([a-z]+\d+)(?::(?:([1-9]\d{0,2})x)?([1-8]))?", re.ASCII)
 
 
 class Target(NamedTuple):
     """Devices to compile for.
 
-    name: as given; platform: "tpu", "gpu" or "cpu"; chip: None for the CPU; slices, shape: of TPUs
-    the slices and the sides of each, of GPUs the machines and the GPUs of each.
+    name: as given; platform: "tpu", "gpu" or "cpu"; chip: None for the CPU; groups: TPU slices, or
+    machines with GPUs; shape: of TPUs the sides of a slice, of GPUs how many a machine has.
     """
 
     name: str
     platform: str
     chip: Chip | None = None
-    slices: int = 1
+    groups: int = 1
     shape: tuple[int, ...] = ()
+
+    @property
+    def together(self) -> int:
+        """Devices of a slice or machine; 0 for the CPU."""
+        return math.prod(self.shape) if self.chip else 0
 
     @property
     def devices(self) -> int:
         """How many devices there are; 0 for the CPU, which simulates what the mesh asks for."""
-        return self.slices * math.prod(self.shape) if self.chip else 0
+        return self.groups * self.together
 
 
 def find_target(name: str) -> Target:
@@ -60,37 +62,25 @@ def find_target(name: str) -> Target:
     tpu, gpu = _TPU.fullmatch(name), _GPU.fullmatch(name)
     if tpu and tpu[2] in TPUS:
         sides = tuple(int(side) for side in tpu[3].split("x"))
-        slices, most = int(tpu[1] or 1), SIDES[tpu[2]]
-        _check_slice(name, tpu[2], sides, most)
-        if slices > MOST_SLICES:
-            raise UsageError(f"--device={name}: expected at most {MOST_SLICES} slices")
-        return Target(name, "tpu", TPUS[tpu[2]], slices, sides)
+        _check_slice(name, tpu[2], sides)
+        return Target(name, "tpu", TPUS[tpu[2]], int(tpu[1] or 1), sides)
     if gpu and gpu[1] in GPUS:
-        machines, each = int(gpu[2] or 1), int(gpu[3] or 1)
-        if machines > MOST_GPUS[0] or each > MOST_GPUS[1]:
-            raise UsageError(
-                f"--device={name}: expected at most {MOST_GPUS[0]} machines of {MOST_GPUS[1]} GPUs"
-            )
-        return Target(name, "gpu", GPUS[gpu[1]], machines, (each,))
+        return Target(name, "gpu", GPUS[gpu[1]], int(gpu[2] or 1), (int(gpu[3] or 1),))
     raise UsageError(f"--device={name}: no such device is known; known: {KNOWN}")
 
 
-def _check_slice(name: str, generation: str, sides: tuple[int, ...], most: tuple[int, ...]) -> None:
+def _check_slice(name: str, generation: str, sides: tuple[int, ...]) -> None:
     """Raises UsageError if a slice of that generation has no such shape."""
+    most = SIDES[generation]
     one_chip = len(most) == 2 and sides == (1, 1)
     # A host holds 2 x 2 chips, and a slice is made of hosts.
     whole = all(side % 2 == 0 for side in sides[:2]) or one_chip
     large = any(side > limit for side, limit in zip(sides, most, strict=False))
     if len(sides) != len(most) or large or not whole:
-        shape = "x".join("ABC"[: len(most)])
         raise UsageError(
-            f"--device={name}: a {generation} slice is {generation}:{shape} with A and B even and "
-            f"at most {'x'.join(map(str, most))}, e.g. {_example(generation)}"
+            f"--device={name}: a {generation} slice has {len(most)} sides, the first two even and "
+            f"none above {'x'.join(map(str, most))}"
         )
-
-
-def _example(generation: str) -> str:
-    return f"{generation}:2x4" if len(SIDES[generation]) == 2 else f"{generation}:2x2x1"
 
 
 def set_mesh(
@@ -122,7 +112,9 @@ def prepare(target: Target, mesh: tuple[int, int, int]) -> None:
     Raises:
       UsageError: the compiler is not installed.
     """
+    # With a GPU's plugin in reach JAX would otherwise look for the GPU itself.
     os.environ["JAX_PLATFORMS"] = "cpu"
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if target.platform == "cpu":
         devices = f"--xla_force_host_platform_device_count={math.prod(mesh)}"
         # Machine code of level 0: nothing here is run, and HLO is optimised all the same.
@@ -141,7 +133,6 @@ def prepare(target: Target, mesh: tuple[int, int, int]) -> None:
         # Autotuning measures kernels on the GPU, which is not here.
         flags = "--xla_gpu_autotune_level=0 --xla_gpu_enable_triton_gemm=false"
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags}".strip()
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 def _require(module: str, target: Target, extra: str) -> None:
@@ -155,8 +146,15 @@ def _require(module: str, target: Target, extra: str) -> None:
         )
 
 
-def devices_of(target: Target, mesh: tuple[int, int, int]) -> list:
+def devices_of(
+    target: Target, mesh: tuple[int, int, int], capability: tuple[int, int] | None = None
+) -> list:
     """The target's devices as JAX describes them; for the CPU, simulated ones that the mesh needs.
+
+    Args:
+      target: the devices.
+      mesh: data, fsdp, tensor.
+      capability: that a GPU is described with in place of its own.
 
     Raises:
       UsageError: the compiler cannot be loaded, or does not know the topology.
@@ -164,33 +162,23 @@ def devices_of(target: Target, mesh: tuple[int, int, int]) -> list:
     import jax
     from jax.experimental import topologies
 
-    if target.platform == "cpu":
+    if target.chip is None:
         return jax.devices()[: math.prod(mesh)]
     sides = "x".join(map(str, target.shape))
     if target.platform == "tpu":
         generation = target.name.rpartition(":")[0].rpartition("x")[2]
-        options: dict[str, Any] = {"num_slices": target.slices} if target.slices > 1 else {}
+        options: dict[str, Any] = {"num_slices": target.groups} if target.groups > 1 else {}
         if target.shape == (1, 1):
             options["chips_per_host_bounds"] = (1, 1, 1)
         platform, name = "tpu", f"{generation}:{sides}"
     else:
         platform, name = "cuda", ""
-        options = {
-            "topology": f"1x{target.slices}x{sides}",
-            "target_config": target_config(target.name.partition(":")[0]),
-        }
+        described = target_config(target.chip, capability)
+        options = {"topology": f"1x{target.groups}x{sides}", "target_config": described}
     try:
         return list(topologies.get_topology_desc(name, platform, **options).devices)
-    except (RuntimeError, ValueError, NotImplementedError) as e:
-        raise UsageError(_why(target, e)) from e
-
-
-def _why(target: Target, error: Exception) -> str:
-    """One line for what a compiler said when it was asked for devices."""
-    message = " ".join(str(error).split())[:300]
-    if "lockfile" in message or "already in use" in message:
-        return (
-            f"--device={target.name}: another process holds libtpu ({LOCK_FILE}): wait for it to "
-            "end, or set ALLOW_MULTIPLE_LIBTPU_LOAD=1; the runtime says: " + message
-        )
-    return f"--device={target.name}: its compiler does not know these devices: {message}"
+    except (RuntimeError, ValueError) as e:
+        message = " ".join(str(e).split())[:300]
+        raise UsageError(
+            f"--device={target.name}: its compiler does not give these devices: {message}"
+        ) from e

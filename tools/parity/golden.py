@@ -1,6 +1,5 @@
 """Reads a folder of numbers obtained from the released PyTorch code, whatever its sizes."""
 
-import json
 import os
 import pathlib
 
@@ -8,26 +7,26 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import unflatten_dict
+from ml_collections import ConfigDict
 
-from cada_jax.checkpoints.torch.convert import from_torch
-from cada_jax.checkpoints.torch.sizes import infer_sizes
-from cada_jax.checkpoints.torch.to_torch import to_torch
-from cada_jax.common.errors import MissingFileError, UsageError
+from cada_jax.checkpoints.torch.convert import from_torch, to_torch
+from cada_jax.checkpoints.torch.sizes import check_sizes, set_sizes
+from cada_jax.common.errors import reading
+from cada_jax.common.files import read_json
 from cada_jax.common.pytrees import flat_arrays
 from cada_jax.config import default_config
 from cada_jax.distributed.mesh import make_mesh
-from cada_jax.models.cada import from_config, init_params
-from cada_jax.models.position_embedding import patch_grid
+from cada_jax.models.cada import from_config
 from cada_jax.models.preprocess import MEAN, STD
-from cada_jax.retrieval.network import Network
+from cada_jax.network import Network
 
-FORMAT = "expected weights_tiny.npz and weights_tiny.json, and a_forward.npz ... f_world2.npz"
+FORMAT = "golden numbers: weights_tiny.npz and .json, a_forward.npz ... g_training.npz"
 
 
 def as_released(config):
     """Sets, in place, every switch to what the released code computes."""
     config.atp.gate = "off"
-    config.atp.negatives = "hardest"
+    config.atp.negatives = "underflow"
     config.atp.group_pool = "all"
     config.ara.masking = "token"
     config.ara.token_rate = 1.0  # the folder says which tokens are masked: mask all of those
@@ -41,16 +40,11 @@ def as_released(config):
     return config
 
 
-def build_model(config):
-    """`models.cada.from_config`, whose refusal is the user's to mend here.
-
-    Raises:
-      UsageError: the config describes no model.
-    """
-    try:
-        return from_config(config)
-    except (ValueError, ZeroDivisionError) as err:
-        raise UsageError(f"the sizes found describe no model: {err}") from err
+def convert(config: ConfigDict, tensors: dict[str, np.ndarray], origin: str) -> dict:
+    """PyTorch tensors -> parameters of a config's model; `origin` is what errors call them."""
+    leaves, _ = from_torch(tensors, origin)
+    check_sizes(config, leaves, origin)
+    return unflatten_dict(leaves, sep="/")
 
 
 class Golden:
@@ -71,16 +65,8 @@ class Golden:
         """
         self.folder = pathlib.Path(os.path.expanduser(folder))
         self.weights = self.arrays("weights_tiny")
-        try:
-            self.config = self._config(dtype)
-        except (KeyError, IndexError, TypeError, ValueError) as err:
-            if isinstance(err, UsageError):
-                raise
-            raise UsageError(
-                f"{self.folder / 'weights_tiny.npz'} and .json do not describe a model "
-                f"({type(err).__name__}: {err}): {FORMAT}"
-            ) from err
-        self.model = build_model(self.config)
+        self.config = self._config(dtype)
+        self.model = from_config(self.config)
         self.params = self.convert(self.weights)
 
     def network(self, config, devices: int = 1) -> Network:
@@ -99,62 +85,29 @@ class Golden:
           MissingFileError: the folder lacks it.
           UsageError: it cannot be read.
         """
-        if not self.has(case):
-            raise MissingFileError(f"--golden={self.folder} holds no {case}.npz: {FORMAT}")
-        try:
-            # NumPy leaves a file open that it opened itself and could not read.
-            with (self.folder / f"{case}.npz").open("rb") as data, np.load(data) as file:
-                return {name: file[name] for name in file.files}
-        except Exception as err:  # zipfile, zlib and NumPy raise some ten types for damaged files
-            raise UsageError(
-                f"{self.folder / case}.npz is truncated, or no file of numpy.savez: {err}"
-            ) from err
-
-    def json(self, name: str) -> dict:
-        """The JSON object in a file of the folder.
-
-        Raises:
-          UsageError: it cannot be read, or is no object.
-        """
-        path = self.folder / name
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError) as err:
-            raise UsageError(f"{path} is no readable JSON: {err}") from err
-        if not isinstance(content, dict):
-            raise UsageError(f"{path} holds a {type(content).__name__}, expected a JSON object")
-        return content
+        path = self.folder / f"{case}.npz"
+        # NumPy leaves a file open that it opened itself and could not read.
+        with reading(path, FORMAT), path.open("rb") as data, np.load(data) as file:
+            return {name: file[name] for name in file.files}
 
     def extra(self, case: str) -> dict:
-        """What `case`.json says besides its arrays; {} if it says nothing."""
-        if not (self.folder / f"{case}.json").is_file():
-            return {}
-        extra = self.json(f"{case}.json").get("extra") or {}
-        if not isinstance(extra, dict):
-            raise UsageError(f'"extra" of {self.folder / case}.json is no JSON object')
-        return extra
+        """What `case`.json says besides its arrays; {} if there is none."""
+        path = self.folder / f"{case}.json"
+        return read_json(path, FORMAT).get("extra") or {} if path.is_file() else {}
 
     def _config(self, dtype: str):
         config = as_released(default_config())
         extra = self.extra("weights_tiny")
-        infer_sizes(self.weights, config)
+        leaves, _ = from_torch(self.weights, str(self.folder))
+        set_sizes(config, leaves)
         image, text = config.model.image, config.model.text
-        try:
+        with reading(self.folder / "weights_tiny.json", f"the sizes of the weights; {FORMAT}"):
             image.heads = extra["tiny"]["heads"]
             text.heads = extra["text"]["num_attention_heads"]
             size, tokens = extra["tiny"]["image_size"], extra["tokens"]
-            names = {"dec": "dec_bos"}
-            for name in config.model.tokens:
-                config.model.tokens[name] = tokens[names.get(name, name)]
-        except KeyError as err:
-            raise UsageError(
-                f"{self.folder / 'weights_tiny.json'} lacks extra/.../{err.args[0]}: {FORMAT}"
-            ) from err
+        for name in config.model.tokens:
+            config.model.tokens[name] = tokens["dec_bos" if name == "dec" else name]
         config.data.image_size = tuple(size) if isinstance(size, list) else (size, size)
-        image.patch = self.weights["visual_encoder.patch_embed.proj.weight"].shape[2:]
-        words = self.weights["text_encoder.embeddings.word_embeddings.weight"]
-        positions = self.weights["text_encoder.embeddings.position_embeddings.weight"]
-        text.vocab_size, text.max_positions = len(words), len(positions)
         for case in ("a_forward", "b_losses", "d_eval"):
             if self.has(case):
                 config.data.max_length = self.arrays(case)["input_ids"].shape[1]
@@ -167,12 +120,7 @@ class Golden:
 
     def convert(self, tensors: dict[str, np.ndarray]) -> dict:
         """PyTorch tensors -> our nested parameters."""
-        key = jax.random.key(0)
-        shapes = jax.eval_shape(lambda k: init_params(self.model, self.config, k), key)
-        shapes = {path: leaf.shape for path, leaf in flat_arrays(shapes).items()}
-        grid = patch_grid(self.config.model.image)
-        leaves, _ = from_torch(tensors, shapes, grid, origin=str(self.folder))
-        return unflatten_dict(leaves, sep="/")
+        return convert(self.config, tensors, str(self.folder))
 
     @staticmethod
     def back(tree: dict) -> dict[str, np.ndarray]:

@@ -13,18 +13,16 @@ from flax.traverse_util import unflatten_dict
 from cada_jax.checkpoints.torch import files
 from cada_jax.checkpoints.torch.convert import from_torch
 from cada_jax.checkpoints.torch.sizes import (
-    PATCHES,
-    POSITIONS,
-    infer_sizes,
-    shapes_of,
-    stored_grid,
+    IMAGE_POSITIONS,
+    check_sizes,
+    set_image_size,
+    set_sizes,
 )
-from cada_jax.common.errors import MissingFileError, UsageError
-from cada_jax.common.pytrees import flat_arrays
-from cada_jax.config import default_config, load_config
-from cada_jax.models.cada import init_params
-from cada_jax.models.position_embedding import find_grid, patch_grid
-from tools.parity.golden import as_released, build_model
+from cada_jax.common.errors import MissingFileError
+from cada_jax.config import load_config
+from cada_jax.models.cada import from_config
+from cada_jax.text.vocabulary import VOCABULARY_FILE
+from tools.parity.golden import as_released
 from tools.parity.hub_inputs import (
     encode_captions,
     pair_up,
@@ -59,16 +57,19 @@ def check_checkpoint(path, config_name, dtype, images_dir=None, captions=None, v
         )
     texts = read_captions(captions)
     checkpoint = files.read_checkpoint(path)
-    known = config_name == "default"
-    config = as_released(default_config() if known else load_config(config_name))
-    if known:
-        infer_sizes(checkpoint.tensors, config)
-    _as_stored(config, checkpoint)
+    config = as_released(load_config(config_name))
+    leaves, _ = from_torch(checkpoint.tensors, str(path))
+    set_sizes(config, leaves, checkpoint.config)
+    if IMAGE_POSITIONS in leaves:
+        set_image_size(config, leaves, checkpoint.config)
+    config.model.tokens.dec = config.model.text.vocab_size - 2
+    config.model.tokens.enc = config.model.text.vocab_size - 1
     config.model.dtype = dtype
     images = read_images(images_dir, config.model.image.size)
     token_ids = None
     if texts:
-        token_ids = encode_captions(texts, vocab or checkpoint.vocab, config)
+        beside = checkpoint.path / VOCABULARY_FILE
+        token_ids = encode_captions(texts, vocab or (beside if beside.is_file() else None), config)
     rows = pair_up(images, token_ids) or ROWS
     rng = np.random.default_rng(0)
     if images is None:
@@ -79,34 +80,6 @@ def check_checkpoint(path, config_name, dtype, images_dir=None, captions=None, v
     table = Table(dtype)
     compare_networks(table, config, checkpoint.tensors, images, token_ids)
     return table
-
-
-def _as_stored(config, checkpoint):
-    """Takes vocabulary, patch, positions and image size as the checkpoint has them.
-
-    A tensor of another number of axes tells nothing; the conversion refuses it.
-    """
-    shapes = shapes_of(checkpoint.tensors)
-    for side in ("text_encoder", "text_decoder.bert"):
-        words = shapes.get(f"{side}.embeddings.word_embeddings.weight", ())
-        if len(words) == 2:
-            config.model.text.vocab_size = words[0]
-            config.model.tokens.dec, config.model.tokens.enc = words[0] - 2, words[0] - 1
-        positions = shapes.get(f"{side}.embeddings.position_embeddings.weight", ())
-        if len(positions) == 2:
-            config.model.text.max_positions = positions[0]
-    if len(shapes.get(PATCHES, ())) == 4:
-        config.model.image.patch = shapes[PATCHES][2:]
-    patch, positions = config.model.image.patch, shapes.get(POSITIONS, ())
-    if len(positions) != 3:
-        return
-    grid = stored_grid(checkpoint)
-    if grid is None:
-        try:  # Hugging Face's network is square, so an unknown grid is
-            grid = find_grid(positions[1] - 1, (0, 0))
-        except ValueError as err:
-            raise UsageError(f"{checkpoint.path}: {err}") from err
-    config.data.image_size = tuple(g * p for g, p in zip(grid, patch, strict=True))
 
 
 def compare_networks(table: Table, config, tensors, images, token_ids) -> None:
@@ -136,12 +109,9 @@ def compare_networks(table: Table, config, tensors, images, token_ids) -> None:
 
 def our_outputs(config, tensors, images, token_ids) -> dict[tuple[str, str], np.ndarray]:
     """This network's outputs under the keys and arguments of `their_outputs`."""
-    model = build_model(config)
-    key = jax.random.key(0)
-    shapes = jax.eval_shape(lambda key: init_params(model, config, key), key)
-    flat = {path: leaf.shape for path, leaf in flat_arrays(shapes).items()}
-    grid = patch_grid(config.model.image)
-    leaves, _ = from_torch(tensors, flat, grid, grid)
+    model = from_config(config)
+    leaves, _ = from_torch(tensors)
+    check_sizes(config, leaves, "the checkpoint")
     parts = {path.split("/")[0] for path in leaves}
     variables = {"params": unflatten_dict(leaves, sep="/")}
     out = {}
@@ -156,22 +126,23 @@ def our_outputs(config, tensors, images, token_ids) -> dict[tuple[str, str], np.
     def keep_layers(part, hidden):
         out.update({(part, f"layer {i}"): np.asarray(x) for i, x in enumerate(hidden[0])})
 
-    image_tokens, seen = run("encode_image", images)
+    (image, image_tokens), seen = run("encode_image", images)
     keep_layers("image encoder", seen["image_encoder"]["blocks"]["hidden"])
     out["image encoder", "tokens"] = image_tokens
     valid = token_ids != config.model.tokens.pad
     if "text_encoder" in parts:
-        text_tokens, seen = run("encode_text", token_ids)
+        (text, _), seen = run("encode_text", token_ids)
         keep_layers("text encoder", seen["text_encoder"]["layers"]["hidden"])
         decoded, seen = run("decode", token_ids, image_tokens)
         keep_layers("decoder", seen["text_encoder"]["layers"]["hidden"])
         if "itm_head" in parts:
             out["decoder", "match logits"] = run("match", decoded)[0]
         if "vision_proj" in parts:
-            out["image encoder", "embedding"] = run("project_image", image_tokens)[0]
-            out["text encoder", "embedding"] = run("project_text", text_tokens)[0]
+            out["image encoder", "embedding"] = run("project_image", image)[0]
+            out["text encoder", "embedding"] = run("project_text", text)[0]
     if "attribute_decoder" in parts:
-        logits, seen = run("predict_masked", token_ids, valid, image_tokens)
+        decoded, seen = run("decode_masked", token_ids, valid, image_tokens)
+        logits, _ = run("masked_logits", decoded)
         seen = seen["attribute_decoder"]
         keep_layers("attribute decoder", seen["bert"]["layers"]["hidden"])
         out["attribute decoder", "logits"] = np.asarray(logits) * valid[..., None]

@@ -1,6 +1,5 @@
 """What both networks are run on: photographs and captions, or random ones."""
 
-import codecs
 import os
 import pathlib
 
@@ -8,19 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from cada_jax.common.errors import MissingFileError, UsageError
+from cada_jax.common.errors import MissingFileError, UsageError, reading
+from cada_jax.common.files import read_bytes
 from cada_jax.common.images import read_rgb
 from cada_jax.models.preprocess import normalize_pixels
 from cada_jax.text.tokenizer import clean_caption, load_tokenizer
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
-# Longer marks first: UTF-32's begins with UTF-16's.
-_MARKS = (
-    (codecs.BOM_UTF32_LE, "UTF-32"),
-    (codecs.BOM_UTF32_BE, "UTF-32"),
-    (codecs.BOM_UTF16_LE, "UTF-16"),
-    (codecs.BOM_UTF16_BE, "UTF-16"),
-)
 
 
 def random_tokens(rng, config, rows: int) -> np.ndarray:
@@ -52,64 +45,33 @@ def read_images(folder, size: tuple[int, int]) -> np.ndarray | None:
     if folder is None:
         return None
     root = pathlib.Path(os.path.expanduser(folder))
-    if not root.is_dir():
-        raise MissingFileError(f"--images={folder} is no folder; expected one with pictures")
     paths = sorted(p for p in root.glob("*") if p.suffix.lower() in PICTURES)
     if not paths:
         raise MissingFileError(f"--images={folder}: no {', '.join(PICTURES)} file in there")
-    return np.asarray(normalize_pixels(jnp.stack([_read_image(path, size) for path in paths])))
-
-
-def _read_image(path: pathlib.Path, size: tuple[int, int]) -> np.ndarray:
-    picture = Image.fromarray(read_rgb(path))
-    resized = picture.resize(size[::-1], Image.Resampling.BILINEAR)
-    return np.asarray(resized)
+    pictures = (Image.fromarray(read_rgb(path)) for path in paths)
+    resized = [np.asarray(p.resize(size[::-1], Image.Resampling.BILINEAR)) for p in pictures]
+    return np.asarray(normalize_pixels(jnp.asarray(np.stack(resized))))
 
 
 def read_captions(file) -> list[str] | None:
-    """The cleaned captions of a file with one on each line, None if no file is given.
+    """The cleaned captions of a UTF-8 file with one on each line, None if no file is given.
 
     Raises:
-      MissingFileError: it cannot be read.
-      UsageError: it is no UTF-8 text, or holds no caption.
+      UsageError: it cannot be read, or holds no caption.
     """
     if file is None:
         return None
-    try:
-        content = pathlib.Path(os.path.expanduser(file)).read_bytes()
-    except OSError as err:
-        raise MissingFileError(f"--captions={file} cannot be read: {err.strerror}") from err
-    for mark, encoding in _MARKS:
-        if content.startswith(mark):
-            raise UsageError(_not_utf8(file, f"is {encoding}", encoding))
-    if b"\0" in content:
-        raise UsageError(_not_utf8(file, "holds zero bytes, as UTF-16 does", "UTF-16LE"))
-    try:
+    content = read_bytes(file, "captions in UTF-8, one on each line")
+    with reading(file, "captions in UTF-8, one on each line"):
         text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as err:
-        line = content[: err.start].count(b"\n") + 1
-        byte = f"has the byte 0x{content[err.start]:02x} in line {line}"
-        raise UsageError(_not_utf8(file, byte, "LATIN1")) from err
     texts = [clean_caption(line) for line in text.splitlines() if line.strip()]
     if not any(texts):
         raise UsageError(f"--captions={file} holds no caption; expected one on each line")
     return texts
 
 
-def _not_utf8(file, found: str, encoding: str) -> str:
-    return (
-        f"--captions={file} {found}; expected UTF-8. If it is {encoding}: "
-        f"iconv -f {encoding} -t UTF-8 {file} > captions.txt"
-    )
-
-
 def encode_captions(texts: list[str], vocab, config) -> np.ndarray:
-    """Token ids int32 [B,L] of cleaned captions.
-
-    Args:
-      texts: B captions.
-      vocab: vocabulary file or hub name.
-      config: full config; L is config.data.max_length.
+    """Token ids int32 [B,L] of cleaned captions; L is config.data.max_length.
 
     Raises:
       UsageError: there is no such vocabulary, or it has more entries than the model.

@@ -6,18 +6,19 @@ import jax
 import numpy as np
 
 from cada_jax.common.errors import MissingFileError
+from cada_jax.common.files import read_json
 from cada_jax.distributed.partitioning import data_sharding, replicated
+from cada_jax.network import Network
 from cada_jax.objective.objective import loss_terms
 from cada_jax.retrieval.encode import encode_gallery, encode_queries
 from cada_jax.retrieval.metrics import rank_metrics
-from cada_jax.retrieval.network import Network
 from cada_jax.retrieval.rerank import Pairs, match_pairs
 from cada_jax.retrieval.search import Retrieved, global_topk
 from cada_jax.text.attribute_phrases import annotate
+from cada_jax.text.taggers import make_tagger
 from cada_jax.text.tokenizer import Tokenizer, clean_caption
 from tools.parity.golden import Golden, before_normalising, channels_last
 from tools.parity.network_cases import compare_gradients
-from tools.parity.nltk_data import load_nltk
 from tools.parity.table import Table
 
 METRICS = {"R1": "img_r1", "R5": "img_r5", "R10": "img_r10", "mAP": "mAP"}
@@ -132,10 +133,11 @@ def attributes(golden: Golden, table: Table, vocab: str | None = None):
     if not path.is_file():
         table.absent(case, f"no {path.name} in the folder")
         return
-    captions = golden.json(path.name)["captions"]
+    captions = read_json(path, "captions")["captions"]
     try:
-        tagger = load_nltk()
-    except (MissingFileError, ImportError) as err:
+        tagger = make_tagger("nltk")
+        tagger.tag(["a", "red", "coat"])
+    except (LookupError, MissingFileError, ImportError) as err:
         table.absent(case, f"set NLTK_DATA: {str(err).splitlines()[0][:90]}")
         return
     length = arrays["ids"].shape[1]
@@ -154,11 +156,11 @@ def attributes(golden: Golden, table: Table, vocab: str | None = None):
 
     table.compare(case, "cleaned captions",
                   *wrong(cleaned, [c["pre_caption"] for c in captions]), "exact")  # fmt: skip
-    tags = [tagger(p) for p in pieces]
+    tags = [tagger.tag(p) for p in pieces]
     for name, ours in (("tokens", pieces), ("pos_tags", tags)):
         theirs = [item[name] for item in captions]
         table.compare(case, name, *wrong(ours, theirs), "exact", note)
-    stacked = {name: np.stack([item[name] for item in got]) for name in got[0]}
+    stacked = {name: np.stack([item[name] for item in got]) for name in got[0] if name != "text"}
     table.compare(case, "ids", stacked["token_ids"], arrays["ids"], "exact")
     table.compare(
         case, "eligible_false", stacked["attribute_mask"], arrays["eligible_false"], "exact"

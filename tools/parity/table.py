@@ -8,7 +8,7 @@ import numpy as np
 # norm per tensor). float32 is the target. bfloat16 holds 8 bits, so these bounds are measured ones,
 # about three times the worst row on tests/golden (1.6e-2, 5.2e-3, 1.7e-1 and 8.6e-2).
 TOLERANCES = {
-    "float32": {"output": 1e-5, "loss": 1e-5, "gradient": 1e-4, "trajectory": 1e-4},
+    "float32": {"output": 1e-5, "loss": 1e-5, "gradient": 1e-4, "trajectory": 1e-4, "step": 3e-6},
     "bfloat16": {"output": 5e-2, "loss": 2e-2, "gradient": 5e-1, "trajectory": 2.5e-1},
 }
 EXACT = 0.0  # integers, orders and metrics

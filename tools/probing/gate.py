@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from cada_jax.models.cada import apply
+from cada_jax.network import Network
 from cada_jax.retrieval.association_maps import sown_arrays
 from cada_jax.retrieval.encode import Queries
-from cada_jax.retrieval.network import Network
 from cada_jax.retrieval.ranking import Ranking, rank
 from tools.probing.subject import Subject, in_batches
 from tools.probing.word_classes import CLASSES, Words

@@ -15,9 +15,10 @@ from ml_collections import ConfigDict, FrozenConfigDict
 
 from cada_jax.data.batches import train_batches
 from cada_jax.models.preprocess import augment
-from cada_jax.objective.objective import WEIGHTS, loss_terms
+from cada_jax.objective.objective import ROW_LOSSES, loss_terms
 from tools.probing.subject import SEED, Subject
 
+WEIGHTS = ("global_weight", *(loss.weight for loss in ROW_LOSSES))
 BATCHES = 8
 CELLS = 2**28  # numbers that a gradient's largest arrays may have together: 1 GiB in float32
 

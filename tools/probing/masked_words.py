@@ -13,7 +13,7 @@ import numpy as np
 import optax
 
 from cada_jax.models.cada import apply
-from cada_jax.objective.attributes import mask_of
+from cada_jax.objective.ara import mask_of
 from cada_jax.retrieval.attribute_prompts import COLORS, HAIR
 from tools.probing.subject import SEED, Subject, in_batches
 from tools.probing.word_classes import CLASSES, COLOUR, Words, attributes_of_words

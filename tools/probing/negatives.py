@@ -14,8 +14,9 @@ import optax
 from cada_jax.data.batches import epoch_order
 from cada_jax.models.cada import apply
 from cada_jax.models.layers import l2_normalize
-from cada_jax.objective.losses import choose_negatives
-from tools.probing.subject import SEED, Subject, in_batches
+from cada_jax.models.preprocess import normalize_pixels
+from cada_jax.objective.losses import choose_negatives, held_weight
+from tools.probing.subject import SEED, Subject, image_batches, in_batches
 from tools.probing.truth import share_that_fits
 
 METHODS = ("random", "sampled", "hardest")
@@ -25,13 +26,14 @@ TOP = 5
 
 @functools.partial(jax.jit, static_argnames="model")
 def _project_texts(model, params, token_ids):
-    tokens = apply(model, params, "encode_text", token_ids)
-    return (apply(model, params, "project_text", tokens),)
+    encoded, _ = apply(model, params, "encode_text", token_ids)
+    return (apply(model, params, "project_text", encoded),)
 
 
 @functools.partial(jax.jit, static_argnames="model")
-def _project_images(model, params, image_tokens):
-    return (apply(model, params, "project_image", image_tokens),)
+def _project_images(model, params, images):
+    encoded, _ = apply(model, params, "encode_image", normalize_pixels(images))
+    return apply(model, params, "project_image", encoded)
 
 
 @functools.partial(jax.jit, static_argnames="model")
@@ -54,14 +56,12 @@ def pair_logits(subject: Subject, caption: np.ndarray, image: np.ndarray) -> np.
 
 def features(subject: Subject) -> tuple[np.ndarray, np.ndarray]:
     """Embeddings of the captions and of their images, not normalised: float32 [Q,E] each."""
-    ids, own = subject.token_ids, subject.gallery.tokens[subject.right, :1]
-    width = subject.retriever.config.model.text.mlp_dim
-    cells = ids.shape[1] * width
-
-    def of(program, array):
-        return in_batches(subject, program, len(array), cells, lambda rows: (array[rows],))[0]
-
-    return of(_project_texts, ids), of(_project_images, own)
+    ids, network = subject.token_ids, subject.retriever
+    cells = ids.shape[1] * network.config.model.text.mlp_dim
+    texts = in_batches(subject, _project_texts, len(ids), cells, lambda rows: (ids[rows],))[0]
+    batches = image_batches(network, subject.split)
+    images = [network.run(_project_images, b["image"])[b["valid"]] for b in batches]
+    return texts, np.concatenate(images)[subject.right]
 
 
 def make_batches(subject: Subject) -> np.ndarray:
@@ -76,13 +76,14 @@ def measure_negatives(subject: Subject) -> dict[str, Any]:
     """How near the negatives of whole batches are, and whether the match head refuses them.
 
     Returns:
-      batch, batches; sampling: of the probabilities that "sampled" draws an image with, the mean
-      mass of the most probable one and of the `TOP` most probable ones, and the mean of
-      exp(entropy), "choices"; positive: accuracy and loss of the match head for the pairs; and for
-      each of `METHODS`: rank (mean, 1 is the most similar other person of the batch), nearest (the
-      share of rank 1), cosine, accuracy and loss of the match head, and for generated people
-      "fits", the share of negatives that the caption does not contradict. Nothing is said of
-      sampling and methods where no batch holds two persons.
+      batch, batches; underflow: the share of rows in which the released code's softmax leaves all
+      others no weight (`atp.negatives=underflow`), None without two persons; sampling: of the
+      probabilities that "sampled" draws an image with, the mean mass of the most probable one and
+      of the `TOP` most probable ones, and the mean of exp(entropy), "choices"; positive: accuracy
+      and loss of the match head for the pairs; and for each of `METHODS`: rank (mean, 1 is the most
+      similar other person of the batch), nearest (the share of rank 1), cosine, accuracy and loss
+      of the match head, and for generated people "fits", the share of negatives that the caption
+      does not contradict. Nothing is said of sampling and methods where no batch holds two persons.
     """
     batches, config = make_batches(subject), subject.retriever.config
     encoded = Encoded(*features(subject), subject.pids)
@@ -91,6 +92,7 @@ def measure_negatives(subject: Subject) -> dict[str, Any]:
     found: dict[str, Any] = {
         "batch": batches.shape[1],
         "batches": len(batches),
+        "underflow": underflowing(encoded, batches, config.atp.temperature),
         "sampling": _named_means(np.concatenate(masses)),
         "positive": _match_figures(subject, own, own, 1),
     }
@@ -108,6 +110,22 @@ def measure_negatives(subject: Subject) -> dict[str, Any]:
             pairs = subject.chosen[drawn.text], subject.right[drawn.image]
             found[name]["fits"] = share_that_fits(subject.truth, *pairs)
     return found
+
+
+def underflowing(encoded: "Encoded", batches: np.ndarray, temperature: float) -> float | None:
+    """The share of rows, both ways, whose float32 softmax gives all other persons a weight of 0.
+
+    That takes a similarity to the own person that is about 104 * temperature above all others.
+    """
+    lost = []
+    for rows in batches:
+        scores = encoded.texts[rows] @ encoded.images[rows].T / temperature
+        other = encoded.compare(rows)[1]
+        for logits in (scores, scores.T):
+            held = np.asarray(np.isfinite(held_weight(logits))) & other
+            lost.append(~np.any(held, axis=1)[np.any(other, axis=1)])
+    counted = np.concatenate(lost)
+    return float(counted.mean()) if len(counted) else None
 
 
 class Encoded(NamedTuple):

@@ -1,7 +1,7 @@
 """A trained model and the captions and images that it is measured on."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -127,9 +127,13 @@ def make_subject(name: str, retriever: Retriever, split: Split, limit: int | Non
 
 def encode_images(retriever: Retriever, split: Split) -> EncodedImages:
     """All images of a split, encoded."""
+    return encode_gallery(retriever, image_batches(retriever, split), split.num_images)
+
+
+def image_batches(retriever: Retriever, split: Split) -> Iterator[dict[str, Any]]:
+    """The images of a split, as `encode_gallery` takes them."""
     batch = retriever.config.eval.batch_size
-    batches = gallery_batches(split, retriever.config, batch, *process_batch_slice(retriever.mesh))
-    return encode_gallery(retriever, batches, split.num_images)
+    return gallery_batches(split, retriever.config, batch, *process_batch_slice(retriever.mesh))
 
 
 def other_images(pids: np.ndarray, image_pids: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -4,10 +4,9 @@
     python -m tools.search.check --workdir=runs/demo --tokens=memory
 
 The workdir is that of the demo (configs/synthetic.py). Its test pictures are drawn again, written
-as PNG with the pixels that the evaluation read, indexed, and searched with every caption of
-queries.jsonl. A JPEG decoder that rounds otherwise moves one query in a hundred, which is no fault
-of the search. The exit status is 1 if R@1 differs from results.json or any query's first result
-is right where the evaluation's was wrong, or the other way round.
+as the JPEG files that they are, indexed, and searched with every caption of queries.jsonl. The exit
+status is 1 if R@1 differs from results.json or any query's first result is right where the
+evaluation's was wrong, or the other way round.
 
 --tokens=store keeps the decoder's image tokens in bfloat16, recompute computes them from the
 pictures, memory has no index at all. By default all three are checked.
@@ -26,7 +25,7 @@ from cada_jax.retrieval.encoded_images import EncodedImages
 from cada_jax.retrieval.searchable import Searchable
 from cada_jax.retriever import Hit, Retriever, load_model
 from tools.arguments import Parser
-from tools.search.pictures import draw, write_pngs
+from tools.search.pictures import draw, write_files
 
 KINDS = ("memory", "recompute", "store")
 QUERIES_AT_ONCE = 200
@@ -48,7 +47,7 @@ def _check(argv: Sequence[str] | None) -> int:
     with tempfile.TemporaryDirectory() as place:
         folder = pathlib.Path(place)
         (folder / "pictures").mkdir()
-        paths = write_pngs(folder / "pictures", draw("demo", "test"))
+        paths = write_files(folder / "pictures", draw("demo", "test"))
         equal = True
         for kind in [flags.tokens] if flags.tokens else KINDS:
             gallery = make_gallery(kind, folder, paths, retriever)
@@ -78,7 +77,7 @@ def make_gallery(kind: str, folder: pathlib.Path, paths: list[pathlib.Path], ret
     if kind == "memory":
         return retriever.encode_images(paths)
     from cada_jax.gallery.gallery import Gallery
-    from cada_jax.gallery.indexing import IndexOptions
+    from cada_jax.gallery.index import IndexOptions
 
     say(f"index with --tokens={kind}")
     options = IndexOptions(tokens=kind)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cada_jax.common.images import encode_png
+from cada_jax.common.images import read_rgb
 from cada_jax.data.datasets.synthetic import people
 from cada_jax.data.datasets.synthetic.camera import visible
 
@@ -16,7 +16,7 @@ class Shown(NamedTuple):
 
     name: as the data set calls it, without its ending; person: number in the data set; identity:
     every attribute of the person; seen: those that this picture shows; captions: that describe it;
-    pixels: uint8 [H,W,3] as TensorFlow decodes them for training and evaluation.
+    jpeg: the file.
     """
 
     name: str
@@ -24,7 +24,12 @@ class Shown(NamedTuple):
     identity: Mapping[str, str]
     seen: Mapping[str, str]
     captions: tuple[str, ...]
-    pixels: np.ndarray
+    jpeg: bytes
+
+    @property
+    def pixels(self) -> np.ndarray:
+        """uint8 [H,W,3]."""
+        return read_rgb(self.jpeg)
 
 
 def draw(variant: str, split: str, most: int | None = None) -> list[Shown]:
@@ -35,8 +40,6 @@ def draw(variant: str, split: str, most: int | None = None) -> list[Shown]:
       split: "train", "val" or "test".
       most: pictures; all if None.
     """
-    import tensorflow as tf
-
     settings = people.VARIANTS[variant]
     first = settings.first_pid(split)
     shown = []
@@ -51,15 +54,15 @@ def draw(variant: str, split: str, most: int | None = None) -> list[Shown]:
                 example.identity._asdict(),
                 visible(example.identity, example.shot),
                 tuple(caption.text for caption in example.captions),
-                tf.io.decode_jpeg(example.jpeg, channels=3).numpy(),
+                example.jpeg,
             )
         )
     return shown
 
 
-def write_pngs(folder: pathlib.Path, shown: list[Shown]) -> list[pathlib.Path]:
-    """Writes the pictures without loss: whoever reads them sees what the evaluation saw."""
-    paths = [folder / f"{one.name}.png" for one in shown]
+def write_files(folder: pathlib.Path, shown: list[Shown]) -> list[pathlib.Path]:
+    """Writes the pictures' own files; returns their paths."""
+    paths = [folder / f"{one.name}.jpg" for one in shown]
     for path, one in zip(paths, shown, strict=True):
-        path.write_bytes(encode_png(one.pixels))
+        path.write_bytes(one.jpeg)
     return paths

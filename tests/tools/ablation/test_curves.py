@@ -1,10 +1,6 @@
 """The learning curves: read from events, averaged, drawn."""
 
-import math
 import time
-import xml.etree.ElementTree as ElementTree
-
-import pytest
 
 from tools.ablation import curves
 
@@ -12,25 +8,6 @@ from tools.ablation import curves
 def test_a_mean_curve_has_the_steps_that_all_runs_have():
     assert curves.mean_curve([{3: 1.0, 1: 2.0}, {1: 4.0, 2: 9.0}]) == [(1, 3.0)]
     assert curves.mean_curve([]) == []
-
-
-def test_curves_are_drawn_as_svg_with_every_name(tmp_path):
-    many = {f"row <{i}>": [(0, float(i)), (9, 2.0 * i)] for i in range(14)}
-    curves.draw(tmp_path / "a.svg", "R@1 & more", "percent", many | {"empty": []})
-    root = ElementTree.parse(tmp_path / "a.svg").getroot()
-    texts = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
-    assert set(many) < set(texts) and "R@1 & more" in texts and "empty" not in texts
-    lines = [e.get("points") for e in root.iter("{http://www.w3.org/2000/svg}polyline")]
-    assert len(lines) == 14
-    for point in " ".join(lines).split():
-        x, y = map(float, point.split(","))
-        assert curves.LEFT <= x <= curves.WIDTH and curves.TOP <= y <= curves.TOP + curves.HEIGHT
-
-
-def test_a_constant_curve_is_drawn_and_one_without_points_is_refused(tmp_path):
-    curves.draw(tmp_path / "a.svg", "loss", "nats", {"a": [(0, 1.0), (5, 1.0)]})
-    with pytest.raises(ValueError, match="no point"):
-        curves.draw(tmp_path / "b.svg", "loss", "nats", {"a": [(0, math.nan)]})
 
 
 def test_the_later_event_file_counts_and_a_torn_one_is_read_to_its_end(tmp_path):

@@ -1,6 +1,5 @@
 """The table has the figures of known runs."""
 
-import io
 import json
 
 import pytest
@@ -18,7 +17,7 @@ def test_the_table_has_means_gains_and_the_sign_test_of_known_ranks(base, chosen
         "atp-seed0": [1, 1, 2, 1],
         "atp-seed1": [2, 1, 1, 1],
     }
-    processes.run_all(planned, fake_start(lambda run: ranks[run.folder.name], []), io.StringIO())
+    processes.run_all(planned, fake_start(lambda run: ranks[run.folder.name], []))
     table = json.loads(json.dumps(report.make_table(planned, chosen, [])))
     first, second = table
     assert first["figures"]["reranked/R1"] == {

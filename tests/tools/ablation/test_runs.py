@@ -1,11 +1,10 @@
 """The runs of an ablation are run once, in a folder of its own."""
 
 import dataclasses
-import io
 
 import pytest
 
-from cada_jax.checkpoints import run_folder
+from cada_jax.checkpoints import workdir
 from cada_jax.common.errors import UsageError
 from cada_jax.config import FREE_KEYS, load_config, to_json
 from tests.tools.ablation.fakes import fake_start, leave, right
@@ -15,27 +14,25 @@ from tools.ablation import processes, report, rows, runs
 def test_runs_that_are_done_are_not_run_again(base, chosen, tmp_path):
     planned, started = runs.plan(base, chosen, 2, tmp_path), []
     runs.claim(tmp_path, base, planned)
-    said = io.StringIO()
-    assert processes.run_all(planned, fake_start(right, started), said) == []
+    assert processes.run_all(planned, fake_start(right, started)) == []
     assert started == ["global-seed0", "atp-seed0", "global-seed1", "atp-seed1"]
-    assert "[1/4] global-seed0" in said.getvalue() and "left in all" in said.getvalue()
     started.clear()
     again = runs.plan(base, chosen, 3, tmp_path)
     runs.claim(tmp_path, base, again)
-    processes.run_all(again, fake_start(right, started), said)
+    processes.run_all(again, fake_start(right, started))
     assert started == ["global-seed2", "atp-seed2"]
     (again[0].folder / "results.json").unlink()  # as if it was killed before its end
     started.clear()
     fake = fake_start(lambda run: 143, started)
     with pytest.raises(UsageError, match="exit code 143: see .*global-seed0.log. The same command"):
-        processes.run_all(again, fake, said)
+        processes.run_all(again, fake)
     assert started == ["global-seed0"]
 
 
 def test_rows_of_one_configuration_share_their_runs(tmp_path):
     base, chosen = load_config("synthetic"), rows.choose("ara_phrase,everything,hardest,sampled")
     planned, started = runs.plan(base, chosen, 1, tmp_path), []
-    processes.run_all(planned, fake_start(right, started), io.StringIO())
+    processes.run_all(planned, fake_start(right, started))
     assert started == ["ara_phrase-seed0", "sampled-seed0"]
     table = {entry["name"]: entry for entry in report.make_table(planned, chosen, [])}
     assert table["everything"]["same_runs_as"] == "ara_phrase"
@@ -58,7 +55,7 @@ def test_a_run_that_diverges_is_told_and_the_others_are_run(base, chosen, tmp_pa
     def outcome(run):
         return 1 if run.folder.name == "atp-seed0" else right(run)
 
-    failed = processes.run_all(planned, fake_start(outcome, started), io.StringIO())
+    failed = processes.run_all(planned, fake_start(outcome, started))
     assert [run.folder.name for run in failed] == ["atp-seed0"] and len(started) == 4
     entry = report.make_table(planned, chosen, failed)[1]
     assert (entry["seeds"], entry["failed_seeds"]) == ([1], [0])
@@ -68,7 +65,7 @@ def test_a_run_that_diverges_is_told_and_the_others_are_run(base, chosen, tmp_pa
 def test_a_folder_of_another_ablation_is_refused_with_the_difference(base, chosen, tmp_path):
     planned = runs.plan(base, chosen, 1, tmp_path)
     runs.claim(tmp_path, base, planned)
-    processes.run_all(planned, fake_start(right, []), io.StringIO())
+    processes.run_all(planned, fake_start(right, []))
     other = base.copy_and_resolve_references()
     other.train.log_every = 7  # decides no number
     runs.claim(tmp_path, other, runs.plan(other, chosen, 1, tmp_path))
@@ -81,7 +78,7 @@ def test_a_folder_of_another_ablation_is_refused_with_the_difference(base, chose
 def test_a_run_of_another_row_table_is_refused(base, chosen, tmp_path):
     planned = runs.plan(base, chosen, 1, tmp_path)
     runs.claim(tmp_path, base, planned)
-    processes.run_all(planned, fake_start(right, []), io.StringIO())
+    processes.run_all(planned, fake_start(right, []))
     changed = dataclasses.replace(chosen[1], changes={**chosen[1].changes, "loss.scale": 9.0})
     again = runs.plan(base, [chosen[0], changed], 1, tmp_path)
     with pytest.raises(UsageError, match="atp-seed0 was begun .* config.loss.scale is 50.0 there"):
@@ -90,7 +87,7 @@ def test_a_run_of_another_row_table_is_refused(base, chosen, tmp_path):
 
 def test_what_decides_which_figures_a_run_has_may_not_change():
     assert set(runs.FREE) < set(FREE_KEYS)
-    assert not {"eval.split", "eval.before", "eval.save_queries"} & set(runs.FREE)
+    assert not {"eval.split", "eval.baseline", "eval.save_queries"} & set(runs.FREE)
 
 
 def test_the_command_of_a_run_gives_its_configuration(base, tmp_path):
@@ -116,7 +113,7 @@ def trained_and_mirrored(tmp_path, **fields):
     leave(every, right(every))
     (every.folder / "model").mkdir()
     (every.folder / "model" / "params").write_text("trained")
-    (every.folder / run_folder.LOCK_FILE).write_text("")
+    (every.folder / workdir.LOCK_FILE).write_text("")
     return every, mirror
 
 
@@ -126,7 +123,7 @@ def test_a_row_that_only_scores_otherwise_is_not_trained_again(tmp_path):
     runs.copy_trained(mirror, [every, mirror])
     assert not mirror.done
     assert (mirror.folder / "model" / "params").read_text() == "trained"
-    assert not (mirror.folder / run_folder.LOCK_FILE).exists()
+    assert not (mirror.folder / workdir.LOCK_FILE).exists()
     runs.claim(every.folder.parent.parent / "other", mirror.config, [mirror])  # no difference
     argv = runs.command(mirror, "synthetic:tiny", {})
     assert "--mode=eval" in argv and "--config.eval.mirror=true" in [x.lower() for x in argv]

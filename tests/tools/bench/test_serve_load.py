@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from tests.gallery.server.running import ListedGallery, running, stand_in, write_picture
+from tests.gallery.web.running import ListedGallery, StandIn, running, write_picture
 from tools.bench import serve_load
 
 # Not imported here: locust changes Python's sockets and threads for its whole process.
@@ -21,17 +21,18 @@ def gallery(tmp_path):
 
 
 def test_clients_are_answered_and_counted(gallery, capsys):
-    with running(gallery, stand_in()) as server:
+    stand_in = StandIn()
+    with running(gallery, stand_in.device) as server:
         flags = ["--clients=3", "--rerank=0", "--seconds=3", "--warm_seconds=3"]
-        assert serve_load.main([f"--url={server.client.base_url}", *flags]) == 0
-        answered = sum(entry["path"] == "/api/search" for entry in server.log)
+        assert serve_load.main([f"--url={server.url}", *flags]) == 0
     (row,) = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert row["clients"] == 3 and row["errors"] == 0
-    assert 0 < row["requests"] <= answered
+    assert 0 < row["requests"] <= len(stand_in.asked)
     assert 0 < row["p50_ms"] <= row["p95_ms"] <= row["p99_ms"]
 
 
 def test_a_server_that_finds_nothing_is_an_error(gallery):
-    with running(gallery, stand_in(lambda queries, gallery: [[] for _ in queries])) as server:
-        row = serve_load.measure(str(server.client.base_url), 1, 0, 3)
+    device = StandIn().device._replace(search=lambda queries, gallery: [[] for _ in queries])
+    with running(gallery, device) as server:
+        row = serve_load.measure(server.url, 1, 0, 3)
     assert row["errors"] == row["requests"] > 0

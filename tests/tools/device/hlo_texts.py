@@ -134,7 +134,7 @@ ENTRY %main (x: f32[2,4]) -> f32[2,4] {
 }
 """  # noqa: E501
 
-# A Pallas kernel of 394 MFLOP and 3 x 2 MiB twice, and one that states no FLOP.
+# A Pallas kernel of 39.4 GFLOP and 3 x 2 MiB twice, and one that states no FLOP.
 KERNELS = """HloModule kernels
 
 ENTRY %main (x: bf16[1024,1024]) -> bf16[1024,1024] {
@@ -145,4 +145,44 @@ ENTRY %main (x: bf16[1024,1024]) -> bf16[1024,1024] {
   %copy-start = (bf16[1024,1024]{1,0}, bf16[1024,1024]{1,0:S(1)}, u32[]) copy-start(%silent)
   ROOT %copy-done = bf16[1024,1024]{1,0:S(1)} copy-done(%copy-start)
 }
+"""  # noqa: E501
+
+
+def us(number: float, name: str = "") -> str:
+    """What a GPU's compiler writes of its estimate, in microseconds."""
+    return f'{{"end_to_end_cycles":0,"exec_time_us":{number},"compute_time_us":0,"name":"{name}"}}'
+
+
+def costs(*entries: str) -> str:
+    """Several such as they stand behind an instruction."""
+    return f'backend_config={{"reification_cost":[{",".join(entries)}]}}'
+
+
+# A GPU's program: a product of 100 us, a Triton fusion of 20, another of 30, a kernel of ours bound
+# by its operations, a copy of 2 x 2 MiB, and 20.7 MB summed beside 30 us of that.
+GPU = f"""HloModule gpu, is_scheduled=true
+
+%sum (a: f32[], b: f32[]) -> f32[] {{
+  %a = f32[] parameter(0)
+  %b = f32[] parameter(1)
+  ROOT %c = f32[] add(%a, %b)
+}}
+
+%fused (p: bf16[1024,1024]) -> bf16[1024,1024] {{
+  %p = bf16[1024,1024]{{1,0}} parameter(0)
+  ROOT %n = bf16[1024,1024]{{1,0}} negate(%p)
+}}
+
+ENTRY %main (x: bf16[1024,1024], g: bf16[10350000]) -> bf16[1024,1024] {{
+  %x = bf16[1024,1024]{{1,0}} parameter(0)
+  %g = bf16[10350000]{{0}} parameter(1)
+  %product = (bf16[1024,1024]{{1,0}}, s8[64]{{0}}) custom-call(%x, %x), custom_call_target="__cublas$lt$matmul", {name("jit(step)/jvp(CADA.encode_image)/image_encoder/blocks/mlp/fc1/dot_general")}, {costs(us(100, "sol"))}
+  %y = bf16[1024,1024]{{1,0}} get-tuple-element(%product), index=0
+  %all-reduce-start = bf16[10350000]{{0}} all-reduce-start(%g), replica_groups=[1,8]<=[8], to_apply=%sum
+  %triton = bf16[1024,1024]{{1,0}} fusion(%y), kind=kCustom, calls=%fused, {costs(us(4e8), us(20, "indexing-cost-model"), us(0.01, "sol"))[:-1]},"kind":"__triton"}}
+  %loop = bf16[1024,1024]{{1,0}} fusion(%triton), kind=kLoop, calls=%fused, {costs(us(10), us(1, "sol"))}
+  %all-reduce-done = bf16[10350000]{{0}} all-reduce-done(%all-reduce-start)
+  %kernel = bf16[1024,1024]{{1,0}} custom-call(%loop, %loop), custom_call_target="__gpu$xla.gpu.triton", backend_config={{grid_x = 1 : i32, ir = "ML", name = "attend", serialized_metadata = "{{\\22flops\\22: \\221000\\22, \\22operations\\22: \\2233450000000\\22}}"}}
+  ROOT %copy.1 = bf16[1024,1024]{{0,1}} copy(%kernel)
+}}
 """  # noqa: E501

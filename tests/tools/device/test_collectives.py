@@ -9,6 +9,7 @@ from cada_jax.distributed import mesh as mesh_lib
 from cada_jax.distributed import partitioning
 from tests.tools.device import hlo_texts
 from tools.device import collectives, hlo, programs
+from tools.device.chips import TPUS
 
 
 def read(text: str) -> list[collectives.Collective]:
@@ -72,11 +73,28 @@ def test_a_program_of_one_device_sends_nothing():
     assert "nothing" in collectives.table([], rows=3)
 
 
-@pytest.mark.parametrize("rows", [1, 100])
-def test_the_table_ends_with_the_sum_of_every_kind(rows):
-    lines = collectives.table(read(hlo_texts.ASYNC), rows).splitlines()
-    assert lines[-2].startswith("all of all-gather") and "2 times" in lines[-2]
-    assert ("... and others" in "\n".join(lines)) == (rows == 1)
+@pytest.mark.parametrize(
+    ("text", "group"),
+    [
+        ("replica_groups={{0,2},{1,3}}, to_apply", (0, 2)),
+        ("replica_groups=[2,4]<=[8], to_apply", (0, 1, 2, 3)),
+        ("replica_groups=[4,2]<=[2,4]T(1,0), to_apply", (0, 4)),
+        ("replica_groups=mesh['a'=2,'b'=4] {'b'}, to_apply", (0, 1, 2, 3)),
+        ("source_target_pairs={{3,0},{0,3}}", (3, 0)),
+        ("to_apply=%add", ()),
+    ],
+)
+def test_who_works_together_is_read_in_every_spelling(text, group):
+    assert collectives.group_of(text) == group
+
+
+def test_a_gather_within_a_slice_takes_its_bytes_over_the_links():
+    chip = TPUS["v5e"]
+    gather = collectives.Collective("all-gather", "", 8_000_000, 1, "", tuple(range(8)))
+    assert gather.seconds(chip, 8, 8) == pytest.approx(7e6 / chip.link)
+    exchange = gather._replace(kind="all-to-all")
+    split = 3e6 / chip.link + 4e6 / chip.network  # half of it goes to the other slice
+    assert exchange.seconds(chip, 8, 4) == pytest.approx(split)
 
 
 def test_rows_stay_where_they_are_when_parameters_are_split(tiny_config, monkeypatch):

@@ -4,7 +4,7 @@ import pytest
 
 from tests.tools.device import hlo_texts
 from tools.device import estimate, hlo, kinds
-from tools.device.chips import TPUS
+from tools.device.chips import GPUS, TPUS
 
 V5E = TPUS["v5e"]
 WORDS = 30524
@@ -38,24 +38,55 @@ def test_kernels_count_by_the_larger_of_flop_and_bytes_in_a_row_of_their_own():
     attend, silent = found.kernels
     assert (attend.name, attend.times, attend.bound) == ("attend", 2, "FLOP")
     assert attend.seconds == pytest.approx(2 * 39.4e9 / V5E.peak)
-    assert (silent.name, silent.times) == ("silent", 1)
     assert silent.seconds == pytest.approx(2 * 2**21 / V5E.bandwidth)
     assert "no FLOP" in silent.bound
     assert list(found.kinds) == [estimate.KERNELS]
     assert found.parts["decoder"][0] == pytest.approx(39.4e9 / V5E.peak)
     assert found.prefetched == 2**21
-    assert estimate.fused_kernels(hlo.parse(hlo_texts.KERNELS)) == {"attend": 2, "silent": 1}
+    other = hlo_texts.KERNELS.replace("tpu_custom_call", "AllocateBuffer")
+    assert estimate.estimate(hlo.parse(other), V5E, WORDS).seconds == 0
 
 
-def test_another_custom_call_is_no_kernel():
-    text = hlo_texts.KERNELS.replace("tpu_custom_call", "AllocateBuffer")
-    assert estimate.fused_kernels(hlo.parse(text)) == {}
-    assert estimate.estimate(hlo.parse(text), V5E, WORDS).seconds == 0
+def gpu(text: str = hlo_texts.GPU, device: str = "h100", **links: int) -> estimate.Estimate:
+    links = estimate.Links(**({"devices": 8, "together": 8} | links))
+    return estimate.estimate(hlo.parse(text), GPUS[device], WORDS, links)
 
 
-def test_kernels_of_a_gpu_are_found_by_their_library():
-    text = hlo_texts.KERNELS.replace("tpu_custom_call", "__cudnn$fmhaSoftmax")
-    assert estimate.fused_kernels(hlo.parse(text)) == {"__cudnn$fmhaSoftmax": 3}
+def test_a_gpus_estimate_is_read_from_the_entry_that_counts_for_each_kind():
+    kinds_ms = {kind: 1e6 * seconds for kind, seconds in gpu().kinds.items()}
+    assert kinds_ms["other products"] == pytest.approx(100)
+    assert kinds_ms["other"] == pytest.approx(20 + 10)
+    assert kinds_ms[estimate.KERNELS] == pytest.approx(1e3, rel=1e-3)  # its operations' rate
+    copied = 1e6 * 2 * 2**21 / 3352e9
+    assert kinds_ms[estimate.UNESTIMATED] == pytest.approx(copied)
+    assert kinds_ms[estimate.LAUNCHES] == pytest.approx(5 * 2.5)
+    assert sum(kinds_ms.values()) == pytest.approx(1e6 * gpu().seconds)
+
+
+def test_what_a_gpus_compiler_gives_no_figure_for_is_named_and_counts():
+    [kernel], [copy] = gpu().kernels, gpu().unestimated
+    assert (kernel.name, kernel.bound, copy.name) == ("attend", "operations", "copy")
+    silent = hlo_texts.GPU.replace("exec_time_us", "no_time")
+    assert {c.name for c in gpu(silent).unestimated} == {"copy", "fusion", "__cublas$lt$matmul"}
+    assert all(c.seconds > 0 for c in gpu(silent).unestimated)
+
+
+def test_products_of_a_card_that_the_model_does_not_know_have_an_h100s_share_of_its_peak():
+    products = {name: gpu(device=name).kinds["other products"] for name in ("h100", "a100", "l4")}
+    assert products["a100"] / products["h100"] == pytest.approx(989 / 312)
+    slow = hlo_texts.GPU.replace('us":100,', 'us":1,')
+    assert gpu(slow, "l4").kinds["other products"] >= 2 * 2**21 / 300e9  # its bytes
+
+
+def test_a_collective_that_is_started_before_waits_only_for_what_is_not_hidden():
+    size = 2 * 10_350_000
+    sending = 2 * size * 7 / 8 / 450e9  # 80 us; 30 of computation stand between start and end
+    assert gpu().sending == pytest.approx(sending)
+    assert gpu().kinds[estimate.WAITING] == pytest.approx(sending - 30e-6)
+    over_two = gpu(together=4)  # half the devices in each of two machines
+    assert over_two.sending == pytest.approx(2 * size * (3 / 4 / 450e9 + 1 / 8 / 50e9))
+    at_once = hlo_texts.GPU.replace("all-reduce-start(", "all-reduce(")
+    assert gpu(at_once).kinds[estimate.WAITING] == pytest.approx(sending)
 
 
 STEP = "jit(step)/jvp(CADA.decode)/text_encoder/while/body/closed_call/layers"
@@ -110,6 +141,7 @@ def test_a_fusion_without_a_path_has_that_of_what_it_fuses():
     assert list(found.kinds) == ["norms"]
 
 
-def test_the_rate_of_a_product_is_its_flop_over_its_cycles():
-    assert estimate.product_rate(hlo.parse(hlo_texts.BRANCHES), 3100.0) == pytest.approx(100)
-    assert estimate.product_rate(hlo.parse(hlo_texts.KERNELS), 1.0) == 0
+def test_the_rate_of_a_product_is_its_flop_over_its_time():
+    rate = estimate.product_rate(hlo.parse(hlo_texts.BRANCHES), 3100.0, V5E)
+    assert rate == pytest.approx(100 * V5E.clock)
+    assert estimate.product_rate(hlo.parse(hlo_texts.KERNELS), 1.0, V5E) == 0

@@ -6,7 +6,7 @@ import pytest
 from cada_jax.data.datasets.synthetic.vocabulary import VOCAB_PATH
 from cada_jax.data.split import load_split
 from cada_jax.models.cada import init_params
-from cada_jax.retrieval.network import abstract_network
+from cada_jax.network import abstract_network
 from cada_jax.retriever import Retriever
 from cada_jax.text.tokenizer import Tokenizer
 from tests.conftest import _load_config

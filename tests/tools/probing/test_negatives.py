@@ -32,6 +32,15 @@ def test_hardest_is_nearer_than_sampled_and_sampled_nearer_than_random(one, monk
     assert 0.1 < found["sampling"]["first"] < found["sampling"]["first_5"] <= 1
 
 
+def test_a_softmax_underflows_where_the_own_similarity_is_104_temperatures_above_the_others():
+    pids, batches = np.arange(4), np.arange(4)[None]
+    for gap, share in ((7.2, 0.0), (7.3, 1.0)):
+        root = np.sqrt(gap).astype(np.float32) * np.eye(4, dtype=np.float32)
+        encoded = negatives.Encoded(root, root, pids)
+        assert negatives.underflowing(encoded, batches, 0.07) == share
+    assert negatives.underflowing(encoded._replace(pids=0 * pids), batches, 0.07) is None
+
+
 def test_equal_similarities_give_every_other_person_the_same_probability():
     other = np.ones((4, 4), bool)
     other[:, 0] = False

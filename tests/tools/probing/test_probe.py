@@ -3,11 +3,8 @@
 import json
 import xml.etree.ElementTree
 
-import pytest
-
 from tools import probe
 from tools.probing import (
-    pictures,
     report,
     subject,
 )
@@ -28,31 +25,23 @@ def test_two_measurements_of_one_model_are_equal_and_every_file_is_written(one, 
     stored = json.loads((tmp_path / "new" / "probe.json").read_text())
     assert [entry["model"] for entry in stored] == ["random", "other"]
     text = (tmp_path / "new" / "probe.md").read_text()
-    assert text.count("\n## ") == 8 and "nan" not in text.lower()
+    assert text.count("\n## ") == 7 and "nan" not in text.lower()
 
 
 def test_a_model_without_gates_leaves_dashes_beside_one_with_gates(one):
     found = probe.measure(subject.make_subject("with", one.retriever, one.split, 8))
     without = {**found, "model": "without", "gate": None, "gate_worth": None}
     tables = report.make_tables([found, without])
-    assert tables[0].rows[0][1][1] == report.NOTHING != tables[0].rows[0][1][0]
+    assert all(texts[1] == report.NOTHING != texts[0] for _, texts in tables[0].rows)
     titles = [table.title for table in report.make_tables([without])]
-    assert len(titles) == len(tables) - 2 and not any("Gate" in title for title in titles)
-
-
-def test_a_bar_is_as_long_as_its_value(tmp_path):
-    bars = {"a": [pictures.Bar(25.0)], "b": [pictures.Bar(50.0)]}
-    pictures.draw(tmp_path / "x.svg", "t", ["s"], bars, 100.0)
-    root = xml.etree.ElementTree.parse(tmp_path / "x.svg").getroot()
-    widths = [float(r.get("width")) for r in root.iter() if r.get("height") == "12"]
-    assert widths[1] == pytest.approx(2 * widths[0], abs=0.2)
+    assert len(titles) == len(tables) - 2 and "gate" not in titles
 
 
 def test_the_shipped_model_reads_masked_colours_from_the_image(one, tmp_path, capsys):
     data_dir = one.retriever.config.data.data_dir
     flags = ["--dataset=synthetic/tiny", f"--data_dir={data_dir}", f"--out={tmp_path / 'new'}"]
     assert probe.main(["--model=pretrained:synthetic", *flags]) == 0
-    assert "R@1 reranked" in capsys.readouterr().out
+    assert "R1, reranked" in capsys.readouterr().out
     found = json.loads((tmp_path / "new" / "probe.json").read_text())[0]
     colour = found["masked_words"]["alone"]["classes"]["colour"]
     assert colour["right"]["accuracy"] > 3 * colour["wrong"]["accuracy"]

@@ -1,0 +1,143 @@
+"""How well queries as people type them are answered: two to five words, several persons right.
+
+    python -m tools.short_queries --model=runs/demo/model [--model=DIR ...] --out=FILE.json
+                                  [--dataset=synthetic/demo] [--queries=500]
+    python -m tools.ablate --config=synthetic --rows=everything,short --seeds=3 --out=runs/short &&
+        python -m tools.short_queries $(printf -- '--model=%s ' runs/short/runs/*/model)
+
+An image is right where its person has all the attributes that a query names, seen in the image or
+not. R@1 is the share of queries whose first image is right; mAP counts all of them. "global" ranks
+by similarity, "reranked" has the decoder's match logit added for the nearest 32. "captions" are the
+split's own, whole, where the person described is right. Models whose folders differ in -seedN alone
+share a row: mean and standard deviation over the seeds.
+"""
+
+import json
+import pathlib
+import re
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from cada_jax.common.command_line import run_command
+from cada_jax.common.compilation_cache import enable_compilation_cache
+from cada_jax.common.console import say
+from cada_jax.common.files import write_text
+from cada_jax.data.datasets.synthetic import people
+from cada_jax.network import Network
+from cada_jax.retrieval.encode import Queries
+from cada_jax.retrieval.encoded_images import EncodedImages
+from cada_jax.retrieval.metrics import rank_metrics
+from cada_jax.retrieval.ranking import rank
+from cada_jax.retrieval.rerank import Pairs, match_pairs
+from cada_jax.retrieval.search import Retrieved, global_topk
+from tools.arguments import Parser, integer
+from tools.probing.reranking import encode_captions
+from tools.probing.subject import SEED, Subject, load_subject
+from tools.probing.truth import read_truth
+from tools.probing.typed_queries import Typed, answers, type_queries
+
+CAPTIONS = 500
+RERANKED = 32
+SHOWN = ("R1", "mAP")
+STAGES = ("global", "reranked")
+
+
+def typed_for(subject: Subject, count: int) -> tuple[list[Typed], np.ndarray]:
+    """Queries for a split of the generated people, and which of its images answer them."""
+    variant = subject.retriever.config.data.variant or people.DEMO.name
+    truth = subject.truth or read_truth(subject.retriever.config, subject.split)
+    assert truth is not None
+    speech = people.VARIANTS[variant].world.speech
+    queries = type_queries(truth.shown, speech, count, SEED)
+    persons = [truth.persons[int(pid)] for pid in subject.split.image_pids]
+    return queries, answers(queries, persons)
+
+
+def search(network: Network, queries: Queries, gallery: EncodedImages) -> Retrieved:
+    """The nearest `RERANKED` images of every query with both scores."""
+    k = min(RERANKED, len(gallery))
+    nearest, similarity = global_topk(queries.embeddings, gallery.embeddings, k, network.mesh)
+    text = np.repeat(np.arange(len(nearest)), k)
+    pairs = Pairs(queries.token_ids, gallery.tokens, text, nearest.reshape(-1))
+    return Retrieved(nearest, similarity, match_pairs(network, pairs).reshape(nearest.shape))
+
+
+def measure(subject: Subject, count: int) -> dict[str, Any]:
+    """The figures of one model on one set, in percent."""
+    network, gallery = subject.retriever, subject.gallery
+    typed, right = typed_for(subject, count)
+    queries = network.encode_text([query.text for query in typed])
+    found = search(network, queries, gallery)
+    similarity = queries.embeddings @ gallery.embeddings.T
+    captions = rank(network, encode_captions(subject), gallery, RERANKED).metrics
+    return {
+        "model": subject.name,
+        "dataset": subject.split.dataset,
+        "queries": len(typed),
+        "words": float(np.mean([len(query.text.split()) for query in typed])),
+        "right_images": float(right.sum(axis=1).mean()),
+        "chance": 100 * float(right.mean()),
+        "global": rank_metrics(similarity, right),
+        "reranked": rank_metrics(similarity, right, found.indices, found.score),
+        "captions": {stage: captions[stage] for stage in STAGES},
+    }
+
+
+def table(found: list[dict[str, Any]]) -> str:
+    """The figures as a table of Markdown, a row for the seeds of a model."""
+    lines = [
+        "| model | set | R@1 global | R@1 reranked | mAP global | mAP reranked "
+        "| captions: R@1 global | R@1 reranked |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    rows: dict[tuple[str, str], list[list[float]]] = {}
+    for one in found:
+        cells = [one[stage][name] for name in SHOWN for stage in STAGES]
+        cells += [one["captions"][stage]["R1"] for stage in STAGES]
+        name = re.sub(r"-seed\d+(/model)?/?$", "", one["model"])
+        rows.setdefault((name, one["dataset"]), []).append(cells)
+    for (name, dataset), seeds in rows.items():
+        figures = [f"{mean:.1f}" for mean in np.mean(seeds, axis=0)]
+        if len(seeds) > 1:
+            spread = np.std(seeds, axis=0, ddof=1)
+            figures = [f"{a} ± {b:.1f}" for a, b in zip(figures, spread, strict=True)]
+        lines.append(f"| {name} | {dataset} | {' | '.join(figures)} |")
+    one = found[0]
+    lines.append(
+        f"\n{one['queries']} queries of {one['words']:.1f} words; {one['right_images']:.1f} right "
+        f"images each, chance {one['chance']:.1f}; seed {SEED} of the queries."
+    )
+    return "\n".join(lines)
+
+
+def run(argv: Sequence[str] | None) -> int:
+    """Measures what the flags name; returns the exit code."""
+    parser = Parser("tools.short_queries", __doc__)
+    parser.add_argument("--model", action="append", required=True, help="a folder, or NAME")
+    parser.add_argument("--dataset", default="synthetic/demo", help="synthetic/VARIANT")
+    parser.add_argument("--data_dir", help="of prepared sets; $CADA_DATA_DIR or ~/cada_data")
+    parser.add_argument("--queries", type=integer(1), default=500, help="500 by default")
+    parser.add_argument("--out", type=pathlib.Path, help="JSON file of all figures")
+    flags = parser.flags(argv)
+    enable_compilation_cache()
+    found = []
+    for model in flags.model:
+        say(f"Measuring {model} on {flags.dataset}.")
+        subject = load_subject(model, flags.dataset, "test", CAPTIONS, flags.data_dir)
+        found.append(measure(subject, flags.queries))
+    print(table(found))
+    if flags.out:
+        write_text(flags.out, json.dumps(found, indent=1) + "\n")
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the tool; returns the exit code."""
+    return run_command(lambda: run(argv))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
