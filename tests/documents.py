@@ -6,6 +6,8 @@ import pathlib
 import re
 from collections.abc import Iterator
 
+from cada_jax.retrieval.filter import Filter
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 # Folders of the repository that hold documents; runs and environments beside them are not ours.
@@ -111,7 +113,9 @@ def known_flags(module: str) -> frozenset[str]:
     Imports of `tools` are followed through, those of the package by one step: most of it is no
     command line.
     """
-    found, seen, waiting = {"help", "version"}, set(), [module]
+    # The filters of a search are fields of a class, each with its flag.
+    filters = {field.name for field in Filter.fields()} if module.endswith(".search") else set()
+    found, seen, waiting = {"help", "version", *filters}, set(), [module]
     while waiting:
         name = waiting.pop()
         source = _source_of(name)
@@ -137,7 +141,7 @@ def _subcommands() -> dict[str, str]:
         strings = (n.value for n in ast.walk(value) if isinstance(n, ast.Constant))
         modules = [s for s in strings if str(s).startswith("cada_jax.")]
         if isinstance(key, ast.Constant) and modules:
-            found[key.value] = modules[0]
+            found[key.value] = modules[0].partition(":")[0]
     return found
 
 

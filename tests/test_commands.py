@@ -13,7 +13,7 @@ from cada_jax import __main__ as commands
 @pytest.mark.parametrize("name", commands.COMMANDS)
 def test_every_command_of_the_table_is_there(name):
     module, line = commands.COMMANDS[name]
-    assert importlib.util.find_spec(module) is not None
+    assert importlib.util.find_spec(module.partition(":")[0]) is not None
     assert line and "\n" not in line and len(line) < 80
 
 
@@ -32,12 +32,11 @@ sys.exit(f"imported {{heavy}}" if heavy else status)
     assert f"python -m cada_jax {name}" in ran.stdout
 
 
-def test_help_lists_every_command_and_says_how_to_train(capsys):
+def test_help_lists_every_command(capsys):
     assert commands.main(["--help"]) == 0
     printed = capsys.readouterr().out
     for name, (_, line) in commands.COMMANDS.items():
         assert f"  {name:{max(map(len, commands.COMMANDS))}}  {line}" in printed
-    assert "python -m cada_jax.main --config=" in printed
 
 
 def test_version_is_the_installed_one(capsys):
@@ -51,9 +50,8 @@ def test_version_is_the_installed_one(capsys):
         (["prepaer"], "did you mean 'prepare'?"),
         (["INSPECT"], "did you mean 'inspect'?"),
         (["--verson"], "did you mean '--version'?"),
-        (["train"], "python -m cada_jax.main --config="),
-        (["zzz"], "expected one of prepare, convert, inspect"),
-        ([""], "expected one of prepare, convert, inspect"),
+        (["zzz"], "expected one of train, evaluate, prepare"),
+        ([], "no command: expected one of train, evaluate, prepare"),
     ],
 )
 def test_an_unknown_command_is_one_line_with_what_is_meant(capsys, argv, hint):
@@ -61,11 +59,6 @@ def test_an_unknown_command_is_one_line_with_what_is_meant(capsys, argv, hint):
     printed = capsys.readouterr()
     assert printed.out == "" and printed.err.count("\n") == 1 and hint in printed.err
     assert printed.err.startswith("error: ")
-
-
-def test_no_command_is_an_error_that_shows_the_help(capsys):
-    assert commands.main([]) == 2
-    assert "usage: python -m cada_jax" in capsys.readouterr().err
 
 
 def test_neither_the_help_nor_the_package_imports_a_library():

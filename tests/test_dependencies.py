@@ -16,6 +16,7 @@ BROUGHT = {
     "google": "tensorflow",
     "huggingface_hub": "tokenizers",
     "ml_dtypes": "jax",
+    "prometheus_client": "prometheus-fastapi-instrumentator",
     "pydantic": "fastapi",
     "starlette": "fastapi",
 }

@@ -1,4 +1,4 @@
-"""The command line: one message for a user's mistake, a traceback for a bug."""
+"""`cada train` and `cada evaluate`: one message for a user's mistake, and nothing touched."""
 
 import json
 import os
@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from cada_jax.checkpoints.run_folder import LOCK_FILE, RESULTS_LOCK_FILE
+from cada_jax.checkpoints.workdir import LOCK_FILE, RESULTS_LOCK_FILE
 from tests.conftest import FAST_COMPILE, REPOSITORY
 
 COMMAND = (sys.executable, "-m", "cada_jax.main")
@@ -38,67 +38,67 @@ def get_config():
 LIBRARY_LINE = re.compile(r"[IWEF]\d{4} |WARNING|\d{4}-\d\d-\d\d ")
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess:
-    command = [*COMMAND, *arguments]
-    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=900)
-
-
 # Parses many command lines in one process, as the program does, and says what each ended with.
 PARSE_ALL = """
 import contextlib, io, json, sys
-from absl import flags
 from cada_jax import main
+from cada_jax.common.command_line import run_command
+
+def parse(mode, arguments):
+    main.parse_command(arguments, mode)[1].train.epochs
+    return 0
 
 ended = []
-for arguments in json.load(sys.stdin):
+for mode, *arguments in json.load(sys.stdin):
     out, err = io.StringIO(), io.StringIO()
-    flags.FLAGS.unparse_flags()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            code, given = None, main.parse_command(["main", *arguments])
-            given.train.epochs
-        except SystemExit as e:
-            code = e.code
-    for name in ("config", "workdir", "mode"):
-        flags.FLAGS[name].unparse()
+        code = run_command(lambda: parse(mode, arguments))
     ended.append((code, out.getvalue(), err.getvalue()))
 heavy = sorted({"jax", "tensorflow", "flax", "orbax", "numpy"} & {*sys.modules})
 print(json.dumps([ended, heavy]))
 """
-FILES = ["--config=configs/default.py", "--workdir=/none/run"]
+FILES = ["--config=synthetic", "--workdir=/none/run"]
 MISTAKES = [
-    ([*FILES, "--config.trian.epochs=3"], ["--config.trian.epochs=3", "'trian'", "train.epochs"]),
-    ([*FILES, "--config.train.epoch=3"], ["--config.train.epoch=3", "'epoch'", "train.epochs"]),
-    ([*FILES, "--config.train.epochs.x=3"], ["'x'", "python -m cada_jax.config"]),
+    ([*FILES, "--config.trian.epochs=3"], ["--config.trian.epochs=3", "train.epochs"]),
     ([*FILES, "--config.train.epochs=few"], ["config.train.epochs is 'few'", "a whole number"]),
-    ([*FILES, "--config.train.epochs=-1"], ["config.train.epochs is -1", "a whole number"]),
-    ([*FILES, "--config.ara.masking=nonsense"], ["config.ara.masking is 'nonsense'", "'phrase'"]),
-    ([*FILES, "--config.eval.select_on=train"], ["config.eval.select_on is 'train'"]),
-    ([*FILES, "--config.model.image.heads=5"], ["config.model.image.heads is 5", "768"]),
-    ([*FILES, "--wrokdir=x"], ["'wrokdir'", "workdir"]),
-    ([*FILES, "--mode=test"], ["--mode=test", "train|eval"]),
-    ([*FILES, "--num_processes=x"], ["--num_processes=x"]),
-    ([*FILES, "--flagfile=/none"], ["/none"]),
-    ([*FILES, "runs/demo"], ["'runs/demo' is not a flag"]),
-    ([], ["--config is missing", "Example: python -m cada_jax.main"]),
-    (["--config=", "--workdir=x"], ["--config is missing"]),
-    (["--config=configs/default.py"], ["--workdir is missing", "Example: python -m"]),
+    ([*FILES, "--config.model.image.heads=5"], ["config.model.image.heads is 5", "96"]),
+    ([*FILES, "--wrokdir=x"], ["'--wrokdir=x'", "--workdir"]),
+    ([*FILES, "--mode=test"], ["--mode", "'train', 'eval'"]),
+    ([*FILES, "--num_processes=x"], ["--num_processes"]),
+    ([*FILES, "runs/demo"], ["'runs/demo'"]),
+    ([], ["--config, --workdir"]),
+    (["--config=default"], ["--workdir"]),
     (["--config=configs/none.py", "--workdir=x"], ["--config=configs/none.py: there is no such"]),
     (["--config=configs/default.py:x", "--workdir=x"], ["get_config() takes 0"]),
     (["--config=README.md", "--workdir=x"], ["README.md, line ", "SyntaxError"]),
-    (["--config=configs", "--workdir=x"], ["configs is a folder"]),
-    (["--config=~nouser/x.py", "--workdir=x"], ["there is no user ~nouser"]),
-    ([FILES[0], "--workdir=~nouser/x"], ["--workdir='~nouser/x'", "there is no user ~nouser"]),
-    ([FILES[0], f"--workdir={'a' * 300}"], ["--workdir=", "longer than 255 bytes"]),
-    ([FILES[0], "--workdir=a\0b"], ["--workdir='a\\x00b'", "control character"]),
-    ([FILES[0], "--workdir= "], ["--workdir=' '", "it is empty"]),
+    ([FILES[0], "--workdir=~nouser/x"], ["there is no user ~nouser"]),
+    ([FILES[0], "--workdir=gs://bucket/run"], ["expected a path, got an address"]),
+    (
+        ["--config=rstp", "--workdir=x", "--config.data.data_dir=/none"],
+        ["cada prepare --dataset=rstp"],
+    ),
+]
+GOOD = [
+    ["train", *FILES],
+    ["train", *FILES, "--mode=eval", "--config.eval.rerank_top_k=0"],
+    ["eval", *FILES, "--config.init_from=None", "--config.data.image_size=96,64"],
+    [
+        "train",
+        "--config",
+        "synthetic:tiny",
+        "--workdir",
+        "~/x",
+        "--config.train.batch_size",
+        "64.0",
+    ],
+    ["train", "--help"],
 ]
 
 
 @pytest.fixture(scope="module")
 def ended():
     """(exit code, stdout, stderr) of every line in MISTAKES and GOOD, and what was imported."""
-    lines = [arguments for arguments, _ in MISTAKES] + GOOD
+    lines = [["train", *arguments] for arguments, _ in MISTAKES] + GOOD
     ran = subprocess.run(
         (sys.executable, "-c", PARSE_ALL),
         input=json.dumps(lines), cwd=REPOSITORY, capture_output=True, text=True, timeout=300,
@@ -107,36 +107,20 @@ def ended():
     return json.loads(ran.stdout)
 
 
-GOOD = [
-    FILES,
-    [*FILES, "--mode=eval", "--config.eval.rerank_top_k=0"],
-    [*FILES, "--config.init_from=None", "--config.data.image_size=384,128"],
-    [
-        "--config",
-        "configs/rstp.py:released",
-        "--workdir",
-        "~/x",
-        "--config.train.batch_size",
-        "64.0",
-    ],
-    ["--help"],
-]
-
-
-def test_a_mistake_in_the_command_is_one_message_and_exit_code_2(ended):
+def test_a_mistake_in_the_command_is_one_line_and_exit_code_2(ended):
     for (arguments, parts), (code, out, err) in zip(MISTAKES, ended[0], strict=False):
         assert code == 2 and not out, (arguments, err)
-        assert "Traceback" not in err and len(err.splitlines()) <= 2, err
+        assert err.startswith("error: ") and len(err.splitlines()) == 1, err
         for part in parts:
             assert part in err, err
 
 
 def test_a_right_command_is_read_in_silence(ended):
     *parsed, helped = ended[0][len(MISTAKES) :]
-    assert parsed == [[None, "", ""]] * (len(GOOD) - 1)
+    assert parsed == [[0, "", ""]] * (len(GOOD) - 1)
     code, out, err = helped
     assert code == 0 and not err
-    for part in ("Exit codes:", "--workdir", "--mode: <train|eval>", "python -m cada_jax.config"):
+    for part in ("Exit codes:", "--workdir", "python -m cada_jax.config"):
         assert part in out
 
 
@@ -144,18 +128,9 @@ def test_nothing_heavy_is_imported_before_a_command_is_refused(ended):
     assert ended[1] == []
 
 
-def test_the_program_itself_ends_with_code_2_and_touches_nothing(tmp_path):
-    config = tmp_path / "broken.py"
-    config.write_text("def get_config():\n    return {}['absent']\n")
-    ran = run(f"--config={config}", f"--workdir={tmp_path}/run")
-    assert ran.returncode == 2 and not ran.stdout
-    assert ran.stderr.startswith(f"--config={config}: {config}, line 2: KeyError: 'absent'.")
-    assert [path.name for path in tmp_path.iterdir()] == ["broken.py"]
-
-
 def test_the_listing_of_fields_needs_nothing_heavy():
     code = (
-        "import atexit, runpy, sys;"
+        "import atexit, runpy, sys; sys.argv = ['x', 'train'];"
         "atexit.register(lambda: print(sorted({'jax', 'tensorflow', 'numpy'} & {*sys.modules})));"
         "runpy.run_module('cada_jax.config', run_name='__main__')"
     )
@@ -167,11 +142,16 @@ def test_the_listing_of_fields_needs_nothing_heavy():
     assert any(row.startswith("| `train.batch_size` | `120` |") for row in rows)
 
 
-def test_a_workdir_that_cannot_be_written_is_one_message(tmp_path):
+def test_what_nobody_foresaw_is_one_line_and_leaves_no_folder(tmp_path):
     (tmp_path / "file").write_text("")
-    ran = run("--config=configs/default.py", f"--workdir={tmp_path}/file/run")
+    command = [*COMMAND, "--config=synthetic:tiny", f"--workdir={tmp_path}/run"]
+    environment = os.environ | {"CADA_DATA_DIR": str(tmp_path / "file")}
+    ran = subprocess.run(
+        command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=900
+    )
     assert ran.returncode == 2
-    assert f"--workdir={tmp_path}/file/run" in ran.stderr and "Traceback" not in ran.stderr
+    assert ran.stderr.startswith("error: ") and len(ran.stderr.splitlines()) == 1, ran.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_one_command_trains_stops_at_sigterm_continues_and_scores(tmp_path):

@@ -1,4 +1,7 @@
-"""The house stays readable: few rooms, short files, short functions, few parameters."""
+"""The house stays readable: few rooms, one idea a file, short functions, few parameters.
+
+A file of 500 lines is an alarm: it holds two ideas, or one that should be told in fewer words.
+"""
 
 import ast
 import pathlib
@@ -14,7 +17,7 @@ FILES = sorted(
     for folder in ("cada_jax", "configs", "tools")
     for p in (REPOSITORY / folder).rglob("*.py")
 )
-MOST_ENTRIES, MOST_LINES, MOST_LINES_OF_FUNCTION, MOST_PARAMETERS = 17, 300, 60, 7
+MOST_ENTRIES, MOST_LINES, MOST_LINES_OF_FUNCTION, MOST_PARAMETERS = 18, 500, 60, 7
 
 
 # The design card's, and the usual files beside them. What begins with a dot is not listed.

@@ -64,6 +64,7 @@ def test_the_wheel_holds_the_package_and_what_it_reads(wheel):
             for file in ("config.json", "params/_METADATA", "vocab.txt")
         ),
         "cada_jax/data/datasets/synthetic/vocab.txt",
+        "cada_jax/configs/synthetic.py",
         *(f"cada_jax/data/datasets/{name}/CITATIONS.bib" for name in ("cuhk", "icfg", "rstp")),
     ):
         assert needed in names, needed
@@ -79,10 +80,10 @@ def test_the_wheel_holds_no_tests_and_no_dummy_data(wheel):
     with zipfile.ZipFile(wheel) as file:
         infos = file.infolist()
     parts = {part for info in infos for part in pathlib.PurePosixPath(info.filename).parts}
-    foreign = {"tests", "tools", "configs", "dummy_data", "__pycache__", "conftest.py"}
+    foreign = {"tests", "tools", "dummy_data", "__pycache__", "conftest.py"}
     assert not foreign & parts
     assert not [part for part in parts if part.endswith(("_test.py", ".pyc"))]
-    assert sum(info.file_size for info in infos) < 6e6
+    assert sum(info.file_size for info in infos) < 16e6  # four small models
 
 
 def test_the_clone_is_not_in_reach_there(outside):
@@ -101,6 +102,13 @@ def test_the_commands_are_listed_there(outside, script):
         assert f"  {command}  " in ran.stdout
 
 
+def test_a_configuration_is_named_there_as_in_the_clone(outside):
+    code = "from cada_jax.config import load_config; print(load_config('{}').train.batch_size)"
+    for name in ("synthetic:tiny", "configs/synthetic.py:tiny"):
+        ran = outside("-c", code.format(name))
+        assert ran.stdout == "16\n", ran.stderr
+
+
 def test_the_version_there_is_the_wheels(outside, wheel):
     ran = outside("-m", "cada_jax", "--version")
     assert ran.stdout.split() == ["cada_jax", wheel.name.split("-")[1]]
@@ -108,8 +116,8 @@ def test_the_version_there_is_the_wheels(outside, wheel):
 
 def test_the_shipped_model_loads_there(outside):
     code = """
-from cada_jax.checkpoints import export
-params, config, vocab = export.load_model("pretrained:synthetic")
+from cada_jax.checkpoints.model import load_model
+params, config, vocab, _ = load_model("pretrained:synthetic")
 print(config.data.name, vocab.name, params["vision_proj"]["kernel"].shape)
 """
     ran = outside("-c", code)

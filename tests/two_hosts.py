@@ -67,7 +67,9 @@ def main() -> None:
     if sys.argv[4:] == ["full"]:
         results = train(config, folder / "run", data=data)
         tell(
-            results={k: results[k] for k in ("global", "reranked", "step", "num_gallery", "before")}
+            results={
+                k: results[k] for k in ("global", "reranked", "step", "num_gallery", "baseline")
+            }
         )
         again = evaluate(config, folder / "run", data=data)
         tell(again={k: again[k] for k in ("global", "reranked")})
