@@ -68,7 +68,9 @@ async def _refused(request: fastapi.Request, error: Exception) -> fastapi.Respon
         return refusal(410, str(error))
     if isinstance(error, UsageError):  # the query was checked before: the gallery refuses
         return refusal(503, str(error), {"Retry-After": "5"})
-    return refusal(500, "the server failed; see its log")
+    # uvicorn ends a connection whose application raised: a client that is not told would lose the
+    # next request it sends on it.
+    return refusal(500, "the server failed; see its log", {"Connection": "close"})
 
 
 @router.get("/healthz")

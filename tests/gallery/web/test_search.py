@@ -229,7 +229,9 @@ def test_a_gallery_that_refuses_is_503_and_a_fault_500_that_tells_nothing(server
     device.raises = [UsageError("the database is gone")]
     refused(server.client.get("api/search?q=coat"), 503, "the database is gone")
     device.raises = [RuntimeError("secret path")]
-    refused(server.client.get("api/search?q=coat"), 500, "the server failed")
+    failed = server.client.get("api/search?q=coat")
+    refused(failed, 500, "the server failed")
+    assert failed.headers["connection"] == "close"  # the next request takes a new connection
     until(lambda: "secret path" in caplog.text)
     device.raises = [HTTPException(429, "busy", {"Retry-After": "1"})]
     answer = server.client.get("api/search?q=coat")
