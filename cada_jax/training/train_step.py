@@ -26,6 +26,7 @@ from cada_jax.models.cada import init_params
 from cada_jax.models.ops.plain import FEW_LAYERS
 from cada_jax.models.preprocess import augment
 from cada_jax.objective.objective import loss_terms
+from cada_jax.objective.short_captions import shorten_captions
 from cada_jax.training.setup import TrainSetup
 
 
@@ -107,10 +108,15 @@ def make_train_step(
       at every step. metrics: float32 scalars.
     """
     config, model, mesh = setup.config, setup.network.model, setup.network.mesh
+    tokens = config.model.tokens
 
     def step(state, batch, key):
         key_augment, key_losses = jax.random.split(jax.random.fold_in(key, state.step))
         images = augment(batch["image"], key_augment, config.augment)
+        # A number that no split of the key has: images are drawn as where captions stay whole.
+        key_captions = jax.random.fold_in(key_augment, 2**31)
+        rate = config.augment.shorten
+        batch = shorten_captions(batch, key_captions, rate, tokens.sep, tokens.pad)
         batch = batch | {"image": images}
         loss = jax.value_and_grad(loss_terms, argnums=2, has_aux=True)
         with traced_on(mesh):

@@ -2,6 +2,8 @@
 
 import copy
 import math
+import pathlib
+import re
 
 import pytest
 from hypothesis import given
@@ -138,6 +140,13 @@ def test_every_default_is_read_back_from_its_spelling():
     for field in FIELDS:
         if not isinstance(field.default, Same):
             assert field.kind.parse(spelled(field.default)) == field.default, field.name
+
+
+def test_every_field_is_read_by_the_package():
+    package = pathlib.Path(config_lib.__file__).parents[1]
+    files = [file for file in package.rglob("*.py") if "config" not in file.parts[-2:-1]]
+    words = set(re.findall(r"\w+", " ".join(file.read_text() for file in files)))
+    assert [name for name in NAMES if name.rpartition(".")[2] not in words] == []
 
 
 def test_the_sets_are_those_with_a_builder():
