@@ -77,7 +77,7 @@ class Report:
       new, changed, moved, unchanged, removed: files. A file under another name than before is
         moved, and not encoded again.
       forgotten: files left out since they were forgotten.
-      without_box: files left out since the boxes file has no box of them.
+      without_box: files left out since they have no box that holds a picture.
       left_out: other files that are no pictures, by kind.
       unreadable: files with the reason.
       refused: boxes with the reason, by the path of their file.
@@ -254,7 +254,9 @@ class _Run:
                 report.moved += 1
             else:
                 report.new += bool(made)
-            report.forgotten += read.content in self._excluded
+            forgotten = read.content in self._excluded
+            report.forgotten += forgotten
+            report.without_box += not (made or read.problem or forgotten)
             self._copied += [(copy, source.id) for copy, source in read.copied]
             self._moved += moved
             for id in moved:

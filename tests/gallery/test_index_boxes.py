@@ -73,6 +73,7 @@ def test_a_box_outside_is_listed_once_and_the_others_are_indexed(run, found, box
     report = run(boxes=given)
     assert report.pictures == report.encoded == 2
     assert len(report.refused) == 3 and not report.unreadable
+    assert report.without_box == 3  # "b" has none that holds a picture
     assert "expected at least 8 x 8" in report.refused[0].reason
     report = run(boxes=given)
     assert counts(report) == {"unchanged": 1} and report.encoded == 0
@@ -80,5 +81,6 @@ def test_a_box_outside_is_listed_once_and_the_others_are_indexed(run, found, box
 
 def test_a_scene_that_was_indexed_whole_becomes_boxes(run, found, boxes):
     run()
-    run(boxes=boxes({"a.png": BOXES}))
+    report = run(boxes=boxes({"a.png": BOXES, "b.png": [[400, 1, 50, 50]]}))
+    assert counts(report) == {"changed": 1} and report.without_box == 3
     assert {key[1] for key in found()} == {tuple(map(float, box)) for box in BOXES}
