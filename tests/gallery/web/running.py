@@ -133,7 +133,8 @@ class StandIn:
             if all(c.holds(getattr(picture, c.column)) for c in conditions):
                 others = 4 if query.group else 0
                 logit = score if query.texts else None
-                hits.append(Hit(picture, 0.2, logit, score, others=others))
+                good = None if logit is None else score >= 0
+                hits.append(Hit(picture, 0.2, logit, score, others=others, good_match=good))
         hits.sort(key=lambda hit: -hit.score)
         hits[query.rerank :] = [hit._replace(match_logit=None) for hit in hits[query.rerank :]]
         return hits[query.offset : query.offset + query.k]

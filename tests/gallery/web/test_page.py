@@ -307,6 +307,7 @@ def test_hostile_file_names_are_shown_and_do_nothing(page: Browser, server):
     names = page.names()
     for shown in (*HOSTILE[:2], "two\ufffdlines \ufffdgpj.jpg"):
         assert any(shown in name for name in names)
+    assert len(page.all(".meta .badge")) == sum("no good match" in name for name in names) == 19
     page.click(f"{RESULT} .open")
     page.says("#detail-title", HOSTILE[0])
     assert "owned" not in page.driver.title and not page.all("img[src=x]")

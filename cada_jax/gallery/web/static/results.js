@@ -112,7 +112,8 @@ function card(result, rank, on) {
   const name = visible(result.name);
   const score = numberText(result.score);
   const others = result.others > 0 ? `+ ${result.others}` : "";
-  const alt = `Result ${rank}, score ${score}: ${name}${others && `, and ${result.others} more like it`}`;
+  const doubt = result.good_match === false ? "no good match" : ""; // null where nobody judged
+  const alt = `Result ${rank}, score ${score}${doubt && `, ${doubt}`}: ${name}${others && `, and ${result.others} more like it`}`;
   const picture = h("img", { src: thumbnailAddress(result.id), alt, loading: "lazy", decoding: "async" });
   const tile = h("span", { class: "tile" }, picture);
   picture.addEventListener("error", () => {
@@ -133,6 +134,7 @@ function card(result, rank, on) {
       "div",
       { class: "meta" },
       h("p", { class: "rank", "aria-hidden": "true" }, h("span", {}, String(rank)), h("strong", {}, score)),
+      doubt && h("span", { class: "badge", "aria-hidden": "true" }, doubt),
       h("p", { class: "name", title: name, "aria-hidden": "true" }, name),
       h("p", { class: "when" }, day(result.taken), h("span", {}, result.camera ? ` · ${visible(result.camera)}` : "")),
     ),
