@@ -5,12 +5,10 @@ Where one of these is missing, XLA computes the plain form.
 """
 
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from absl import logging
-from einops import rearrange
 from jax.sharding import AbstractMesh
 
 from cada_jax.models.ops import plain
@@ -18,7 +16,7 @@ from cada_jax.models.ops.gpu_attention import fits, fused_attention
 from cada_jax.models.ops.gpu_rows import biased_gelu, residual_norm
 from cada_jax.models.ops.on_devices import divides_rows
 
-# In the names of NVIDIA's GPUs that neither Triton's kernels nor cuDNN's attention run on.
+# In the names of NVIDIA's GPUs that Triton's kernels do not run on.
 BEFORE_AMPERE = (
     *("K80", "P100", "P40", "P4", "V100", "T4"),
     *("GTX", "GeForce RTX 20", "TITAN", "Quadro"),
@@ -79,43 +77,9 @@ class Kernels(plain.Ops):
         return self.product(hidden, second).reshape(x.shape)
 
 
-def attention(q, kv, heads, bias=None, index=None, seeds=None, rate=0.0):
-    """`plain.attention`, by cuDNN where it has a kernel."""
-    dropping = seeds is not None and rate > 0
-    if dropping or not cudnn_fits(q.dtype, q.shape[1], kv[0].shape[1], bias is not None):
-        return plain.attention(q, kv, heads, bias, index, seeds, rate)
-    kv = kv if index is None else tuple(plain.attended(x, index) for x in kv)
-    return _by_cudnn(q, kv, heads, bias)
-
-
-def cudnn_fits(dtype: jnp.dtype, tokens: int, seen: int, biased: bool) -> bool:
-    """Whether cuDNN's fused attention computes this, without dropout.
-
-    It needs a 16-bit type. Its gradient with a bias needs even numbers of tokens.
-    """
-    return dtype.itemsize == 2 and (not biased or (tokens % 2 == 0 and seen == tokens))
-
-
-def _by_cudnn(q, kv, heads, bias):
-    """The kernel of cuDNN, which keeps neither products nor weights: [M,T,D]."""
-    (k, v), (rows, tokens, _), seen = kv, q.shape, kv[0].shape[1]
-    lengths: dict[str, Any] = {}
-    if bias is not None:
-        bias = jnp.broadcast_to(bias[:, None], (rows, 1, tokens, seen)).astype(q.dtype)
-    elif tokens % 2 or seen % 2:
-        # Its gradient takes even numbers of tokens only; one more is added and masked.
-        q = jnp.pad(q, ((0, 0), (0, tokens % 2), (0, 0)))
-        k, v = (jnp.pad(x, ((0, 0), (0, seen % 2), (0, 0))) for x in (k, v))
-        lengths["query_seq_lengths"] = jnp.full((rows,), tokens, jnp.int32)
-        lengths["key_value_seq_lengths"] = jnp.full((rows,), seen, jnp.int32)
-    q, k, v = (rearrange(x, "b t (n d) -> b t n d", n=heads) for x in (q, k, v))
-    mixed = jax.nn.dot_product_attention(q, k, v, bias, implementation="cudnn", **lengths)
-    return rearrange(mixed, "b t n d -> b t (n d)")[:, :tokens]
-
-
 # A scan copies what every layer keeps into arrays of all layers: a fifth of a step.
-LIBRARIES = plain.OPS._replace(attention=attention, unroll=lambda depth: depth)
-KERNELS = Kernels(*LIBRARIES)
+WITHOUT = plain.OPS._replace(unroll=lambda depth: depth)
+KERNELS = Kernels(*WITHOUT)
 
 
 @functools.cache
@@ -129,4 +93,4 @@ def ops_of(mesh: AbstractMesh) -> plain.Ops:
     if any(old in kind for old in BEFORE_AMPERE):
         _say(f"{kind} is older than Ampere, from which on the project's kernels run")
         return plain.OPS
-    return KERNELS if mesh.shape.get("tensor", 1) == 1 else LIBRARIES
+    return KERNELS if mesh.shape.get("tensor", 1) == 1 else WITHOUT

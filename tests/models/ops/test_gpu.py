@@ -153,7 +153,7 @@ def test_a_gpu_without_the_kernels_takes_the_plain_form_and_says_so(caplog):
 
     one, split = mesh_of(1, 1), mesh_of(1, 2)
     assert ops("NVIDIA H100 80GB HBM3", one) is gpu.KERNELS
-    assert ops("NVIDIA H100 80GB HBM3", split) is gpu.LIBRARIES  # heads of one on two devices
+    assert ops("NVIDIA H100 80GB HBM3", split) is gpu.WITHOUT  # heads of one on two devices
     gpu._say.cache_clear()
     with caplog.at_level(logging.WARNING):
         assert ops("Tesla T4", one) is ops("Tesla T4", one) is plain.OPS
