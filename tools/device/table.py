@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 from cada_jax.common.command_line import run_command
 from tools.arguments import Parser, folder
 from tools.device.chips import GIB
+from tools.device.estimate import WAITING
 from tools.device.topology import find_target
 
 CONFIGS = {"ViT-B": "rstp", "ViT-L": "rstp:large"}
@@ -137,11 +138,12 @@ def carry_on(reports: Sequence[dict], layers: Sequence[int], target: Any) -> dic
 
     rate = first["estimate"]["share_of_product"] * first["estimate"]["ms"] / first["ideal_ms"]
     values = {path: grown(functools.partial(_at, path=path)) for path in _GROWS}
-    sent = {kind for report in reports for kind in report["collective_bytes"]}
-    first["collective_bytes"] = {
-        kind: grown(lambda report, kind=kind: report["collective_bytes"].get(kind, 0))
-        for kind in sorted(sent)
-    }
+    for *path, name in (("collective_bytes",), ("estimate", "kinds_ms")):
+        kinds = sorted({kind for report in reports for kind in _at(report, (*path, name))})
+        _at(first, path)[name] = {
+            kind: grown(lambda r, at=(*path, name), kind=kind: _at(r, at).get(kind, 0.0))
+            for kind in kinds
+        }
     for (*path, name), value in values.items():
         _at(first, path)[name] = value
     first["estimate"]["share_of_product"] = rate * first["ideal_ms"] / first["estimate"]["ms"]
@@ -181,7 +183,7 @@ def line(row: Row, settings: Sequence[str], found: dict[str, Any]) -> str:
     size = f"{memory['inputs'] / GIB:.1f} + {memory['running'] / GIB:.1f}"
     if memory["refused"]:
         size = f"refused, {memory['needed'] / GIB:.1f}"
-    waiting = estimate["kinds_ms"].get("waiting for collectives", 0.0) if estimate else 0.0
+    waiting = estimate["kinds_ms"].get(WAITING, 0.0) if estimate else 0.0
     cells = [
         row.model,
         f"{row.device}, {found['chip']} x {found['devices']}",
@@ -190,7 +192,7 @@ def line(row: Row, settings: Sequence[str], found: dict[str, Any]) -> str:
         size,
         "yes" if found["fits"] else "no",
         f"{estimate['ms']:.0f} ms" if estimate else "none",
-        "" if "made_up" in found else f"{waiting:.0f} ms",
+        f"{waiting:.1f} ms",
         f"{found['ideal_ms']:.0f} ms",
         f"{estimate['share_of_product']:.0%}" if estimate else "",
         f"{sum(found['collective_bytes'].values()) / 1e6:,.0f}",

@@ -9,6 +9,7 @@ from cada_jax.config import load_config
 from tools.arguments import Parser
 from tools.device import compile as compile_lib
 from tools.device import table
+from tools.device.estimate import WAITING
 from tools.device.memory import GIB
 from tools.device.topology import find_target
 
@@ -89,7 +90,11 @@ def report_of(image: int, text: int) -> dict:
     return found(True) | {
         "memory": memory | {"needed": 0, "refused": False},
         "ideal_ms": ideal,
-        "estimate": {"ms": ms, "share_of_product": 1.25 * ideal / ms, "kinds_ms": {}},
+        "estimate": {
+            "ms": ms,
+            "share_of_product": 1.25 * ideal / ms,
+            "kinds_ms": {WAITING: 2 * image},
+        },
         "collective_bytes": {"all-reduce": 1e6 * (image + text)},
     }
 
@@ -109,6 +114,7 @@ def test_a_few_layers_carried_on_are_the_whole_where_layers_are_alike(tmp_path, 
         ("memory", "running"),
         ("estimate", "ms"),
         ("estimate", "share_of_product"),
+        ("estimate", "kinds_ms"),
     ):
         assert whole[group][name] == pytest.approx(wanted[group][name])
     assert "2 and 4 layers" in table.line(row, OFF, whole)
