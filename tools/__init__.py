@@ -1,4 +1,4 @@
-"""What serves work on the project; run from the clone, as `python -m tools.bench.train`."""
+"""What serves work on the project; run from the clone, as `python -m tools.bench.versions`."""
 
 import importlib.util
 import sys

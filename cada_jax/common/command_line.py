@@ -17,7 +17,7 @@ class Flags(argparse.ArgumentParser):
     """The flags of one command or tool; a mistake in them is one line.
 
     Args:
-      module: what `python -m` runs, as "cada_jax search" or "tools.bench.train".
+      module: what `python -m` runs, as "cada_jax search" or "tools.bench.versions".
       description: printed by --help as it stands, usually the module's docstring.
     """
 

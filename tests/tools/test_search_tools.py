@@ -79,12 +79,6 @@ def test_a_run_that_was_not_scored_is_one_line(tmp_path, capsys):
     assert "results.json is not there" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("tool", [check, quality])
-def test_a_wrong_flag_is_one_line(tool, capsys):
-    assert tool.main(["--workdri=x"]) == 2
-    assert capsys.readouterr().err.count("\n") == 1
-
-
 def test_what_a_thing_is_called():
     assert options.thing("item", "umbrella") == "a person with an umbrella"
     assert options.thing("shoes", "boots") == "a person in boots"

@@ -1,6 +1,5 @@
-"""Generated people on disk: prepared, exported as published, their ceiling, their picture."""
+"""Generated people on disk: prepared, exported as published, their ceiling."""
 
-import io
 import json
 from dataclasses import replace
 
@@ -15,7 +14,7 @@ from cada_jax.data.preparation.source import read_source
 from cada_jax.data.registry import PUBLISHED
 from cada_jax.data.split import load_split
 from cada_jax.text.tokenizer import Tokenizer, clean_caption
-from tools import ceiling, contact_sheet
+from tools import ceiling
 from tools import export_synthetic as tool
 
 TINY = VARIANTS["tiny"]
@@ -161,15 +160,3 @@ def test_the_ceiling_of_the_demo():
 def test_without_twins_and_with_one_person_the_ceiling_is_the_top():
     alone = replace(TINY, test_persons=1)
     assert ceiling.compute_ceiling(alone, "test")["consistent"]["mAP"] == 100
-
-
-# Picture
-
-
-def test_a_contact_sheet_shows_the_first_persons(capsys):
-    sheet = contact_sheet.draw_sheet(TINY, "test", rows=2, columns=2)
-    assert sheet.size == (2 * (3 * 48 + 4) - 4, 2 * (96 + 4) - 4)
-    first = next(generate(TINY, "test"))
-    assert capsys.readouterr().out.splitlines()[0] == first.captions[0].text
-    shown = np.asarray(sheet.crop((0, 0, 48, 96)))
-    assert (shown == np.asarray(Image.open(io.BytesIO(first.jpeg)))).all()

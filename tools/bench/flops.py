@@ -48,23 +48,6 @@ def decode(config: ConfigDict, texts: int, length: int, images: int) -> int:
     return encode_text(config, texts, length) + cross + keys_values
 
 
-def decode_packed(config: ConfigDict, rows: int, length: int, wanted: int, images: int) -> int:
-    """The decoder over rows of packed texts, whose last layer gives `wanted` places of a row alone.
-
-    Args:
-      config: full config.
-      rows: M.
-      length: T.
-      wanted: t; the last layer's other places are keys and values only.
-      images: how often keys and values are computed.
-    """
-    c = config.model.text
-    unused = length - wanted
-    maps = unused * (8 * c.width**2 + 4 * c.width * c.mlp_dim)  # query, out twice over; MLP
-    last = rows * (maps + 4 * unused * (length + image_tokens(config)) * c.width)
-    return decode(config, rows, length, images) - last
-
-
 def predict_masked(config: ConfigDict, texts: int, length: int, logits: int) -> int:
     """The attribute decoder over `texts` captions, with vocabulary logits at `logits` positions."""
     c = config.model.text
@@ -72,19 +55,15 @@ def predict_masked(config: ConfigDict, texts: int, length: int, logits: int) -> 
     return decode(config, texts, length, texts) + head
 
 
-def train_step(
-    config: ConfigDict, pairs: int, length: int, shared: bool = True, logits: int | None = None
-) -> int:
+def train_step(config: ConfigDict, pairs: int, length: int, logits: int) -> int:
     """A whole training step, the backward pass counted as two forward passes.
 
     Args:
       config: full config.
       pairs: B.
       length: L, padding included.
-      shared: keys and values once per image, not for each of the 3B decoded sequences.
-      logits: positions with vocabulary logits; None for all B x L.
+      logits: positions with vocabulary logits.
     """
     forward = encode_image(config, pairs) + encode_text(config, pairs, length)
-    forward += decode(config, 3 * pairs, length, pairs if shared else 3 * pairs)
-    forward += predict_masked(config, pairs, length, pairs * length if logits is None else logits)
-    return 3 * forward
+    forward += decode(config, 3 * pairs, length, pairs)  # keys and values once an image
+    return 3 * (forward + predict_masked(config, pairs, length, logits))

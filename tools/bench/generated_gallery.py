@@ -1,4 +1,4 @@
-"""Writes a gallery of random vectors for `gallery_load` and `serve_load`: no picture is encoded.
+"""Writes a gallery of random vectors for `serve_load`: no picture is encoded.
 
     python -m tools.bench.generated_gallery --db=generated.db --count=100000
     python -m cada_jax serve --db=generated.db
@@ -8,14 +8,13 @@ model's own have. Searching and re-ranking cost what they cost on photographs. T
 files, so only searches can be asked for; with --no_tokens, only those that re-rank nothing.
 """
 
-import argparse
 import dataclasses
 import hashlib
 import sys
+from collections.abc import Sequence
 
 import numpy as np
 
-from cada_jax.common.command_line import DONE, run_command
 from cada_jax.common.console import progress_bar
 from cada_jax.common.errors import UsageError
 from cada_jax.common.files import absolute
@@ -25,7 +24,7 @@ from cada_jax.gallery.store.sqlite import SqliteStore
 from cada_jax.gallery.uri import GalleryUri
 from cada_jax.retrieval.searchable import Picture
 from cada_jax.retriever import Retriever, load_model
-from tools import arguments
+from tools.arguments import Parser, command
 
 BLOCK = 5_000  # pictures written at once
 
@@ -74,25 +73,20 @@ def write_gallery(
         store.close()
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Parses the flags and writes; returns the exit status."""
-    return run_command(lambda: _write(_parse(argv)))
-
-
-def _parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = arguments.Parser("tools.bench.generated_gallery", __doc__)
+def run(argv: Sequence[str] | None) -> int:
+    """Writes what the flags name; returns the exit status."""
+    parser = Parser("tools.bench.generated_gallery", __doc__)
     parser.add_argument("--db", required=True, help="a new file")
-    parser.add_argument("--count", type=arguments.integer(1), default=100_000, help="of pictures")
+    parser.add_argument("--count", type=int, default=100_000, help="of pictures")
     parser.add_argument("--model", default="pretrained:synthetic", help="gives the shapes")
     parser.add_argument("--no_tokens", action="store_true", help="write vectors and records alone")
-    return parser.flags(argv)
-
-
-def _write(flags: argparse.Namespace) -> int:
+    flags = parser.flags(argv)
     tokens = not flags.no_tokens
     write_gallery(flags.db, load_model(flags.model), flags.model, flags.count, tokens)
-    return DONE
+    return 0
 
+
+main = command(run)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -2,7 +2,6 @@
 
     python -m tools.bench.index --model=pretrained:synthetic --count=2000
     python -m tools.bench.index --model=DIR --images=photos --rounds=3
-    python -m tools.bench.index --random=configs/default.py --count=64
     python -m tools.bench.index --count=6000 --against=../before
 
 The bare encoder gets pixels that are decoded and resized already, and gives embeddings and tokens
@@ -13,7 +12,6 @@ With --against, the same tool of another checkout takes a turn after each round.
 JSON.
 """
 
-import argparse
 import json
 import pathlib
 import statistics
@@ -21,77 +19,21 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
 
-import jax
 import numpy as np
 
-from cada_jax.common.command_line import DONE, run_command
 from cada_jax.common.errors import UsageError
-from cada_jax.config import load_config
-from cada_jax.data.datasets.synthetic import people
 from cada_jax.gallery.index import IndexOptions, batch_size, index_pictures
 from cada_jax.gallery.scan import find_files
 from cada_jax.gallery.store import RECOMPUTE, STORE
-from cada_jax.network import abstract_network
 from cada_jax.retrieval.encode import encode_batches
 from cada_jax.retrieval.images import pixels_of
 from cada_jax.retriever import Retriever, load_model
-from tools import arguments
+from tools.arguments import Parser, command
+from tools.search.pictures import draw, write_files
 
 HELD = 512  # decoded pictures that the bare encoder gets again and again
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Parses the flags and measures; returns the exit status."""
-    return run_command(lambda: _measure(_parse(argv)))
-
-
-def _parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = arguments.Parser("tools.bench.index", __doc__)
-    parser.add_argument("--model", default="pretrained:synthetic", help="pretrained:synthetic")
-    random = "instead: a network of this configuration with random parameters"
-    parser.add_argument("--random", default="", metavar="CONFIG", help=random)
-    parser.add_argument("--images", default="", help="a folder of pictures")
-    parser.add_argument(
-        "--count", type=arguments.integer(1), default=2000, help="of people to draw (2000)"
-    )
-    parser.add_argument(
-        "--rounds", type=arguments.integer(1), default=3, help="of each measurement (3)"
-    )
-    parser.add_argument("--against", default="", metavar="FOLDER", help="another checkout")
-    return parser.flags(argv)
-
-
-class _NoTokenizer:
-    """Indexing reads no text."""
-
-
-def random_model(config_path: str) -> Retriever:
-    """A network of random parameters, as fast as one that was trained."""
-    network = abstract_network(load_config(config_path))
-    noise = np.random.default_rng(0)
-    params = jax.tree.map(
-        lambda x: 0.02 * noise.standard_normal(x.shape, np.float32), network.params
-    )
-    network = network.with_params(params)
-    no_tokenizer: Any = _NoTokenizer()
-    return Retriever(network.config, network.mesh, network.model, network.params, no_tokenizer)
-
-
-def draw_people(folder: pathlib.Path, count: int) -> None:
-    """Writes JPEG files of generated people.
-
-    Raises:
-      UsageError: there are not so many.
-    """
-    examples = people.generate(people.VARIANTS["pretrain"], "train")
-    for number in range(count):
-        example = next(examples, None)
-        if example is None:
-            raise UsageError(f"--count={count}: expected at most {number}")
-        (folder / f"{number:06d}.jpg").write_bytes(example.jpeg)
 
 
 def bare(retriever: Retriever, paths: list[str]) -> float:
@@ -137,25 +79,27 @@ def other_version(checkout: str, folder: str) -> tuple[float, float, float]:
     return found["bare"], found[STORE], found[RECOMPUTE]
 
 
-def _measure(flags: argparse.Namespace) -> int:
-    retriever = random_model(flags.random) if flags.random else load_model(flags.model)
+def run(argv: Sequence[str] | None) -> int:
+    """Measures what the flags name; returns the exit status."""
+    parser = Parser("tools.bench.index", __doc__)
+    add = parser.add_argument
+    add("--model", default="pretrained:synthetic", help="pretrained:synthetic")
+    add("--images", help="a folder of pictures")
+    add("--count", type=int, default=2000, help="of people to draw (2000)")
+    add("--rounds", type=int, default=3, help="of each measurement (3)")
+    add("--against", metavar="FOLDER", help="another checkout")
+    flags = parser.flags(argv)
+    retriever = load_model(flags.model)
     with tempfile.TemporaryDirectory() as drawn:
         folder = flags.images or drawn
         if not flags.images:
-            draw_people(pathlib.Path(drawn), flags.count)
+            write_files(pathlib.Path(drawn), draw("pretrain", "train", flags.count))
         paths = [file.path for file in find_files([folder]).files]
-        if not paths:
-            raise UsageError(f"--images={folder}: there is no picture")
         print(f"{'bare encoder':>14}{'tokens stored':>16}{'recomputed':>14}   images/s", flush=True)
         rounds, others = [], []
         for _ in range(flags.rounds):
-            rounds.append(
-                (
-                    bare(retriever, paths),
-                    indexed(retriever, folder, STORE, len(paths)),
-                    indexed(retriever, folder, RECOMPUTE, len(paths)),
-                )
-            )
+            kinds = (indexed(retriever, folder, kind, len(paths)) for kind in (STORE, RECOMPUTE))
+            rounds.append((bare(retriever, paths), *kinds))
             print("{:>14.1f}{:>16.1f}{:>14.1f}".format(*rounds[-1]), flush=True)
             if flags.against:
                 others.append(other_version(flags.against, folder))
@@ -168,8 +112,10 @@ def _measure(flags: argparse.Namespace) -> int:
         before = [round(statistics.median(column), 3) for column in zip(*others, strict=True)]
         result["before"] = dict(zip(("bare", STORE, RECOMPUTE), before, strict=True))
     print(json.dumps(result))
-    return DONE
+    return 0
 
+
+main = command(run)
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    sys.exit(main())

@@ -2,38 +2,35 @@
 
 A training step: both encoders, the decoder over B positive and 2B negative pairs (keys and values
 for each), the attribute decoder with vocabulary logits at every position, AdamW over everything.
-Re-ranking: each text, padded to 73 tokens, with its k images, the text repeated k times.
+Re-ranking: each text, padded to its full length, with all images, the text repeated for each.
 """
 
 import contextlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
+from transformers import BlipForConditionalGeneration, BlipForImageTextRetrieval
 
-from tools.bench import flops, work
-from tools.bench.side import forget_peak_memory, peak_memory, stopwatch
+from tools.bench.programs import make_captions, make_images, make_train_batch
+from tools.parity.hub_network import blip_config
 
 
 class Network(nn.Module):
-    """CADA's network put together from Hugging Face's BLIP.
+    """CADA's network put together from Hugging Face's BLIP, with random weights.
 
     Args:
       config: full config.
-      dropout: of the text side.
     """
 
-    def __init__(self, config, dropout: float):
-        from transformers import BlipForConditionalGeneration, BlipForImageTextRetrieval
-
-        from tools.parity.hub_network import blip_config
-
+    def __init__(self, config):
         super().__init__()
         blip = blip_config(config)
-        blip.text_config.hidden_dropout_prob = dropout
-        blip.text_config.attention_probs_dropout_prob = dropout
+        blip.text_config.hidden_dropout_prob = config.model.text.dropout
+        blip.text_config.attention_probs_dropout_prob = config.model.text.dropout
         self.matching = BlipForImageTextRetrieval(blip)
         self.words = BlipForConditionalGeneration(blip).text_decoder
         self.itm_local_head = nn.Linear(config.model.text.width, 2)
@@ -52,13 +49,12 @@ class Network(nn.Module):
         """Ids int64 [M,L], float [M,S,D] -> [M,L,D]."""
         mask = (ids != self.tokens.pad).long()
         ids = torch.cat([torch.full_like(ids[:, :1], self.tokens.enc), ids[:, 1:]], dim=1)
+        shape = image_tokens.shape[:2]
         return self.matching.text_encoder(
             input_ids=ids,
             attention_mask=mask,
             encoder_hidden_states=image_tokens,
-            encoder_attention_mask=torch.ones(
-                image_tokens.shape[:2], dtype=torch.long, device=ids.device
-            ),
+            encoder_attention_mask=torch.ones(shape, dtype=torch.long, device=ids.device),
         ).last_hidden_state
 
     def match(self, ids, image_tokens):
@@ -102,142 +98,74 @@ class Network(nn.Module):
         return spread / 2 + match + group + self.loss.ara_weight * words
 
 
-class Theirs:
-    """PyTorch's counterpart of `ours.Ours`, with the same methods.
+def compiled_step(config) -> tuple[Callable[[], Any], int]:
+    """(a call that trains one step, 0: PyTorch reserves no memory ahead)."""
+    network, put = _network(config)
+    update = torch.optim.AdamW(network.parameters(), lr=1e-5, weight_decay=0.05, fused=True)
+    batch = make_train_batch(config, config.train.batch_size)
+    phrases = batch["phrase_ids"]
+    drawn = np.take_along_axis(np.random.default_rng(1).random(phrases.shape), phrases, axis=1)
+    masked = (drawn < config.ara.phrase_rate) & (phrases > 0)
+    ids = np.where(masked, config.model.tokens.mask, batch["token_ids"])
+    labels = np.where(masked, batch["token_ids"], -100)
+    arguments = put(_pixels(batch["image"]), batch["token_ids"], batch["pid"], ids, labels)
+    total = _compiled(network.train().total)
 
-    Args:
-      settings: of the work; `remat` is not read.
-    """
+    def run():
+        update.zero_grad(set_to_none=True)
+        with _mixed(config):
+            loss = total(*arguments)
+        loss.backward()
+        update.step()
+        return loss.item()  # waits for the device
 
-    def __init__(self, settings: work.Settings):
-        if settings.threads:
-            torch.set_num_threads(settings.threads)
-        torch.manual_seed(0)
-        self.config = work.make_config(settings)
-        self.batch, self.forward, self.words = settings.batch, settings.forward, settings.words
-        self.now, self.dtype = stopwatch(settings.clock), getattr(torch, settings.dtype)
-        self.gpu = torch.cuda.is_available()
-        self.where = torch.device("cuda" if self.gpu else "cpu")
-        if self.gpu:
-            _use_fused_attention()
-        self.network: Network | None = None
-        self._run = None
+    run()
+    return run, 0
 
-    def device(self) -> str:
-        """The accelerator's name, or "cpu"."""
-        return torch.cuda.get_device_name() if self.gpu else "cpu"
 
-    def product(self) -> float:
-        """FLOP/s of a large square matrix product in the benchmark's type, the best of ten."""
-        size = 8192 if self.gpu else 2048
-        square = torch.ones(size, size, dtype=self.dtype, device=self.where)
-        return 2 * size**3 / min(self._time(lambda: square @ square) for _ in range(10))
+def reranking(config, mirror: bool, rows: int) -> tuple[Callable[[], Any], int]:
+    """(a call that encodes images and scores every text with every one, bytes of its tokens)."""
+    assert not mirror, "the released code scores no mirrored images"
+    network, put = _network(config)
+    pixels, ids = put(_pixels(make_images(config, rows)), make_captions(config, rows))
+    encode, match = _compiled(network.eval().encode_image), _compiled(network.match)
 
-    def _time(self, run) -> float:
-        start = self.now()
-        run()
-        if self.gpu:
-            torch.cuda.synchronize()
-        return self.now() - start
+    def run():
+        with torch.no_grad(), _mixed(config):
+            tokens = encode(pixels)
+            scores = [match(text.expand(rows, -1), tokens)[:, 1] for text in ids]
+            return torch.stack(scores).float().cpu(), tokens
 
-    def _mixed(self):
-        if self.dtype == torch.float32:
-            return contextlib.nullcontext()
-        return torch.autocast(self.where.type, self.dtype)
+    return run, run()[1].nbytes
 
-    def load(self, path: str) -> None:
-        """Takes the parameters that `Ours.save_torch` wrote."""
-        network = self._network()
-        with np.load(path) as file:
-            state = {name: torch.from_numpy(file[name]) for name in file.files}
-        missing = network.matching.load_state_dict(state, strict=False).missing_keys
-        assert not missing, f"the file of parameters lacks {missing}"
-        network.eval()
 
-    def _network(self) -> Network:
-        if self.network is None:
-            self.network = Network(self.config, self.config.model.text.dropout).to(self.where)
-        return self.network
+def _network(config) -> tuple[Network, Callable]:
+    """A network on its device, and what puts arrays there."""
+    torch.manual_seed(0)
+    if torch.cuda.is_available():
+        _use_fused_attention()
+    where = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
-    def _put(self, *arrays):
-        return [torch.from_numpy(np.ascontiguousarray(x)).to(self.where) for x in arrays]
+    def put(*arrays):
+        wide = (x if x.dtype == np.float32 else x.astype(np.int64) for x in arrays)
+        return [torch.from_numpy(np.ascontiguousarray(x)).to(where) for x in wide]
 
-    def prepare(self, part: str) -> dict:
-        """Builds a part and runs it, once on a CPU, thrice where it is compiled first."""
-        self._run = None
-        network, start = self._network(), self.now()
-        if part == "train_step":
-            self._run = self._train_step(network)
-        else:
-            pixels, ids, tokens = self._inputs()
-            call = {
-                "vit": lambda: network.encode_image(pixels),
-                "text": lambda: network.encode_text(ids),
-                "decoder": lambda: network.decode(ids, tokens),
-            }[part]
-            call = torch.compile(call) if self.gpu else call
+    return Network(config).to(where), put
 
-            def run():
-                network.eval()
-                with torch.no_grad(), self._mixed():
-                    call()
 
-            self._run = run
-        for _ in range(3 if self.gpu else 1):
-            self._time(self._run)
-        if self.gpu:
-            torch.cuda.reset_peak_memory_stats()
-        forget_peak_memory()
-        return {"compile": self.now() - start}
+def _pixels(images: np.ndarray) -> np.ndarray:
+    return np.moveaxis(images, -1, 1).astype(np.float32) / 127.5 - 1.0
 
-    def _inputs(self):
-        height, width = self.config.model.image.size
-        rng = np.random.default_rng(0)
-        pixels = rng.standard_normal((self.forward, 3, height, width), np.float32)
-        ids = work.make_captions(self.config, self.forward, (72, 72)).astype(np.int64)
-        shape = (self.forward, flops.image_tokens(self.config), self.config.model.image.width)
-        return self._put(pixels, ids, rng.standard_normal(shape, np.float32))
 
-    def _train_step(self, network):
-        network.train()
-        update = torch.optim.AdamW(network.parameters(), lr=1e-5, weight_decay=0.05, fused=True)
-        batch = work.make_train_batch(self.config, self.batch, self.words)
-        masked, labels = work.mask_for_torch(self.config, batch)
-        pixels = np.moveaxis(batch["image"], -1, 1).astype(np.float32) / 127.5 - 1.0
-        numbers = [x.astype(np.int64) for x in (batch["token_ids"], batch["pid"], masked, labels)]
-        args = self._put(pixels, *numbers)
-        total = torch.compile(network.total) if self.gpu else network.total
+def _compiled(call):
+    return torch.compile(call) if torch.cuda.is_available() else call
 
-        def run():
-            network.train()
-            update.zero_grad(set_to_none=True)
-            with self._mixed():
-                loss = total(*args)
-            loss.backward()
-            update.step()
 
-        return run
-
-    def run(self) -> float:
-        """Seconds of one run of the part prepared last."""
-        return self._time(self._run)
-
-    def peak(self) -> int:
-        """Bytes held at most since the part was prepared; on the accelerator where there is one."""
-        return torch.cuda.max_memory_allocated() if self.gpu else peak_memory()
-
-    def rerank(self, token_ids: np.ndarray, image_tokens: np.ndarray) -> tuple[float, np.ndarray]:
-        """(seconds, match logits [k]) of one text int32 [L] with its k images."""
-        network = self._network()
-        ids, tokens = self._put(token_ids[None].astype(np.int64), image_tokens)
-        out = []
-
-        def run():
-            with torch.no_grad(), self._mixed():
-                out.append(network.match(ids.expand(len(tokens), -1), tokens)[:, 1])
-
-        seconds = self._time(run)
-        return seconds, out[0].float().cpu().numpy()
+def _mixed(config):
+    if config.model.dtype == "float32":
+        return contextlib.nullcontext()
+    where = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.autocast(where, getattr(torch, config.model.dtype))
 
 
 def _use_fused_attention() -> None:
@@ -248,14 +176,8 @@ def _use_fused_attention() -> None:
         crossing = encoder_hidden_states is not None
         source = encoder_hidden_states if crossing else hidden_states
         heads = self.num_attention_heads
-        q, k, v = (
-            layer(x).unflatten(-1, (heads, -1)).transpose(1, 2)
-            for layer, x in (
-                (self.query, hidden_states),
-                (self.key, source),
-                (self.value, source),
-            )
-        )
+        inputs = (self.query, hidden_states), (self.key, source), (self.value, source)
+        q, k, v = (layer(x).unflatten(-1, (heads, -1)).transpose(1, 2) for layer, x in inputs)
         mask = None if crossing else attention_mask.to(q.dtype)  # every image token is attended
         drop = self.dropout.p if self.training else 0.0
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=drop)
