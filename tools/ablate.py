@@ -1,4 +1,4 @@
-"""What each part of the method is worth: variants x seeds, a table and learning curves.
+"""What each part of the method is worth: variants x seeds, and a table.
 
     python -m tools.ablate --out=runs/ablation --jobs=2
     python -m tools.ablate --out=/tmp/try --config=synthetic:tiny --rows=global,atp --steps=4
@@ -7,9 +7,10 @@ Every row is trained and scored once for each seed. Each run has a process and a
 below OUT/runs. --jobs=N has N of them go on at a time, each on its share of the CPUs. The same
 command continues: runs that are done are not run again, and one that was stopped goes on where it
 was. FIELD=VALUE after --set changes all rows. OUT/table.md and table.json have means, standard
-deviations, gains over the row before and a sign test over the queries; OUT/val.svg and loss.svg
-have the learning curves. The exit code is 1 if a run diverged; the table then has the others. A row
-that only scores otherwise (mirror) takes what another row has trained, if that is done.
+deviations, gains over the row before and a sign test over the queries. `tensorboard
+--logdir=OUT/runs` shows the learning curves. The exit code is 1 if a run diverged; the table then
+has the others. A row that only scores otherwise (mirror) takes what another row has trained, if
+that is done.
 
 All runs start from the same weights, the configuration's init_from or --init. Those of the default,
 pretrained:matched, have encoders and decoders that were trained together, without the gate. The
@@ -28,20 +29,14 @@ from types import FrameType
 
 from ml_collections import ConfigDict
 
-from cada_jax.common.command_line import run_command
 from cada_jax.common.errors import UsageError
 from cada_jax.common.files import write_text
 from cada_jax.config import apply_overrides, load_config, to_json, validate
 from tools import config_file
 from tools.ablation import report, rows, runs
 from tools.ablation.processes import Processes, cpu_shares, run_all
-from tools.arguments import Parser, folder, integer
+from tools.arguments import Parser, command, folder
 from tools.bench.report import processor
-
-CURVES = {
-    "val": "R@1 on the split that selects, percent",
-    "loss": "global loss of training pairs",
-}
 
 
 def read_flags(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -50,10 +45,10 @@ def read_flags(argv: Sequence[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("--config", default="synthetic:crowd", help="as for cada_jax.main (default: %(default)s)")
     add("--out", required=True, type=folder, help="folder of all runs and of the table")
-    add("--seeds", type=integer(1, 1000), default=3, help="runs of each row (default: %(default)s)")
-    add("--jobs", type=integer(1, 1000), default=1, help="runs at a time (default: %(default)s)")
+    add("--seeds", type=int, default=3, help="runs of each row (default: %(default)s)")
+    add("--jobs", type=int, default=1, help="runs at a time (default: %(default)s)")
     add("--rows", default="", help=f"some of {','.join(rows.BY_NAME)} (default: all)")
-    add("--steps", type=integer(1, 10**8), help="steps of a run, to try things")
+    add("--steps", type=int, help="steps of a run, to try things")
     add("--init", metavar="MODEL", help="weights that all runs start from, as config.init_from")
     add("--set", nargs="*", default=[], metavar="FIELD=VALUE", help="changes of all rows")
     return parser.flags(argv)
@@ -96,27 +91,6 @@ def write_report(out: pathlib.Path, base: ConfigDict, entries: list[dict], seeds
     print(text, end="")
 
 
-def write_curves(out: pathlib.Path, planned: Sequence[runs.Run]) -> None:
-    """Writes val.svg and loss.svg: the mean over the seeds of every row."""
-    from tools.ablation import curves  # imports TensorFlow
-
-    finished = [run for run in planned if run.done]
-    scalars = {run.folder: curves.read_scalars(run.folder) for run in finished}
-    for file, unit in CURVES.items():
-        series = {}
-        for name in dict.fromkeys(run.row.name for run in finished):
-            own = [run for run in finished if run.row.name == name]
-            tag = "train/global" if file == "loss" else _selecting_tag(own[0].config)
-            found = [scalars[run.folder].get(tag, {}) for run in own]
-            series[name] = curves.mean_curve(found)
-        if any(series.values()):
-            curves.draw(out / f"{file}.svg", f"{unit}, mean over the seeds", unit, series)
-
-
-def _selecting_tag(config: ConfigDict) -> str:
-    return f"{config.eval.select_on}/{'reranked' if config.eval.rerank_top_k else 'global'}/R1"
-
-
 @contextlib.contextmanager
 def sigterm_raises() -> Iterator[None]:
     """Lets SIGTERM end the run that is on its way too, which saves its state."""
@@ -132,7 +106,7 @@ def sigterm_raises() -> Iterator[None]:
 
 
 def ablate(argv: Sequence[str] | None) -> int:
-    """Runs what is not done, writes table and curves; returns the exit code."""
+    """Runs what is not done, writes the table; returns the exit code."""
     flags = read_flags(argv)
     chosen = rows.choose(flags.rows)
     base, changes = read_base(flags)
@@ -148,15 +122,11 @@ def ablate(argv: Sequence[str] | None) -> int:
     with sigterm_raises():
         failed = run_all(planned, start, shares, processes.end)
     write_report(flags.out, base, report.make_table(planned, chosen, failed), flags.seeds)
-    write_curves(flags.out, planned)
-    print(f"Written: {flags.out / 'table.md'}, table.json, val.svg, loss.svg", file=sys.stderr)
+    print(f"Written: {flags.out / 'table.md'}, table.json", file=sys.stderr)
     return 1 if failed else 0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the tool; returns the exit code."""
-    return run_command(lambda: ablate(argv))
-
+main = command(ablate)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -20,7 +20,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cada_jax.common.command_line import run_command
 from cada_jax.data.datasets.synthetic.camera import visible
 from cada_jax.data.datasets.synthetic.identity import Identity
 from cada_jax.data.datasets.synthetic.people import (
@@ -31,7 +30,7 @@ from cada_jax.data.datasets.synthetic.people import (
     make_identities,
 )
 from cada_jax.retrieval.metrics import rank_metrics
-from tools.arguments import Parser
+from tools.arguments import Parser, command
 
 _DRAWS = 10  # of the order among equals, over which the metrics are averaged
 _ROWS = 2000  # captions that are compared with all images at once: some hundred MB
@@ -149,10 +148,7 @@ def run(argv: Sequence[str] | None) -> int:
     return 0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the tool; returns the exit code."""
-    return run_command(lambda: run(argv))
-
+main = command(run)
 
 if __name__ == "__main__":
     sys.exit(main())

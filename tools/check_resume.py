@@ -25,11 +25,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from cada_jax.common.command_line import run_command
 from cada_jax.common.errors import StoppedError, UsageError
 from cada_jax.config import load_config
 from tools import config_file
-from tools.arguments import Parser, folder, integer
+from tools.arguments import Parser, command, folder
 
 RUNS = ("straight", "killed")  # folders of the two runs
 MARKER = ".check_resume"  # of a folder that may be emptied
@@ -213,9 +212,9 @@ def read_flags(argv: Sequence[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("--config", default="synthetic:tiny", help="as for cada_jax.main")
     add("--workdir", required=True, type=folder, help="folder for both runs, made or emptied")
-    add("--kills", type=integer(0), default=20)
-    add("--terms", type=integer(0), default=0, help="SIGTERMs after the kills")
-    add("--seed", type=integer(0), default=0, help="of the moments")
+    add("--kills", type=int, default=20)
+    add("--terms", type=int, default=0, help="SIGTERMs after the kills")
+    add("--seed", type=int, default=0, help="of the moments")
     add("--set", nargs="*", default=[], metavar="FIELD=VALUE")
     flags = parser.flags(argv)
     if not flags.kills + flags.terms:
@@ -242,10 +241,7 @@ def check(argv: Sequence[str] | None) -> int:
     return 0 if straight == killed and all(term.saved for term in terms) else 1
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the tool; returns the exit code."""
-    return run_command(lambda: check(argv))
-
+main = command(check)
 
 if __name__ == "__main__":
     sys.exit(main())

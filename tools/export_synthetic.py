@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
-from cada_jax.common.command_line import run_command
 from cada_jax.common.files import whole_folder
 from cada_jax.data.datasets.synthetic.people import (
     SPLITS,
@@ -27,7 +26,7 @@ from cada_jax.data.datasets.synthetic.people import (
     image_path,
 )
 from cada_jax.data.datasets.synthetic.vocabulary import VOCAB_PATH
-from tools.arguments import Parser, folder_to_make
+from tools.arguments import Parser, command, folder_to_make
 
 # CUHK-PEDES keeps each of the sets that it was gathered from in a folder of its own.
 CUHK_FOLDERS = ("cam_a", "cam_b", "CUHK01", "CUHK03", "Market", "test_query", "train_query")
@@ -118,10 +117,7 @@ def run(argv: Sequence[str] | None) -> int:
     return 0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the tool; returns the exit code."""
-    return run_command(lambda: run(argv))
-
+main = command(run)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -24,7 +24,6 @@ from typing import NamedTuple
 import numpy as np
 
 from cada_jax.checkpoints.model import update_card
-from cada_jax.common.command_line import run_command
 from cada_jax.common.compilation_cache import enable_compilation_cache
 from cada_jax.common.console import say
 from cada_jax.common.errors import UsageError
@@ -36,7 +35,7 @@ from cada_jax.retrieval.good_match import CARD_KEY, GoodMatch
 from cada_jax.retrieval.rerank import Pairs, match_pairs
 from cada_jax.retriever import Retriever
 from cada_jax.text.tokenizer import split_words
-from tools.arguments import Parser, integer, positive_real
+from tools.arguments import Parser, command
 from tools.probing.subject import SEED, Subject, load_subject
 from tools.probing.typed_queries import Typed, answers, type_queries
 from tools.short_queries import RERANKED
@@ -186,8 +185,8 @@ def run(argv: Sequence[str] | None) -> int:
     parser.add_argument("--model", required=True, help="a folder, or NAME")
     parser.add_argument("--dataset", action="append", help="default: synthetic/demo, crowd")
     parser.add_argument("--data_dir", help="of prepared sets; $CADA_DATA_DIR or ~/cada_data")
-    parser.add_argument("--queries", type=integer(1), default=300, help="of a kind and half")
-    parser.add_argument("--precision", type=positive_real, default=0.9)
+    parser.add_argument("--queries", type=int, default=300, help="of a kind and half")
+    parser.add_argument("--precision", type=float, default=0.9)
     parser.add_argument("--write", action="store_true", help="into the model's card.json")
     flags = parser.flags(argv)
     enable_compilation_cache()
@@ -217,10 +216,7 @@ def run(argv: Sequence[str] | None) -> int:
     return 0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the tool; returns the exit code."""
-    return run_command(lambda: run(argv))
-
+main = command(run)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -17,13 +17,12 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from cada_jax.common.command_line import run_command
 from cada_jax.data.datasets.synthetic.people import DEMO, caption_texts
 from cada_jax.data.datasets.synthetic.vocabulary import VOCAB_PATH
 from cada_jax.text.attribute_phrases import CaptionEncoder, find_phrases
 from cada_jax.text.taggers import TAGGERS, Tagger, make_tagger
 from cada_jax.text.tokenizer import MARKS, Tokenizer, clean_caption, split_words
-from tools.arguments import Parser
+from tools.arguments import Parser, command
 
 FOLDER = pathlib.Path(__file__).parents[1] / "tests" / "text" / "phrases"
 HALVES = ("development", "held_out")
@@ -141,10 +140,7 @@ def run(argv: Sequence[str] | None) -> int:
     return 0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the tool; returns the exit code."""
-    return run_command(lambda: run(argv))
-
+main = command(run)
 
 if __name__ == "__main__":
     sys.exit(main())

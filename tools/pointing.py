@@ -21,17 +21,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from cada_jax.common.command_line import run_command
-from cada_jax.common.compilation_cache import enable_compilation_cache
-from cada_jax.common.console import say
 from cada_jax.common.files import write_text
 from cada_jax.data.datasets.synthetic import people
 from cada_jax.data.datasets.synthetic.drawing import part_mask
 from cada_jax.models.vit import patch_grid
 from cada_jax.retrieval.association_maps import Associations, associations
 from cada_jax.retrieval.rerank import Pairs, match_pairs
-from tools.arguments import Parser, integer
-from tools.probing.subject import Subject, load_subject
+from tools.arguments import command
+from tools.measuring import measure_each, model_flags
+from tools.probing.subject import Subject
 from tools.probing.word_classes import COLOUR, attributes_of_words, class_of
 
 PARTS = ("headwear", "scarf", "top", "outer", "bottom", "shoes", "bag", "item", "eyewear")
@@ -191,29 +189,18 @@ def table(found: Sequence[dict[str, Any]]) -> str:
 
 def run(argv: Sequence[str] | None) -> int:
     """Measures what the flags name; returns the exit code."""
-    parser = Parser("tools.pointing", __doc__)
-    parser.add_argument("--model", action="append", required=True, help="a folder, or NAME")
-    parser.add_argument("--dataset", default="synthetic/demo", help="synthetic/VARIANT")
-    parser.add_argument("--data_dir", help="of prepared sets; $CADA_DATA_DIR or ~/cada_data")
-    parser.add_argument("--captions", type=integer(1), default=200, help="200 by default")
+    parser = model_flags("tools.pointing", __doc__)
+    parser.add_argument("--captions", type=int, default=200, help="200 by default")
     parser.add_argument("--out", type=pathlib.Path, help="JSON file of all figures")
     flags = parser.flags(argv)
-    enable_compilation_cache()
-    found = []
-    for model in flags.model:
-        say(f"Measuring {model} on {flags.dataset}.")
-        subject = load_subject(model, flags.dataset, "test", flags.captions, flags.data_dir)
-        found.append(measure(subject))
+    found = measure_each(flags, measure, flags.captions)
     print(table(found))
     if flags.out:
         write_text(flags.out, json.dumps(found, indent=1) + "\n")
     return 0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the tool; returns the exit code."""
-    return run_command(lambda: run(argv))
-
+main = command(run)
 
 if __name__ == "__main__":
     sys.exit(main())

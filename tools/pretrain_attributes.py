@@ -13,10 +13,9 @@ none of them is in the demo. The classifiers are thrown away; the folder that is
 import sys
 from collections.abc import Sequence
 
-from cada_jax.common.command_line import run_command
 from cada_jax.config import load_config
 from cada_jax.data.datasets.synthetic.people import VARIANTS
-from tools.arguments import Parser, folder_to_make, integer
+from tools.arguments import Parser, command, folder_to_make
 
 
 def run(argv: Sequence[str] | None) -> int:
@@ -24,7 +23,7 @@ def run(argv: Sequence[str] | None) -> int:
     parser = Parser("tools.pretrain_attributes", __doc__)
     add = parser.add_argument
     add("out", metavar="MODEL", type=folder_to_make, help="model folder to write")
-    add("--steps", type=integer(1), default=2500, help="updates (default: %(default)s)")
+    add("--steps", type=int, default=2500, help="updates (default: %(default)s)")
     add("--variant", default="pretrain", choices=sorted(VARIANTS))
     add("--config", default="synthetic:scratch", help="whose network (default: %(default)s)")
     flags = parser.flags(argv)
@@ -48,10 +47,7 @@ def run(argv: Sequence[str] | None) -> int:
     return 0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the tool; returns the exit code."""
-    return run_command(lambda: run(argv))
-
+main = command(run)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -3,7 +3,7 @@
     python -m tools.probe --model=pretrained:synthetic --out=runs/probe
     python -m tools.probe --model=runs/a/model --model=runs/b/model --out=runs/probe [--limit=500]
 
-Six parts are measured on one split of a prepared set; the generated people are drawn first if they
+Five parts are measured on one split of a prepared set; the generated people are drawn first if they
 are missing:
 
 - the ATP gate by class of word and layer, beside the right image and another person's; then the
@@ -14,12 +14,10 @@ are missing:
   how many rows would take batch row 0 in the released code, whose softmax underflows;
 - re-ranking: the queries that it puts right and wrong, and, for the generated people, what the
   wrongly preferred images have to do with the captions;
-- gradients: what each loss, with its weight, has to say about each part of the network;
-- for the generated people, which attributes a linear map reads from the images' embeddings and
-  tokens; it is fitted on the train split.
+- gradients: what each loss, with its weight, has to say about each part of the network.
 
 --model may be given several times: models stand side by side, as the start and the end of a run.
-The folder gets probe.json, probe.md and, for each model, two pictures. Every draw has a fixed seed.
+The folder gets probe.json and probe.md. Every draw has a fixed seed.
 """
 
 import json
@@ -28,27 +26,21 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from cada_jax.checkpoints.model import resolve_model
-from cada_jax.common.command_line import run_command
-from cada_jax.common.compilation_cache import enable_compilation_cache
 from cada_jax.common.console import say
 from cada_jax.common.files import write_text
 from cada_jax.retrieval.ranking import rank
-from tools.arguments import Parser, folder_to_make, integer
+from tools.arguments import command, folder_to_make
+from tools.measuring import measure_each, model_flags
 from tools.probing import (
     gate,
     gradients,
     masked_words,
     negatives,
-    pictures,
-    readout,
     report,
     reranking,
     word_classes,
 )
-from tools.probing.subject import SEED, Subject, load_subject
-
-DIGITS = 5
+from tools.probing.subject import SEED, Subject
 
 
 def measure(subject: Subject) -> dict[str, Any]:
@@ -68,7 +60,6 @@ def measure(subject: Subject) -> dict[str, Any]:
         "masked_words": masked_words.measure_masked(subject, words),
         "negatives": negatives.measure_negatives(subject),
         "gradients": gradients.measure_gradients(subject),
-        "readout": readout.measure_readout(subject),
     }
     queries = reranking.encode_captions(subject)
     k = subject.retriever.config.eval.rerank_top_k
@@ -81,67 +72,32 @@ def measure(subject: Subject) -> dict[str, Any]:
 
 
 def write(folder: pathlib.Path, found: list[dict[str, Any]]) -> str:
-    """Writes everything into the folder; returns the tables as plain text."""
+    """Writes both files into the folder; returns the tables."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / "probe.json", json.dumps(rounded(found), indent=1) + "\n")
-    tables = report.make_tables(found)
-    one = found[0]
+    write_text(folder / "probe.json", json.dumps(found, indent=1) + "\n")
+    one, tables = found[0], report.make_tables(found)
     about = (
         f"# What each part does\n\n{one['dataset']}, {one['split']}: {one['captions']:,} captions, "
         f"{one['images']:,} images, seed {one['seed']}."
     )
-    shown = []
-    for number, one in enumerate(found):
-        name = "" if len(found) == 1 else f"-{number + 1}"
-        if one["gate"]:
-            pictures.draw_gates(folder / f"gate{name}.svg", one["gate"])
-            shown.append(f"![Gate, {one['model']}](gate{name}.svg)")
-        if one["masked_words"]["alone"]["classes"]:
-            pictures.draw_masked(folder / f"masked{name}.svg", one["masked_words"]["alone"])
-            shown.append(f"![Masked words, {one['model']}](masked{name}.svg)")
-    text = "\n\n".join([about, *(table.markdown() for table in tables), *shown])
+    text = "\n\n".join([about, *(table.markdown() for table in tables)])
     write_text(folder / "probe.md", text + "\n")
-    return "\n\n".join(table.plain() for table in tables)
-
-
-def rounded(value: Any) -> Any:
-    """Lists and dicts with all floats rounded to `DIGITS`."""
-    if isinstance(value, float):
-        return round(value, DIGITS)
-    if isinstance(value, dict):
-        return {name: rounded(inner) for name, inner in value.items()}
-    return [rounded(inner) for inner in value] if isinstance(value, list) else value
+    return text
 
 
 def run(argv: Sequence[str] | None) -> int:
     """Measures what the flags name; returns the exit code."""
-    parser = Parser("tools.probe", __doc__)
-    parser.add_argument(
-        "--model", action="append", required=True, help="folder of an exported model, or NAME"
-    )
-    parser.add_argument("--dataset", default="synthetic/demo", help="NAME or NAME/VARIANT")
-    parser.add_argument("--data_dir", help="of prepared sets; $CADA_DATA_DIR or ~/cada_data")
+    parser = model_flags("tools.probe", __doc__)
     parser.add_argument("--split", choices=("train", "val", "test"), default="test")
     parser.add_argument("--out", type=folder_to_make, required=True, help="folder to make")
-    parser.add_argument("--limit", type=integer(2), help="so many captions, drawn; all by default")
+    parser.add_argument("--limit", type=int, help="so many captions, drawn; all by default")
     flags = parser.flags(argv)
-    for model in flags.model:  # before minutes are spent on the first
-        resolve_model(model)
-    enable_compilation_cache()
-    found = []
-    for model in flags.model:
-        subject = load_subject(model, flags.dataset, flags.split, flags.limit, flags.data_dir)
-        say(f"Measuring {model} on {flags.dataset} {flags.split}.")
-        found.append(measure(subject))
-    print(write(flags.out, found))
-    say(f"Written: {flags.out / 'probe.json'}, probe.md and pictures")
+    print(write(flags.out, measure_each(flags, measure, flags.limit, flags.split)))
+    say(f"Written: {flags.out / 'probe.json'}, probe.md")
     return 0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the tool; returns the exit code."""
-    return run_command(lambda: run(argv))
-
+main = command(run)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -21,9 +21,6 @@ from typing import Any
 
 import numpy as np
 
-from cada_jax.common.command_line import run_command
-from cada_jax.common.compilation_cache import enable_compilation_cache
-from cada_jax.common.console import say
 from cada_jax.common.files import write_text
 from cada_jax.data.datasets.synthetic import people
 from cada_jax.network import Network
@@ -33,9 +30,10 @@ from cada_jax.retrieval.metrics import rank_metrics
 from cada_jax.retrieval.ranking import rank
 from cada_jax.retrieval.rerank import Pairs, match_pairs
 from cada_jax.retrieval.search import Retrieved, global_topk
-from tools.arguments import Parser, integer
+from tools.arguments import command
+from tools.measuring import measure_each, model_flags
 from tools.probing.reranking import encode_captions
-from tools.probing.subject import SEED, Subject, load_subject
+from tools.probing.subject import SEED, Subject
 from tools.probing.truth import read_truth
 from tools.probing.typed_queries import Typed, answers, type_queries
 
@@ -115,29 +113,18 @@ def table(found: list[dict[str, Any]]) -> str:
 
 def run(argv: Sequence[str] | None) -> int:
     """Measures what the flags name; returns the exit code."""
-    parser = Parser("tools.short_queries", __doc__)
-    parser.add_argument("--model", action="append", required=True, help="a folder, or NAME")
-    parser.add_argument("--dataset", default="synthetic/demo", help="synthetic/VARIANT")
-    parser.add_argument("--data_dir", help="of prepared sets; $CADA_DATA_DIR or ~/cada_data")
-    parser.add_argument("--queries", type=integer(1), default=500, help="500 by default")
+    parser = model_flags("tools.short_queries", __doc__)
+    parser.add_argument("--queries", type=int, default=500, help="500 by default")
     parser.add_argument("--out", type=pathlib.Path, help="JSON file of all figures")
     flags = parser.flags(argv)
-    enable_compilation_cache()
-    found = []
-    for model in flags.model:
-        say(f"Measuring {model} on {flags.dataset}.")
-        subject = load_subject(model, flags.dataset, "test", CAPTIONS, flags.data_dir)
-        found.append(measure(subject, flags.queries))
+    found = measure_each(flags, lambda subject: measure(subject, flags.queries), CAPTIONS)
     print(table(found))
     if flags.out:
         write_text(flags.out, json.dumps(found, indent=1) + "\n")
     return 0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the tool; returns the exit code."""
-    return run_command(lambda: run(argv))
-
+main = command(run)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,4 +1,4 @@
-"""The measurements as tables, models side by side: for the console and as Markdown."""
+"""The measurements as tables, models side by side, as Markdown."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -18,15 +18,6 @@ class Table(NamedTuple):
         head = ["", *(f"`{model}`" for model in self.models)]
         lines = [head, ["---"] * len(head), *([name, *texts] for name, texts in self.rows)]
         return "\n".join([f"## {self.title}", "", *(f"| {' | '.join(x)} |" for x in lines)])
-
-    def plain(self) -> str:
-        """As aligned columns."""
-        lines = [[self.title, *self.models], *([name, *texts] for name, texts in self.rows)]
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        return "\n".join(
-            "  ".join([name.ljust(widths[0]), *map(str.rjust, texts, widths[1:])])
-            for name, *texts in lines
-        )
 
 
 def make_tables(found: Sequence[dict[str, Any]]) -> list[Table]:

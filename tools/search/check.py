@@ -18,25 +18,20 @@ import sys
 import tempfile
 from collections.abc import Sequence
 
-from cada_jax.common.command_line import run_command
 from cada_jax.common.console import progress_bar, say
 from cada_jax.common.errors import MissingFileError
 from cada_jax.retrieval.encoded_images import EncodedImages
 from cada_jax.retrieval.searchable import Searchable
 from cada_jax.retriever import Hit, Retriever, load_model
-from tools.arguments import Parser
+from tools.arguments import Parser, command
 from tools.search.pictures import draw, write_files
 
 KINDS = ("memory", "recompute", "store")
 QUERIES_AT_ONCE = 200
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Parses the flags and checks; returns the exit status."""
-    return run_command(lambda: _check(argv))
-
-
-def _check(argv: Sequence[str] | None) -> int:
+def run(argv: Sequence[str] | None) -> int:
+    """Checks as the flags say; returns the exit status."""
     parser = Parser("tools.search.check", __doc__)
     parser.add_argument("--workdir", required=True, help="of the demo, trained and scored")
     parser.add_argument("--tokens", choices=KINDS, help="one kind of gallery; all if not given")
@@ -130,6 +125,8 @@ def _pid(hit: Hit) -> int:
     """The person that a file's name begins with."""
     return int(_name(hit).split("_")[0])
 
+
+main = command(run)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -18,10 +18,9 @@ import json
 import sys
 from collections.abc import Sequence
 
-from cada_jax.common.command_line import run_command
 from cada_jax.data.datasets.synthetic.people import VARIANTS
 from cada_jax.retriever import load_model
-from tools.arguments import Parser, integer
+from tools.arguments import Parser, command
 from tools.search import attributes, options
 from tools.search.pictures import draw
 
@@ -33,17 +32,13 @@ MEASURES = {
 }
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Parses the flags, measures and prints; returns the exit status."""
-    return run_command(lambda: _measure(argv))
-
-
-def _measure(argv: Sequence[str] | None) -> int:
+def run(argv: Sequence[str] | None) -> int:
+    """Measures what the flags name; returns the exit status."""
     parser = Parser("tools.search.quality", __doc__)
     parser.add_argument("--model", required=True, help="a model folder or pretrained:NAME")
     parser.add_argument("--variant", choices=VARIANTS, default="demo", help="of generated people")
     parser.add_argument("--only", choices=MEASURES, help="one measure; all if not given")
-    parser.add_argument("--queries", type=integer(1), default=400, help="of each measure (400)")
+    parser.add_argument("--queries", type=int, default=400, help="of each measure (400)")
     flags = parser.flags(argv)
     retriever = load_model(flags.model)
     shown = draw(flags.variant, "test")
@@ -52,6 +47,8 @@ def _measure(argv: Sequence[str] | None) -> int:
             print(json.dumps({"measure": name} | line), flush=True)
     return 0
 
+
+main = command(run)
 
 if __name__ == "__main__":
     sys.exit(main())
