@@ -16,7 +16,7 @@ Neither uses what a caption does not say.
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -36,15 +36,11 @@ _DRAWS = 10  # of the order among equals, over which the metrics are averaged
 _ROWS = 2000  # captions that are compared with all images at once: some hundred MB
 
 
-@dataclass(frozen=True)
-class Truth:
+class Truth(NamedTuple):
     """Attributes as codes: 0 for "not stated" or "not visible".
 
-    Attributes:
-        shown: int16 [images, fields], what each image shows.
-        stated: int16 [captions, fields], what each caption says.
-        image_person: int32 [images].
-        caption_person: int32 [captions].
+    shown: int16 [images, fields], what each image shows; stated: int16 [captions, fields];
+    image_person: int [images]; caption_person: int [captions].
     """
 
     shown: np.ndarray
@@ -54,30 +50,26 @@ class Truth:
 
 
 def collect_truth(settings: Settings, split: str) -> Truth:
-    """Returns the true attributes of all images and captions of a split, drawing nothing."""
+    """The true attributes of all images and captions of a split; nothing is drawn."""
     codes: dict[str, int] = {}
 
-    def encode(pairs) -> np.ndarray:
-        row = np.zeros(len(Identity._fields), np.int16)
-        for field, value in pairs:
-            row[Identity._fields.index(field)] = codes.setdefault(value, len(codes) + 1)
-        return row
+    def encode(attributes) -> list[int]:
+        known = dict(attributes)
+        return [
+            codes.setdefault(known[field], len(codes) + 1) if field in known else 0
+            for field in Identity._fields
+        ]
 
     shown, stated, image_person, caption_person = [], [], [], []
     for person, identity in enumerate(make_identities(settings, split)):
         for image in range(settings.images_per_person):
             shot, captions = make_captions(settings, split, identity, person, image)
-            shown.append(encode(visible(identity, shot).items()))
+            shown.append(encode(visible(identity, shot)))
+            stated += [encode(caption.stated) for caption in captions]
             image_person.append(person)
-            for caption in captions:
-                stated.append(encode(caption.stated))
-                caption_person.append(person)
-    return Truth(
-        np.stack(shown),
-        np.stack(stated),
-        np.asarray(image_person, np.int32),
-        np.asarray(caption_person, np.int32),
-    )
+            caption_person += [person] * len(captions)
+    codes_of = (np.array(rows, np.int16) for rows in (shown, stated))
+    return Truth(*codes_of, np.array(image_person), np.array(caption_person))
 
 
 def count_matches(stated: np.ndarray, shown: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -12,36 +12,13 @@ The exit status is 1 if any row breaks its bound, 2 if the input cannot be used.
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 
-from cada_jax.common.command_line import DONE, run_command
+from tools.arguments import Parser, command
 from tools.parity.table import TOLERANCES, Table
 
 # Two processes are simulated on two devices of one CPU; JAX reads this once, when it starts.
 _DEVICES = "--xla_force_host_platform_device_count"
-
-
-def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
-    """Returns the flags; those of the process if `argv` is None."""
-    parser = argparse.ArgumentParser(
-        prog="python tools/check_parity.py",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--golden", metavar="DIR", help="folder of golden numbers")
-    source.add_argument("--torch", metavar="CHECKPOINT", help="PyTorch checkpoint or folder")
-    add = parser.add_argument
-    add("--dtype", choices=sorted(TOLERANCES), default="float32", help="of our activations")
-    add("--vocab", help="WordPiece vocabulary (vocab.txt)")
-    add("--curves", metavar="FILE", help="with --golden: draws the trainings' losses")
-    add("--images", metavar="DIR", help="with --torch: photographs to compare on")
-    add("--captions", metavar="FILE", help="with --torch: one caption a line")
-    add("--config", default="default", help="with --torch: file in configs/, or a path")
-    flags = parser.parse_args(argv)
-    for name in ("images", "captions"):
-        if flags.golden is not None and getattr(flags, name):
-            parser.error(f"--{name} goes with --torch, not with --golden")
-    return flags
 
 
 def check(flags: argparse.Namespace) -> Table:
@@ -70,17 +47,25 @@ def check(flags: argparse.Namespace) -> Table:
     )
 
 
-def main(argv: list[str] | None = None) -> int:
+def run(argv: Sequence[str] | None) -> int:
     """Prints the table of a comparison; returns the exit status."""
-    flags = parse_arguments(argv)
+    parser = Parser("tools.check_parity", __doc__)
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--golden", metavar="DIR", help="folder of golden numbers")
+    source.add_argument("--torch", metavar="CHECKPOINT", help="PyTorch checkpoint or folder")
+    add = parser.add_argument
+    add("--dtype", choices=sorted(TOLERANCES), default="float32", help="of our activations")
+    add("--vocab", help="WordPiece vocabulary (vocab.txt)")
+    add("--curves", metavar="FILE", help="with --golden: draws the trainings' losses")
+    add("--images", metavar="DIR", help="with --torch: photographs to compare on")
+    add("--captions", metavar="FILE", help="with --torch: one caption a line")
+    add("--config", default="default", help="with --torch: file in configs/, or a path")
+    table = check(parser.flags(argv))
+    print(table)
+    return 1 if table.failed else 0
 
-    def run() -> int:
-        table = check(flags)
-        print(table)
-        return 1 if table.failed else DONE
 
-    return run_command(run)
-
+main = command(run)
 
 if __name__ == "__main__":
     sys.exit(main())

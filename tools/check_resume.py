@@ -7,18 +7,15 @@ checkpoint, then SIGTERM --terms times, and the same command continues it. The e
 unless both end with the same SHA-256 of the parameters, of the last step and of the best, as
 `python -m cada_jax inspect` prints it, and every SIGTERM left a checkpoint and exit code 143.
 FIELD=VALUE after --set changes the configuration of both: train.checkpoint_every=5 for many
-checkpoints in a short run. --workdir is made, or emptied if an earlier check made it; any other
-folder that holds something is refused.
+checkpoints in a short run.
 """
 
-import argparse
 import dataclasses
 import functools
 import multiprocessing
 import os
 import pathlib
 import random
-import shutil
 import signal
 import sys
 import time
@@ -28,10 +25,8 @@ from typing import Any
 from cada_jax.common.errors import StoppedError, UsageError
 from cada_jax.config import load_config
 from tools import config_file
-from tools.arguments import Parser, command, folder
+from tools.arguments import Parser, command, folder_to_make
 
-RUNS = ("straight", "killed")  # folders of the two runs
-MARKER = ".check_resume"  # of a folder that may be emptied
 CONTEXT = multiprocessing.get_context("forkserver")
 Run = Callable[[str], Any]  # trains in the folder it is given; must be picklable
 
@@ -132,32 +127,6 @@ def kill_once(
     return Kill(time.monotonic() - start, _newest(folder), saving, process.exitcode)
 
 
-def claim(root: pathlib.Path) -> None:
-    """Makes the folder of a check, or empties it if a check made it.
-
-    Raises:
-      UsageError: it holds what no check wrote; nothing is removed then.
-    """
-    if root.is_dir():
-        names = sorted(os.listdir(root))
-        ours = {MARKER, *RUNS, *(f"{name}.log" for name in RUNS)}
-        foreign = [n for n in names if n not in ours or (root / n).is_symlink()]
-        if names and (foreign or MARKER not in names):
-            raise UsageError(
-                f"--workdir={root}: holds {(foreign or names)[0]!r}, which this tool did not "
-                "write: nothing was removed; name a new or an empty folder"
-            )
-        for name in RUNS:
-            if (root / name).is_dir():
-                shutil.rmtree(root / name)
-            (root / f"{name}.log").unlink(missing_ok=True)
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        (root / MARKER).touch()
-    except OSError as e:
-        raise UsageError(f"--workdir={root}: cannot be made: {e.strerror}") from e
-
-
 def compare(
     alone: Run, run: Run, root: pathlib.Path, kills: int, terms: int, seed: int
 ) -> tuple[list[str], list[str], list[Kill]]:
@@ -166,7 +135,7 @@ def compare(
     Args:
       alone: what to run undisturbed.
       run: what to kill; the same but for how often it saves.
-      root: folder for both runs, see `claim`.
+      root: folder for both runs, "straight" and "killed"; neither is there yet.
       kills: how often it gets SIGKILL.
       terms: how often SIGTERM after that.
       seed: of the moments.
@@ -175,11 +144,11 @@ def compare(
       (digests, digests, kills); digests are of the last parameters and, if any, of the best.
 
     Raises:
-      UsageError: `root` holds what no check wrote, or a run failed or ended before it was killed.
+      UsageError: a run failed or ended before it was killed.
     """
-    claim(root)
+    root.mkdir(parents=True, exist_ok=True)
     moments = random.Random(seed)
-    straight, killed = (root / name for name in RUNS)
+    straight, killed = (root / name for name in ("straight", "killed"))
     _finish(alone, straight)
     done = []
     for number in range(kills + terms):
@@ -206,25 +175,17 @@ def _digests(workdir: pathlib.Path) -> list[str]:
     return [inspect.digest(inspect.read(path).params) for path in paths]
 
 
-def read_flags(argv: Sequence[str] | None) -> argparse.Namespace:
-    """The flags."""
+def check(argv: Sequence[str] | None) -> int:
+    """Kills and compares as the flags say; returns the exit code."""
     parser = Parser("tools.check_resume", __doc__)
     add = parser.add_argument
     add("--config", default="synthetic:tiny", help="as for cada_jax.main")
-    add("--workdir", required=True, type=folder, help="folder for both runs, made or emptied")
+    add("--workdir", required=True, type=folder_to_make, help="folder to make, for both runs")
     add("--kills", type=int, default=20)
     add("--terms", type=int, default=0, help="SIGTERMs after the kills")
     add("--seed", type=int, default=0, help="of the moments")
     add("--set", nargs="*", default=[], metavar="FIELD=VALUE")
     flags = parser.flags(argv)
-    if not flags.kills + flags.terms:
-        parser.error("--kills and --terms are both 0: there is nothing to check")
-    return flags
-
-
-def check(argv: Sequence[str] | None) -> int:
-    """Kills and compares as the flags say; returns the exit code."""
-    flags = read_flags(argv)
     config_file.read_config(flags.config, flags.set)  # refused before a folder is touched
     changes = config_file.parse_changes(flags.set)
     CONTEXT.set_forkserver_preload(["cada_jax.training.run"])  # imported once, not at every start

@@ -32,13 +32,11 @@ from cada_jax.data.datasets.synthetic.drawing import draw_place
 from cada_jax.retrieval.encode import Queries
 from cada_jax.retrieval.encoded_images import EncodedImages
 from cada_jax.retrieval.good_match import CARD_KEY, GoodMatch
-from cada_jax.retrieval.rerank import Pairs, match_pairs
 from cada_jax.retriever import Retriever
 from cada_jax.text.tokenizer import split_words
 from tools.arguments import Parser, command
 from tools.probing.subject import SEED, Subject, load_subject
-from tools.probing.typed_queries import Typed, answers, type_queries
-from tools.short_queries import RERANKED
+from tools.probing.typed_queries import Typed, answers, score_nearest, type_queries
 
 SHOWN, PLACES = 10, 200
 COLUMNS = ("precision", "recall", "miss", "false alarm", "places")
@@ -113,11 +111,7 @@ def search(
     """
     similarity = np.where(hidden, -2.0, queries.embeddings @ gallery.embeddings.T)
     right = right & ~hidden
-    nearest = np.argsort(-similarity, axis=1, kind="stable")[:, :RERANKED]
-    text = np.repeat(np.arange(len(nearest)), nearest.shape[1])
-    pairs = Pairs(queries.token_ids, gallery.tokens, text, nearest.reshape(-1))
-    logits = match_pairs(network, pairs).reshape(nearest.shape)
-    score = logits + np.take_along_axis(similarity, nearest, axis=1)
+    nearest, score = score_nearest(network, queries, gallery, similarity)
     order = np.argsort(-score, axis=1, kind="stable")[:, :SHOWN]
     shown = np.take_along_axis(nearest, order, axis=1)
     return Results(

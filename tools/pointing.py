@@ -26,7 +26,6 @@ from cada_jax.data.datasets.synthetic import people
 from cada_jax.data.datasets.synthetic.drawing import part_mask
 from cada_jax.models.vit import patch_grid
 from cada_jax.retrieval.association_maps import Associations, associations
-from cada_jax.retrieval.rerank import Pairs, match_pairs
 from tools.arguments import command
 from tools.measuring import measure_each, model_flags
 from tools.probing.subject import Subject
@@ -113,26 +112,6 @@ def maps_of(seen: Associations, named: Named) -> dict[str, np.ndarray]:
     return found
 
 
-def left_out(subject: Subject, parts: Sequence[Named]) -> np.ndarray:
-    """What the match logit of each phrase alone loses without a patch, float [phrases,patches]."""
-    network, tokenizer = subject.retriever, subject.retriever.tokenizer
-    rows = []
-    for named in parts:
-        ids = subject.token_ids[named.caption][named.tokens]
-        rows.append(tokenizer.frame(ids, ids, subject.token_ids.shape[1])[0])
-    token_ids = np.stack(rows)
-    losses = []
-    for text, named in enumerate(parts):
-        tokens = subject.gallery.tokens[subject.right[named.caption]]
-        patches = len(tokens) - 1
-        without = np.stack([np.delete(tokens, 1 + patch, axis=0) for patch in range(patches)])
-        pair = np.zeros(patches, int)
-        some = Pairs(token_ids[text : text + 1], without, pair, np.arange(patches))
-        whole = Pairs(token_ids[text : text + 1], tokens[None], pair[:1], pair[:1])
-        losses.append(match_pairs(network, whole)[0] - match_pairs(network, some))
-    return np.stack(losses)
-
-
 def points(weights: np.ndarray, covered: np.ndarray) -> tuple[float, float]:
     """(hit, inside) of one map, float [patches]; what is negative counts as 0."""
     belongs = covered >= covered.max() / 2
@@ -143,7 +122,7 @@ def points(weights: np.ndarray, covered: np.ndarray) -> tuple[float, float]:
     return float(belongs[weights.argmax()]), float(share @ covered)
 
 
-def measure(subject: Subject, leave_out: bool = True) -> dict[str, Any]:
+def measure(subject: Subject) -> dict[str, Any]:
     """Figures in percent of every way, by the kind of word: {way: {kind: (hit, inside)}}."""
     split = subject.split
     images = [Image.open(io.BytesIO(split.images[i])).convert("RGB") for i in subject.right]
@@ -160,13 +139,6 @@ def measure(subject: Subject, leave_out: bool = True) -> dict[str, Any]:
             found["random"][kind].append((belongs, points(even, named.covered)[1]))
             for way, maps in maps_of(seen, named).items():
                 found[way][kind].append(points(maps[tokens].mean(axis=0), named.covered))
-    if leave_out:
-        for named, lost in zip(parts, left_out(subject, parts), strict=True):
-            for kind, tokens in zip(KINDS, (named.noun, named.color), strict=True):
-                if len(tokens):
-                    found["patches left out, phrase alone"][kind].append(
-                        points(lost, named.covered)
-                    )
     ways = {
         way: {kind: (100 * np.mean(values, axis=0)).tolist() for kind, values in kinds.items()}
         for way, kinds in found.items()

@@ -10,24 +10,21 @@ word lit.
 
 import io
 import itertools
-import pathlib
 import shutil
 import sys
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlencode
 
 from PIL import Image
 
-from cada_jax.common.command_line import run_command
 from cada_jax.common.errors import UsageError
-from tools.arguments import Parser, folder
+from tools.arguments import Parser, command, folder
 
 WIDE, PHONE = (1280, 860, 1), (390, 844, 2)  # CSS pixels, and dots for each
 QUERY = "a woman with grey hair in a green jacket and turquoise shorts"
 FEWEST_ABOVE, MOST_ABOVE = 3, 6  # results above the cut-off
-MOST_BYTES = 300_000
 PATIENCE = 60  # seconds; the first query may have to be compiled
-COLOURS = 256  # of a picture: PNG with a palette is a third of the size
 SCORES = (
     "return [...document.querySelectorAll('.rank strong')].map("
     "e => Number(e.textContent.replace('\\u2212', '-')))"
@@ -63,20 +60,11 @@ def start_browser() -> Driver:
 
 
 def wait(driver: Driver, script: str, what: str) -> Any:
-    """What a script returns, once that is true.
-
-    Raises:
-      UsageError: it never is; the message has the page's own words.
-    """
-    from selenium.common.exceptions import TimeoutException
+    """What a script returns, once that is true; a `TimeoutException` names `what` otherwise."""
     from selenium.webdriver.support.ui import WebDriverWait
 
-    try:
-        return WebDriverWait(driver, PATIENCE, 0.1).until(lambda _: driver.execute_script(script))
-    except TimeoutException:
-        said = driver.execute_script("return document.getElementById('notice')?.innerText ?? ''")
-        said = said.strip() or "nothing"
-        raise UsageError(f"the page shows no {what}; it says: {said}") from None
+    shown = WebDriverWait(driver, PATIENCE, 0.1)
+    return shown.until(lambda _: driver.execute_script(script), f"the page shows no {what}")
 
 
 def look(driver: Driver, size: tuple[int, int, int], dark: bool) -> None:
@@ -90,16 +78,8 @@ def look(driver: Driver, size: tuple[int, int, int], dark: bool) -> None:
 
 
 def open_page(driver: Driver, url: str, fields: dict[str, str]) -> None:
-    """Opens the page with a query; raises UsageError where there is none."""
-    from selenium.common.exceptions import WebDriverException
-
-    said = ""
-    try:
-        driver.get(f"{url.rstrip('/')}/?{urlencode(fields)}")
-    except WebDriverException as e:  # the browser shows a page of its own
-        said = (e.msg or "").partition("\n")[0]
-    if not driver.execute_script("return document.getElementById('toolbar')"):
-        raise UsageError(f"--url={url}: there is no search page; start `cada serve`. {said}")
+    """Opens the page with a query."""
+    driver.get(f"{url.rstrip('/')}/?{urlencode(fields)}")
 
 
 def results(driver: Driver, url: str, query: str) -> None:
@@ -107,8 +87,6 @@ def results(driver: Driver, url: str, query: str) -> None:
     look(driver, WIDE, dark=False)
     open_page(driver, url, {"q": query})
     shown = wait(driver, SCORES, "results")[FEWEST_ABOVE - 1 : MOST_ABOVE + 1]
-    if len(shown) < 2:
-        raise UsageError(f"{query!r} has few results, expected at least {FEWEST_ABOVE + 1}")
     _, above, below = max((a - b, a, b) for a, b in itertools.pairwise(shown))
     open_page(driver, url, {"q": query, "min_score": f"{(above + below) / 2:.1f}"})
     wait(driver, "return document.querySelector('#below .card')", "results below the cut-off")
@@ -124,44 +102,30 @@ def word(driver: Driver, url: str, query: str) -> None:
     driver.execute_script(LIGHT_THE_LONGEST_WORD)
 
 
-def save(image: Image.Image, path: pathlib.Path) -> int:
-    """Writes a PNG with a palette; returns its size in bytes.
-
-    Raises:
-      UsageError: it is larger than a README should load.
-    """
-    file = io.BytesIO()
-    image.quantize(COLOURS, dither=Image.Dither.NONE).save(file, "PNG", optimize=True)
-    size = len(file.getvalue())
-    if size > MOST_BYTES:
-        raise UsageError(f"{path} would have {size:,} bytes, expected at most {MOST_BYTES:,}")
-    path.write_bytes(file.getvalue())
-    return size
-
-
-def main(argv: list[str] | None = None) -> int:
+def run(argv: Sequence[str] | None) -> int:
     """Takes both pictures; returns the exit status."""
     parser = Parser("tools.screenshots", __doc__)
     parser.add_argument("--url", default="http://127.0.0.1:8000/", help="of a running `cada serve`")
     parser.add_argument("--query", default=QUERY, help="what is searched for")
     parser.add_argument("--output", type=folder, required=True, help="folder of the pictures")
     flags = parser.flags(argv)
+    flags.output.mkdir(parents=True, exist_ok=True)
+    driver = start_browser()
+    try:
+        for name, show in (("search-wide.png", results), ("search-phone.png", word)):
+            show(driver, flags.url, flags.query)
+            wait(driver, DRAWN, "pictures")
+            shot = Image.open(io.BytesIO(driver.get_screenshot_as_png())).convert("RGB")
+            path = flags.output / name
+            # A palette makes it a third as large.
+            shot.quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
+            print(f"{path}: {path.stat().st_size:,} bytes")
+    finally:
+        driver.quit()
+    return 0
 
-    def work() -> int:
-        flags.output.mkdir(parents=True, exist_ok=True)
-        driver = start_browser()
-        try:
-            for name, show in (("search-wide.png", results), ("search-phone.png", word)):
-                show(driver, flags.url, flags.query)
-                wait(driver, DRAWN, "pictures")
-                shot = Image.open(io.BytesIO(driver.get_screenshot_as_png())).convert("RGB")
-                print(f"{flags.output / name}: {save(shot, flags.output / name):,} bytes")
-        finally:
-            driver.quit()
-        return 0
 
-    return run_command(work)
-
+main = command(run)
 
 if __name__ == "__main__":
     sys.exit(main())

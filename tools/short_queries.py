@@ -23,53 +23,29 @@ import numpy as np
 
 from cada_jax.common.files import write_text
 from cada_jax.data.datasets.synthetic import people
-from cada_jax.network import Network
-from cada_jax.retrieval.encode import Queries
-from cada_jax.retrieval.encoded_images import EncodedImages
 from cada_jax.retrieval.metrics import rank_metrics
 from cada_jax.retrieval.ranking import rank
-from cada_jax.retrieval.rerank import Pairs, match_pairs
-from cada_jax.retrieval.search import Retrieved, global_topk
 from tools.arguments import command
 from tools.measuring import measure_each, model_flags
 from tools.probing.reranking import encode_captions
 from tools.probing.subject import SEED, Subject
-from tools.probing.truth import read_truth
-from tools.probing.typed_queries import Typed, answers, type_queries
+from tools.probing.typed_queries import RERANKED, answers, score_nearest, type_queries
 
 CAPTIONS = 500
-RERANKED = 32
 SHOWN = ("R1", "mAP")
 STAGES = ("global", "reranked")
 
 
-def typed_for(subject: Subject, count: int) -> tuple[list[Typed], np.ndarray]:
-    """Queries for a split of the generated people, and which of its images answer them."""
-    variant = subject.retriever.config.data.variant or people.DEMO.name
-    truth = subject.truth or read_truth(subject.retriever.config, subject.split)
-    assert truth is not None
-    speech = people.VARIANTS[variant].world.speech
-    queries = type_queries(truth.shown, speech, count, SEED)
-    persons = [truth.persons[int(pid)] for pid in subject.split.image_pids]
-    return queries, answers(queries, persons)
-
-
-def search(network: Network, queries: Queries, gallery: EncodedImages) -> Retrieved:
-    """The nearest `RERANKED` images of every query with both scores."""
-    k = min(RERANKED, len(gallery))
-    nearest, similarity = global_topk(queries.embeddings, gallery.embeddings, k, network.mesh)
-    text = np.repeat(np.arange(len(nearest)), k)
-    pairs = Pairs(queries.token_ids, gallery.tokens, text, nearest.reshape(-1))
-    return Retrieved(nearest, similarity, match_pairs(network, pairs).reshape(nearest.shape))
-
-
 def measure(subject: Subject, count: int) -> dict[str, Any]:
     """The figures of one model on one set, in percent."""
-    network, gallery = subject.retriever, subject.gallery
-    typed, right = typed_for(subject, count)
+    network, gallery, truth = subject.retriever, subject.gallery, subject.truth
+    assert truth is not None, "generated people alone"
+    speech = people.VARIANTS[network.config.data.variant or people.DEMO.name].world.speech
+    typed = type_queries(truth.shown, speech, count, SEED)
+    right = answers(typed, [truth.persons[int(pid)] for pid in subject.split.image_pids])
     queries = network.encode_text([query.text for query in typed])
-    found = search(network, queries, gallery)
     similarity = queries.embeddings @ gallery.embeddings.T
+    nearest, score = score_nearest(network, queries, gallery, similarity)
     captions = rank(network, encode_captions(subject), gallery, RERANKED).metrics
     return {
         "model": subject.name,
@@ -79,7 +55,7 @@ def measure(subject: Subject, count: int) -> dict[str, Any]:
         "right_images": float(right.sum(axis=1).mean()),
         "chance": 100 * float(right.mean()),
         "global": rank_metrics(similarity, right),
-        "reranked": rank_metrics(similarity, right, found.indices, found.score),
+        "reranked": rank_metrics(similarity, right, nearest, score),
         "captions": {stage: captions[stage] for stage in STAGES},
     }
 

@@ -6,15 +6,15 @@ import shutil
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from cada_jax.common.errors import UsageError
 from tools import check_parity
-from tools.parity import hub_inputs, whole_training
+from tools.parity import hub, whole_training
 from tools.parity.cases import CASES as ALL_CASES
 from tools.parity.cases import check_golden
 from tools.parity.golden import Golden, as_released
-from tools.parity.hub import compare_networks
-from tools.parity.hub_inputs import random_tokens
+from tools.parity.hub import compare_networks, random_tokens
 from tools.parity.hub_network import blip_config, their_outputs
 from tools.parity.table import Table
 
@@ -103,13 +103,15 @@ def test_a_case_with_nothing_to_compare_is_refused(golden, tmp_path):
         check_golden(str(tmp_path), "float32")
 
 
-def test_fewer_captions_than_pictures_are_refused(tmp_path):
-    (tmp_path / "captions.txt").write_text("a coat\n\nred shoes\n", encoding="utf-8-sig")
-    assert hub_inputs.read_captions(tmp_path / "captions.txt") == ["a coat", "red shoes"]
-    images, token_ids = np.ones((3, 2, 2, 3)), np.ones((2, 5))
-    with pytest.raises(UsageError, match="2 captions for 3 pictures"):
-        hub_inputs.pair_up(images, token_ids)
-    assert hub_inputs.pair_up(images[:1], token_ids) == 2
+def test_photographs_and_captions_of_ones_own_are_read(unequal, tmp_path):
+    (tmp_path / "captions.txt").write_text("a red coat\n\nA Coat\n", encoding="utf-8-sig")
+    words = "[PAD] [UNK] [CLS] [SEP] [MASK] a red coat".split()
+    (tmp_path / "vocab.txt").write_text("\n".join(words) + "\n")
+    ids = hub.read_captions(tmp_path / "captions.txt", tmp_path / "vocab.txt", unequal)
+    assert ids[:, :6].tolist() == [[2, 5, 6, 7, 3, 0], [2, 5, 7, 3, 0, 0]]
+    Image.new("RGB", (30, 40), (255, 255, 255)).save(tmp_path / "a.png")
+    images = hub.read_images(tmp_path, (24, 24))
+    assert images.shape == (1, 24, 24, 3) and images.min() > 1.9  # white, normalised
 
 
 @pytest.fixture

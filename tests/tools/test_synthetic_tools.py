@@ -123,13 +123,6 @@ def test_a_folder_with_something_in_it_is_left_alone(tmp_path, capsys):
     assert [p.name for p in tmp_path.iterdir()] == ["precious.txt"]
 
 
-def test_a_file_in_the_way_is_named(tmp_path, capsys):
-    (tmp_path / "file").touch()
-    for output in (tmp_path / "file", tmp_path / "file" / "below"):
-        assert tool.main(["--variant=tiny", f"--output={output}"]) == 2
-        assert str(output) in capsys.readouterr().err
-
-
 # Ceiling
 
 

@@ -4,9 +4,10 @@ Their classes are an implementation nobody here wrote. They have both encoders, 
 match head (BlipForImageTextRetrieval) and the attribute decoder (BlipForConditionalGeneration).
 """
 
-import importlib.util
+import pathlib
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import unflatten_dict
 
@@ -18,22 +19,18 @@ from cada_jax.checkpoints.torch.sizes import (
     set_image_size,
     set_sizes,
 )
-from cada_jax.common.errors import MissingFileError
 from cada_jax.config import load_config
+from cada_jax.gallery.scan import find_files
 from cada_jax.models.cada import from_config
+from cada_jax.models.preprocess import normalize_pixels
+from cada_jax.retrieval.images import pixels_of
+from cada_jax.text.tokenizer import clean_caption, load_tokenizer
 from cada_jax.text.vocabulary import VOCABULARY_FILE
 from tools.parity.golden import as_released
-from tools.parity.hub_inputs import (
-    encode_captions,
-    pair_up,
-    random_tokens,
-    read_captions,
-    read_images,
-)
 from tools.parity.hub_network import their_outputs
 from tools.parity.table import Table
 
-ROWS = 4  # pairs compared where the caller gives neither images nor captions
+ROWS = 4  # random images, and captions
 
 
 def check_checkpoint(path, config_name, dtype, images_dir=None, captions=None, vocab=None) -> Table:
@@ -45,17 +42,12 @@ def check_checkpoint(path, config_name, dtype, images_dir=None, captions=None, v
         checkpoint shows.
       dtype: of our activations.
       images_dir: folder of photographs, or None for random images.
-      captions: file with one caption per line, or None for random token ids.
-      vocab: vocabulary file or hub name, needed by `captions`.
+      captions: UTF-8 file with one caption per line, or None for random token ids.
+      vocab: vocabulary file or hub name, needed by `captions` unless the checkpoint has one.
 
     Raises:
       UsageError: the checkpoint or an input cannot be used.
     """
-    if importlib.util.find_spec("transformers") is None:
-        raise MissingFileError(
-            "--torch needs Hugging Face's transformers: pip install 'cada_jax[torch]'"
-        )
-    texts = read_captions(captions)
     checkpoint = files.read_checkpoint(path)
     config = as_released(load_config(config_name))
     leaves, _ = from_torch(checkpoint.tensors, str(path))
@@ -65,21 +57,44 @@ def check_checkpoint(path, config_name, dtype, images_dir=None, captions=None, v
     config.model.tokens.dec = config.model.text.vocab_size - 2
     config.model.tokens.enc = config.model.text.vocab_size - 1
     config.model.dtype = dtype
-    images = read_images(images_dir, config.model.image.size)
-    token_ids = None
-    if texts:
-        beside = checkpoint.path / VOCABULARY_FILE
-        token_ids = encode_captions(texts, vocab or (beside if beside.is_file() else None), config)
-    rows = pair_up(images, token_ids) or ROWS
     rng = np.random.default_rng(0)
-    if images is None:
-        images = rng.standard_normal((rows, *config.model.image.size, 3)).astype(np.float32)
-    if token_ids is None:
-        token_ids = random_tokens(rng, config, rows)
+    images = rng.standard_normal((ROWS, *config.model.image.size, 3)).astype(np.float32)
+    token_ids = random_tokens(rng, config, ROWS)
+    if images_dir:
+        images = read_images(images_dir, config.model.image.size)
+    if captions:
+        token_ids = read_captions(captions, vocab or checkpoint.path / VOCABULARY_FILE, config)
+    rows = max(len(images), len(token_ids))  # the shorter side is used again from its first
     images, token_ids = (np.resize(x, (rows, *x.shape[1:])) for x in (images, token_ids))
     table = Table(dtype)
     compare_networks(table, config, checkpoint.tensors, images, token_ids)
     return table
+
+
+def random_tokens(rng, config, rows: int) -> np.ndarray:
+    """Token ids int32 [rows,L] of texts of different lengths, without special tokens inside."""
+    length, tokens = config.data.max_length, config.model.tokens
+    words = np.setdiff1d(np.arange(config.model.text.vocab_size), list(tokens.values()))
+    token_ids = rng.choice(words, (rows, length)).astype(np.int32)
+    ends = rng.integers(length // 3, length, rows)
+    token_ids[np.arange(length)[None] > ends[:, None]] = tokens.pad
+    token_ids[np.arange(rows), ends] = tokens.sep
+    token_ids[:, 0] = tokens.cls
+    return token_ids
+
+
+def read_images(folder, size: tuple[int, int]) -> np.ndarray:
+    """The pictures of a folder by their names, normalised: float32 [B,H,W,3]."""
+    pictures = [pixels_of(file.path, size) for file in find_files([folder]).files]
+    return np.asarray(normalize_pixels(jnp.asarray(np.stack(pictures))))
+
+
+def read_captions(file, vocab, config) -> np.ndarray:
+    """Token ids int32 [B,L] of a UTF-8 file with one caption on each line."""
+    lines = pathlib.Path(file).read_text(encoding="utf-8-sig").splitlines()
+    tokenizer, length = load_tokenizer(vocab), config.data.max_length
+    texts = [clean_caption(line) for line in lines if line.strip()]
+    return np.stack([tokenizer.encode(text, length)[0] for text in texts])
 
 
 def compare_networks(table: Table, config, tensors, images, token_ids) -> None:

@@ -12,10 +12,15 @@ import numpy as np
 
 from cada_jax.data.datasets.synthetic.identity import NONE
 from cada_jax.data.datasets.synthetic.speech import Speech
+from cada_jax.network import Network
+from cada_jax.retrieval.encode import Queries
+from cada_jax.retrieval.encoded_images import EncodedImages
+from cada_jax.retrieval.rerank import Pairs, match_pairs
 from tools.probing.truth import Attributes
 
 THINGS = ("hair", "headwear", "scarf", "outer", "top", "bottom", "shoes", "bag", "item")
 MOST_THINGS = 2
+RERANKED = 32
 NAMES_PERSON, NAMES_COLOR, NAMES_KIND = 0.6, 0.9, 0.9
 JOINTS = (" ", ", ", " and ")
 
@@ -118,3 +123,21 @@ def answers(queries: list[Typed], persons: list[Attributes]) -> np.ndarray:
             for query in queries
         ]
     )
+
+
+def score_nearest(
+    network: Network, queries: Queries, gallery: EncodedImages, similarity: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The `RERANKED` nearest images of each query, int [Q,k], and their scores, float [Q,k].
+
+    Args:
+      network: that encoded both.
+      queries: Q of them.
+      gallery: G images.
+      similarity: float [Q,G].
+    """
+    nearest = np.argsort(-similarity, axis=1, kind="stable")[:, :RERANKED]
+    text = np.repeat(np.arange(len(nearest)), nearest.shape[1])
+    pairs = Pairs(queries.token_ids, gallery.tokens, text, nearest.reshape(-1))
+    logits = match_pairs(network, pairs).reshape(nearest.shape)
+    return nearest, logits + np.take_along_axis(similarity, nearest, axis=1)
