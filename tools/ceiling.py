@@ -68,8 +68,12 @@ def collect_truth(settings: Settings, split: str) -> Truth:
             stated += [encode(caption.stated) for caption in captions]
             image_person.append(person)
             caption_person += [person] * len(captions)
-    codes_of = (np.array(rows, np.int16) for rows in (shown, stated))
-    return Truth(*codes_of, np.array(image_person), np.array(caption_person))
+    return Truth(
+        np.array(shown, np.int16),
+        np.array(stated, np.int16),
+        np.array(image_person),
+        np.array(caption_person),
+    )
 
 
 def count_matches(stated: np.ndarray, shown: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

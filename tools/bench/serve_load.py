@@ -7,6 +7,7 @@ clients that ask without a pause. The first seconds of each are left out. The la
 The clients run in a process of their own; on the server's machine they take some of its cores.
 """
 
+import contextlib
 import csv
 import json
 import os
@@ -41,7 +42,8 @@ def run(argv: Sequence[str] | None) -> int:
     rows = []
     for rerank in flags.rerank:
         for clients in flags.clients:
-            measure(flags.url, clients, rerank, flags.warm_seconds)
+            with contextlib.suppress(UsageError):  # the measurement itself will say it again
+                measure(flags.url, clients, rerank, flags.warm_seconds)
             rows.append(measure(flags.url, clients, rerank, flags.seconds))
             print(" ".join(f"{rows[-1][name]:10.5g}" for name in HEADER), flush=True)
     print(json.dumps(rows))

@@ -22,13 +22,13 @@ def test_two_measurements_of_one_model_are_equal_and_every_file_is_written(one, 
     assert text.count("\n## ") == 6 and "nan" not in text.lower()
 
 
-def test_a_model_without_gates_leaves_dashes_beside_one_with_gates(one):
-    found = probe.measure(subject.make_subject("with", one.retriever, one.split, 8))
-    without = {**found, "model": "without", "gate": None, "gate_worth": None}
-    tables = report.make_tables([found, without])
-    assert all(texts[1] == report.NOTHING != texts[0] for _, texts in tables[0].rows)
-    titles = [table.title for table in report.make_tables([without])]
-    assert len(titles) == len(tables) - 2 and "gate" not in titles
+def test_a_model_without_gates_leaves_dashes_beside_one_with_gates():
+    found = {"model": "with", "gate": {"layers": 2}, "negatives": {"batch": 16}}
+    without = {**found, "model": "without", "gate": None}
+    gate, negatives = report.make_tables([found, without])
+    assert gate.rows == [("layers", ["2", report.NOTHING])]
+    assert negatives.rows == [("batch", ["16", "16"])]
+    assert [table.title for table in report.make_tables([without])] == ["negatives"]
 
 
 def test_the_shipped_model_reads_masked_colours_from_the_image(one, tmp_path, capsys):
