@@ -23,7 +23,7 @@ def gallery(tmp_path):
 def test_clients_are_answered_and_counted(gallery, capsys):
     stand_in = StandIn()
     with running(gallery, stand_in.device) as server:
-        flags = ["--clients=3", "--rerank=0", "--seconds=3", "--warm_seconds=3"]
+        flags = ["--clients=3", "--rerank=0", "--seconds=8", "--warm_seconds=5"]
         assert serve_load.main([f"--url={server.url}", *flags]) == 0
     (row,) = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert row["clients"] == 3 and row["errors"] == 0
@@ -34,5 +34,5 @@ def test_clients_are_answered_and_counted(gallery, capsys):
 def test_a_server_that_finds_nothing_is_an_error(gallery):
     device = StandIn().device._replace(search=lambda queries, gallery: [[] for _ in queries])
     with running(gallery, device) as server:
-        row = serve_load.measure(server.url, 1, 0, 3)
+        row = serve_load.measure(server.url, 1, 0, 8)
     assert row["errors"] == row["requests"] > 0
