@@ -1,12 +1,14 @@
 """What the tools that measure trained models share: their flags, and one model after the other."""
 
 import argparse
+import json
 from collections.abc import Callable
 from typing import Any
 
 from cada_jax.checkpoints.model import resolve_model
 from cada_jax.common.compilation_cache import enable_compilation_cache
 from cada_jax.common.console import say
+from cada_jax.common.files import write_text
 from tools.arguments import Parser
 from tools.probing.subject import Subject, load_subject
 
@@ -42,3 +44,13 @@ def measure_each(
         say(f"Measuring {model} on {flags.dataset} {split}.")
         found.append(measure(load_subject(model, flags.dataset, split, limit, flags.data_dir)))
     return found
+
+
+def show(
+    found: list[dict[str, Any]], table: Callable[[list[dict[str, Any]]], str], out: str | None
+) -> int:
+    """Prints the figures of all models as a table, and writes them as JSON; the exit code."""
+    print(table(found))
+    if out:
+        write_text(out, json.dumps(found, indent=1) + "\n")
+    return 0

@@ -11,7 +11,6 @@ and a map that is even. Words are nouns ("trousers") and colors before them ("ye
 """
 
 import io
-import json
 import pathlib
 import sys
 from collections import defaultdict
@@ -21,13 +20,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from cada_jax.common.files import write_text
 from cada_jax.data.datasets.synthetic import people
 from cada_jax.data.datasets.synthetic.drawing import part_mask
 from cada_jax.models.vit import patch_grid
 from cada_jax.retrieval.association_maps import Associations, associations
 from tools.arguments import command
-from tools.measuring import measure_each, model_flags
+from tools.measuring import measure_each, model_flags, show
 from tools.probing.subject import Subject
 from tools.probing.word_classes import COLOUR, attributes_of_words, class_of
 
@@ -163,13 +161,10 @@ def run(argv: Sequence[str] | None) -> int:
     """Measures what the flags name; returns the exit code."""
     parser = model_flags("tools.pointing", __doc__)
     parser.add_argument("--captions", type=int, default=200, help="200 by default")
-    parser.add_argument("--out", type=pathlib.Path, help="JSON file of all figures")
+    parser.add_argument("--out", help="JSON file of all figures")
     flags = parser.flags(argv)
     found = measure_each(flags, measure, flags.captions)
-    print(table(found))
-    if flags.out:
-        write_text(flags.out, json.dumps(found, indent=1) + "\n")
-    return 0
+    return show(found, table, flags.out)
 
 
 main = command(run)

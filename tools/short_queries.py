@@ -12,8 +12,6 @@ split's own, whole, where the person described is right. Models whose folders di
 share a row: mean and standard deviation over the seeds.
 """
 
-import json
-import pathlib
 import re
 import sys
 from collections.abc import Sequence
@@ -21,12 +19,11 @@ from typing import Any
 
 import numpy as np
 
-from cada_jax.common.files import write_text
 from cada_jax.data.datasets.synthetic import people
 from cada_jax.retrieval.metrics import rank_metrics
 from cada_jax.retrieval.ranking import rank
 from tools.arguments import command
-from tools.measuring import measure_each, model_flags
+from tools.measuring import measure_each, model_flags, show
 from tools.probing.reranking import encode_captions
 from tools.probing.subject import SEED, Subject
 from tools.probing.typed_queries import RERANKED, answers, score_nearest, type_queries
@@ -91,13 +88,10 @@ def run(argv: Sequence[str] | None) -> int:
     """Measures what the flags name; returns the exit code."""
     parser = model_flags("tools.short_queries", __doc__)
     parser.add_argument("--queries", type=int, default=500, help="500 by default")
-    parser.add_argument("--out", type=pathlib.Path, help="JSON file of all figures")
+    parser.add_argument("--out", help="JSON file of all figures")
     flags = parser.flags(argv)
     found = measure_each(flags, lambda subject: measure(subject, flags.queries), CAPTIONS)
-    print(table(found))
-    if flags.out:
-        write_text(flags.out, json.dumps(found, indent=1) + "\n")
-    return 0
+    return show(found, table, flags.out)
 
 
 main = command(run)
