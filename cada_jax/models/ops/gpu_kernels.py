@@ -49,9 +49,10 @@ def call(
       cost: "flops" of products and "operations" on single numbers of one call. Triton states
         neither; written into the program, they are what `tools.device` estimates by.
       options: `interpret`: computes the same on any platform, slowly, for tests; `warps`, of 32
-        threads.
+        threads; `stages`, of a loop's reads: one fewer takes less shared memory.
     """
     interpret, warps = options.get("interpret", False), options.get("warps", 4)
+    stages = options.get("stages", 2)
     anywhere = pl.BlockSpec(memory_space=pl.ANY)
 
     @functools.wraps(kernel)
@@ -65,7 +66,7 @@ def call(
         grid=grid,
         in_specs=[anywhere] * len(given),
         out_specs=[anywhere] * len(shapes),
-        compiler_params=plgpu.CompilerParams(num_warps=warps, num_stages=2),
+        compiler_params=plgpu.CompilerParams(num_warps=warps, num_stages=stages),
         metadata={key: str(value) for key, value in cost.items()},
         interpret=interpret,
         name=name,
