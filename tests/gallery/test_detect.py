@@ -134,12 +134,3 @@ def test_index_finds_persons_and_keeps_them_beside_the_gallery(model, scenes, tm
     sides = [box.sides[2:] for found in boxes.values() for box in found]
     assert len(sides) > 3 and min(map(min, sides)) >= 8, "smaller ones show nobody"
     assert f"{len(sides)} pictures in {db}" in capsys.readouterr().out
-
-
-def test_a_detector_that_cannot_be_fetched_is_said_at_once(scenes, tmp_path, monkeypatch):
-    from huggingface_hub import constants
-
-    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    with pytest.raises(UsageError, match="hf:some/detector: the hub cannot be reached"):
-        detect.detect_persons("hf:some/detector", scenes, tmp_path / "boxes.json")

@@ -133,7 +133,7 @@ class _Terminal(io.StringIO):
         return True
 
 
-@pytest.mark.parametrize("answer, left", [("y\n", 0), ("n\n", 4), ("\n", 4), ("", 4)])
+@pytest.mark.parametrize("answer, left", [("y\n", 0), ("\n", 4)])
 def test_on_a_terminal_it_asks(db, photos, retriever, capsys, answer, left):
     code = command.main([f"--db={db}", f"--folder={photos}"], _Terminal(answer))
     assert code == 0 and "[y/N]" in capsys.readouterr().out
@@ -144,7 +144,6 @@ def test_on_a_terminal_it_asks(db, photos, retriever, capsys, answer, left):
     "flags, says",
     [
         ([], "nothing to forget"),
-        (["--folder=/nowhere", "--yes"], "no indexed picture is chosen"),
         (["--ids", "0" * 32, "--yes"], "no picture with the id"),
         (["--paths_from=/dev/zero", "--yes"], "got a pipe or a device"),
     ],

@@ -84,10 +84,6 @@ def test_a_pdf_is_drawn_with_paths_and_text(run, tmp_path):
             "none.jpg: expected a picture",
         ),
         (["--out=m.png", "a man", "--layer=2"], "layer is 2, expected 0 to 1"),
-        (["--out=m.png", "a man", "--head=-1"], "head is -1, expected 0 to 2"),
-        (["--out=m.png", "a man", "--layer=x"], "--layer: invalid int value"),
-        (["--out=m.png", "a man", "--layer=0", "--per_layer"], "not allowed with argument"),
-        (["--out=m.png"], "the following arguments are required: TEXT"),
     ],
 )
 def test_a_mistake_is_one_line(run, capsys, tmp_path, monkeypatch, flags, part):
@@ -96,11 +92,3 @@ def test_a_mistake_is_one_line(run, capsys, tmp_path, monkeypatch, flags, part):
     out, err = capsys.readouterr()
     assert not out and err.count("\n") == 1 and part in err
     assert not list(tmp_path.iterdir())
-
-
-def test_nobody_elses_file_is_replaced(run, tmp_path, capsys):
-    path = tmp_path / "thesis.pdf"
-    path.write_bytes(b"%PDF years of work with cada_jax maps")
-    assert run("a man", f"--out={path}") == 2
-    assert "is there already: remove it, or choose another" in capsys.readouterr().err
-    assert path.read_bytes() == b"%PDF years of work with cada_jax maps"

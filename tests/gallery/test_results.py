@@ -1,7 +1,5 @@
 """Names as they are shown, and the table of results."""
 
-import unicodedata
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,21 +17,13 @@ def hit(path, score=1.0, match=None, box=None):
 @given(st.text() | st.binary().map(lambda raw: raw.decode("utf-8", "surrogateescape")))
 def test_whatever_a_file_is_called_nothing_unseen_is_shown(name):
     shown = printable(name)
-    assert all(
-        unicodedata.category(c)[0] not in "CZ"
-        or c.isprintable()
-        or c in "\u3000\u00a0"
-        or unicodedata.category(c) == "Zs"
-        for c in shown
-    )
-    assert not any(ord(c) < 32 or 127 <= ord(c) < 160 for c in shown)
+    assert shown.isprintable()
     shown.encode()
 
 
 @pytest.mark.parametrize(
     ("name", "shown"),
     [
-        ("plain name.jpg", "plain name.jpg"),
         ("größe 人物.jpg", "größe 人物.jpg"),
         ("a\nb\x1b[2J.jpg", r"a\nb\x1b[2J.jpg"),
         ("\u202egpj.exe", r"\u202egpj.exe"),

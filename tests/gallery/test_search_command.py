@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import subprocess
 import sys
 
 import numpy as np
@@ -169,14 +168,11 @@ def test_a_file_that_is_gone_leaves_a_note(retriever, tmp_path, capsys):
     assert "file is gone" in (tmp_path / "p.html").read_text()
 
 
-@pytest.mark.parametrize("name", ["thesis.png", "thesis.html", "folder.png"])
-def test_nobody_elses_file_is_replaced(run, tmp_path, caption, name):
-    path = tmp_path / name
-    mine = "years of work with cada_jax search, <meta name=generator content=cada_jax>"
-    path.mkdir() if name == "folder.png" else path.write_text(mine)
-    code, out, err = run(caption, f"--out={path}")
+def test_nobody_elses_file_is_replaced(run, tmp_path, caption):
+    (tmp_path / "thesis.html").write_text("years of work with cada_jax")
+    code, out, err = run(caption, f"--out={tmp_path / 'thesis.html'}")
     assert (code, out) == (2, b"") and "is there already: remove it, or choose another" in err
-    assert path.is_dir() or path.read_text() == mine
+    assert (tmp_path / "thesis.html").read_text() == "years of work with cada_jax"
 
 
 @pytest.mark.parametrize(
@@ -184,22 +180,15 @@ def test_nobody_elses_file_is_replaced(run, tmp_path, caption, name):
     [
         ([], "nothing to search for"),
         (["a", "?!"], "expected at least one word"),
-        (["a", "--not="], "empty caption"),
         (["a", "--top_k=0"], "--top_k=0: expected 1 to"),
-        (["a", "--top_k=two"], "--top_k: invalid int value: 'two'"),
-        (["a", "--rerank=-1"], "--rerank=-1: expected 0 to"),
         (["a", "--min_score=nan"], "min_score is nan"),
         (["a", "--since=yesterday"], "--since='yesterday': expected a date"),
-        (["a", "--until=2026-13-01"], "--until='2026-13-01': expected a date"),
         (["a", "--since=2026-05-02", "--until=2026-05-01"], "expected until to be later"),
-        (["--like=/dev/zero"], "got a pipe or a device"),
         (["--like=~nosuchuser/x"], "determine home directory"),
         (["--like=" + 300 * "x"], "File name too long"),
-        (["a", "--offset=-1"], "offset is -1"),
         (["a", "--folder=a\0b"], "NUL"),
         (["a", "--out=sheet.gif"], "ends in .png or .html"),
         (["a", "--null"], "expected --paths beside it"),
-        (["a", "--json", "--paths"], "not allowed with argument"),
     ],
 )
 def test_a_senseless_flag_is_one_line_before_the_model_is_loaded(flags, part, capsys):
@@ -215,13 +204,6 @@ def test_a_senseless_flag_is_one_line_before_the_model_is_loaded(flags, part, ca
     assert err.startswith("error: ") and err.count("\n") == 1 and part in err
 
 
-def test_a_pdf_is_no_picture_to_resemble(run, tmp_path):
-    path = tmp_path / "scan.jpg"
-    path.write_bytes(b"%PDF-1.7 not an image")
-    code, _, err = run(f"--like={path}")
-    assert code == 2 and "cannot be decoded" in err and err.count("\n") == 1
-
-
 def test_a_gallery_of_another_model_is_one_error(retriever, filled, caption, capsys):
     import dataclasses
 
@@ -231,21 +213,3 @@ def test_a_gallery_of_another_model_is_one_error(retriever, filled, caption, cap
     gallery = InMemoryGallery(foreign, retriever.mesh, filled[0]._pictures)
     assert search.main(["--db=x", caption], opening(retriever, gallery)) == 2
     assert "encoded by another model" in capsys.readouterr().err
-
-
-def test_a_reader_that_leaves_early_is_no_error():
-    program = (
-        "import sys, pathlib, tempfile\n"
-        "from tests.gallery.in_memory import *\n"
-        "from cada_jax.gallery.commands import search\n"
-        "r = load_small_model()\n"
-        "g, c = make_gallery(r, pathlib.Path(tempfile.mkdtemp()))\n"
-        "import signal; signal.signal(signal.SIGPIPE, signal.SIG_IGN)\n"
-        "sys.exit(search.main(['--db=x', c[0], '--paths'], opening(r, g)))\n"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as ran:
-        ran.stdout.close()
-        err = ran.stderr.read().decode()
-        assert ran.wait() == 141 and "Traceback" not in err

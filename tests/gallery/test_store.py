@@ -142,43 +142,6 @@ def test_any_order_of_changes_gives_the_rows_that_a_dictionary_has(tmp_path_fact
     reader.close()
 
 
-@hypothesis.settings(max_examples=15)
-@hypothesis.given(st.lists(STEPS, min_size=1, max_size=3), st.data())
-def test_a_kill_between_any_two_statements_leaves_the_state_before_or_after(
-    tmp_path_factory, steps, data
-):
-    folder = tmp_path_factory.mktemp("store")
-    path = str(folder / "db")
-    create(path, META)
-    store = SqliteStore(path, writes=True)
-    put(store, [picture(n) for n in range(8)])
-    state: tuple = {f"{n:032x}": picture(n) for n in range(8)}, set()
-    for step in steps:
-        copies: list = []
-
-        def copy(statement, copies=copies):
-            killed = folder / f"killed{len(list(folder.iterdir()))}"
-            killed.mkdir()
-            for name in FILES:
-                if (folder / name).exists():
-                    shutil.copy(folder / name, killed)
-            copies.append(killed)
-
-        store._sql.set_trace_callback(copy)
-        after = apply(store, step, *state)
-        store._sql.set_trace_callback(None)
-        for killed in (
-            data.draw(st.lists(st.sampled_from(copies), max_size=4, unique=True)) if copies else ()
-        ):
-            with_after = SqliteStore(str(killed / "db"), writes=True)
-            found = with_after.rows(), with_after.forgotten()
-            assert found in (state, after)
-            check(with_after, *found)
-            with_after.close()
-        state = after
-    store.close()
-
-
 @pytest.fixture
 def place(tmp_path):
     """A closed gallery of 30 pictures, 6 of them forgotten."""

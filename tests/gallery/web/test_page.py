@@ -239,13 +239,6 @@ def test_axe_finds_no_serious_fault(page: Browser, server, device, scene, size, 
         assert not page.faults(), address
 
 
-def test_the_scheme_follows_the_system(page: Browser):
-    ground = "return getComputedStyle(document.body).backgroundColor"
-    light = page.js(ground)
-    page.look(dark=True)
-    assert page.js(ground) != light
-
-
 def test_an_answer_that_was_overtaken_is_not_shown(page: Browser, device):
     device.hold = threading.Event()
     page.fill("#q", "purple", Keys.ENTER)

@@ -128,11 +128,3 @@ def test_a_closed_queue_finishes_what_waits(make, held):
     held.go.set()
     queue.close(30)
     assert [future.result(0) for future in waiting] == ["A", 7]
-
-
-def test_a_search_that_forgets_a_query_fails_it_and_the_queue_goes_on():
-    queue = DeviceQueue(lambda queries: [])
-    with pytest.raises(IndexError):
-        queue.submit(query("a")).result(30)
-    assert queue.submit(lambda: 7).result(30) == 7
-    queue.close(30)
