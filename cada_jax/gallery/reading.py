@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cada_jax.common.errors import UsageError
+from cada_jax.common.images import resized
 from cada_jax.gallery import photo
 from cada_jax.gallery.scan import File, Problem
-from cada_jax.retrieval.images import pixels_of
 from cada_jax.retrieval.searchable import Picture
 
 AHEAD, CHUNK = 96, 12  # files that wait for the device, and that a thread reads at once
@@ -96,41 +96,34 @@ class Reader:
         decoded = photo.decode_photo(data, path, result.job.file.modified_ns, self._pattern)
         for box, score in missing:
             try:
-                pixels = pixels_of(photo.crop(decoded.image, box), self._size)
+                pixels = resized(photo.crop(decoded.image, box), self._size)
             except UsageError as err:
                 result.refused.append(Problem(path, str(err)))
                 continue
-            width, height = decoded.image.size
-            seen = Picture(
-                *("", path, content, 0, 0, 0, decoded.taken, decoded.camera),
-                *(width, height, box, score),
+            file, (width, height) = result.job.file, decoded.image.size
+            record = Picture(
+                *(_id(path, box), path, content, file.size, file.modified_ns, file.changed_ns),
+                *(decoded.taken, decoded.camera, width, height, box, score),
             )
-            result.fresh.append((_placed(seen, result.job.file), pixels))
+            result.fresh.append((record, pixels))
 
     def _copy(self, job: Job, source: Picture, score: float | None) -> Picture:
         """The record of pixels that are indexed already, at this file's place."""
         from_file = source.taken == source.modified_ns / 1e9
-        copy = dataclasses.replace(
+        return dataclasses.replace(
             source,
+            **job.file._asdict(),
+            id=_id(job.file.path, source.box),
             taken=job.file.modified_ns / 1e9 if from_file else source.taken,
             camera=photo.camera_in(job.file.path, self._pattern) or source.camera,
             box_score=score,
         )
-        return _placed(copy, job.file)
 
 
-def _placed(picture: Picture, file: File) -> Picture:
-    """The picture at the place of a file: its id is the SHA-256 of path and box, 32 digits."""
-    box = "" if picture.box is None else json.dumps(picture.box)
-    id = hashlib.sha256(f"{file.path}\0{box}".encode()).hexdigest()[:32]
-    return dataclasses.replace(
-        picture,
-        id=id,
-        path=file.path,
-        size=file.size,
-        modified_ns=file.modified_ns,
-        changed_ns=file.changed_ns,
-    )
+def _id(path: str, box: Sides | None) -> str:
+    """The id of what lies at a place: the SHA-256 of path and box, 32 digits."""
+    text = "" if box is None else json.dumps(box)
+    return hashlib.sha256(f"{path}\0{text}".encode()).hexdigest()[:32]
 
 
 def in_threads(read: Callable[[Job], Read], jobs: Sequence[Job]) -> Iterator[Read]:
