@@ -17,7 +17,6 @@ The exit status is 0, or 2 if nothing could be drawn.
 """
 
 import argparse
-import sys
 from typing import TYPE_CHECKING
 
 from cada_jax.common.command_line import DONE, Flags, run_command
@@ -78,7 +77,3 @@ def _draw(flags: argparse.Namespace, retriever: "Retriever | None") -> int:
         rows = [(f"layer {i}", dataclasses.replace(seen, layer=i)) for i in layers]
     maps_figure.save_figure(out, Image.fromarray(pixels), rows)
     return DONE
-
-
-if __name__ == "__main__":
-    sys.exit(main())

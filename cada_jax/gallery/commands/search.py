@@ -147,7 +147,3 @@ def _print(flags: argparse.Namespace, query: "Query", hits: "list[Hit]", size: i
             print(f"? {text}", file=sys.stderr)
     else:
         print(f"nothing found among {size} pictures", file=sys.stderr)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -162,7 +162,3 @@ def _serve(flags: argparse.Namespace) -> int:
             print(f"serving {len(gallery):,} pictures at http://{host}:{port}/{token}", flush=True)
             server_of(services).run(sockets=[listener])
     return DONE
-
-
-if __name__ == "__main__":
-    sys.exit(main())
