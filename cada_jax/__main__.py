@@ -95,9 +95,6 @@ def dispatch(argv: list[str]) -> int:
 def main(argv: list[str] | None = None) -> int:
     """Runs a command.
 
-    Args:
-      argv: the arguments; those of the process if None.
-
     Returns:
       The exit code, see `common.command_line.run_command`.
     """

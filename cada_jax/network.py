@@ -82,7 +82,6 @@ class Network:
 
         Args:
           program: jitted, with the model static.
-          *inputs: arrays on the mesh.
         """
         with jax.set_mesh(self.mesh):
             return program(self.model, self.computed_params, *inputs)

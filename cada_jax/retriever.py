@@ -148,7 +148,6 @@ class Retriever(TextNetwork):
 
         Args:
           texts: one or several; what exceeds `config.data.max_length` tokens is cut off.
-          pids: the person that each describes, where known.
 
         Raises:
           UsageError: there is no text, or one has no word.
@@ -165,12 +164,7 @@ class Retriever(TextNetwork):
     def match(
         self, texts: str | Sequence[str], images: EncodedImages | Sequence[ImageLike]
     ) -> np.ndarray:
-        """Match logits of every text with every image: float32 [texts, images], larger is better.
-
-        Args:
-          texts: one or several.
-          images: a gallery, or images to encode first.
-        """
+        """Match logits of every text with every image, float32 [texts, images]; more is better."""
         queries = self.encode_text(texts)
         gallery = images if isinstance(images, EncodedImages) else self.encode_images(images)
         self._check_gallery(gallery)
@@ -262,9 +256,6 @@ class Retriever(TextNetwork):
 
         Args:
           load: range of rows -> columns.
-          pids: int [rows].
-          progress: wraps the loop, or None.
-          text: what the progress bar says.
         """
         size, devices = len(pids), batch_divisor(self.mesh)
         # A power of four, so that few programs are compiled for calls of different sizes.

@@ -68,30 +68,6 @@ def test_released_sets_every_switch_of_the_method_page(load_config, name):
     assert {key: config[key] for key in expected} == expected
 
 
-def test_released_holds_against_a_changed_default(load_config):
-    """It states every switch itself: METHOD's table must not depend on what we find better."""
-    import importlib
-
-    variants = importlib.import_module("configs.variants")
-    config = load_config("default")
-    switches = {
-        "data": {"captions": "all", "tagger": "grammar", "tag_unit": "word"},
-        "atp": {"gate": "token", "negatives": "sampled", "group_pool": "valid"},
-        "ara": {"masking": "phrase", "token_rate": 0.1, "causal": False},
-        "optimizer": {"schedule": "step", "decay": "matrices", "warmup_steps": 9, "clip_norm": 1.0},
-        "eval": {"select_on": "val"},
-    }
-    config.update(switches)
-    variants.apply_variant(config, "released")
-    left = [
-        f"{part}.{key}"
-        for part, fields in switches.items()
-        for key, value in fields.items()
-        if config[part][key] == value
-    ]
-    assert not left
-
-
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_large_is_vit_large(load_config, name):
     image = load_config(name, "large").model.image

@@ -209,7 +209,6 @@ def train_task(task: Task, train: Split, labels: tuple[np.ndarray, np.ndarray], 
             means = jax.tree.map(lambda *x: float(np.mean(x)), *jax.device_get(recent))
             progress.report(step + 1, means)
             recent = []
-    progress.close()
     return params
 
 

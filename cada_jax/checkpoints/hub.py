@@ -84,9 +84,6 @@ def fetched(source: str) -> tuple[str, dict[str, str]]:
 def download(name: str) -> Downloaded:
     """Downloads what a conversion reads of a repository.
 
-    Args:
-      name: as of `local_model`.
-
     Raises:
       MissingFileError: `huggingface_hub` is not installed, or torch where only it reads them.
       UsageError: in one line: the hub cannot be reached, there is no such repository or revision,

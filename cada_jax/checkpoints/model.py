@@ -152,9 +152,6 @@ def update_card(name: str | os.PathLike, entries: dict[str, Any]) -> None:
 def load_model(name: str | os.PathLike) -> Model:
     """Reads a model and compares it with its manifest.
 
-    Args:
-      name: see `resolve_model`.
-
     Raises:
       MissingFileError: it is not there.
       UsageError: it cannot be read, or is not as it was written.

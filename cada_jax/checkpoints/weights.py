@@ -157,8 +157,6 @@ def load_initial(
     embeddings of another image size are resized.
 
     Args:
-      config: full config, with `init_from` set.
-      params: as initialised, see `fill_params`.
       vocab_path: the vocabulary of the data; the model's must give the same ids.
 
     Returns:

@@ -46,11 +46,7 @@ OUTPUTS = (
 
 
 def check_ours(root: pathlib.Path) -> None:
-    """Raises UsageError if a run in `root` would replace what this program did not write.
-
-    Args:
-      root: the run's folder; need not exist.
-    """
+    """Raises UsageError if a run in `root` would replace what this program did not write."""
     if (root / LOCK_FILE).is_file():
         return
     there = [name for name in OUTPUTS if (root / name).exists()]
@@ -137,7 +133,6 @@ def writing_results(root: pathlib.Path, wait: bool = False) -> Iterator[None]:
     """Lets one process at a time write results into a folder, which is made if missing.
 
     Args:
-      root: the run's folder.
       wait: for the other one, as at the end of training, instead of raising UsageError.
 
     Raises:

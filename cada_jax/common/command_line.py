@@ -54,7 +54,6 @@ def run_command(work: Callable[[], int], folder: str | os.PathLike | None = None
     """Runs a command and returns its exit code, with everything printed.
 
     Args:
-      work: does it; returns the exit code, or raises.
       folder: where the traceback of an exception that is not ours goes, see `unforeseen`.
 
     Returns:

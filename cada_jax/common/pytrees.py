@@ -48,10 +48,6 @@ class TreeDifference:
 def compare_trees(expected: Any, came: Any) -> TreeDifference:
     """Compares names and shapes of two pytrees of arrays (or of anything with a `shape`).
 
-    Args:
-      expected: what the program needs.
-      came: what was read.
-
     Returns:
       The difference, false if there is none. Values and dtypes are not compared.
     """

@@ -22,7 +22,6 @@ def validate(config: ConfigDict, *, training: bool = True) -> None:
     """Checks everything that can be known without data and devices.
 
     Args:
-      config: full config.
       training: whether it is to be trained. Combinations that only training needs are left out
         when a trained run is scored: `eval.rerank_top_k=0` scores by similarity alone.
 

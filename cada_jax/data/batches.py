@@ -58,7 +58,6 @@ def train_batches(
     needs, see `padding.batch_length`.
 
     Args:
-      split: the training split.
       config: reads seed, data.image_size, train.batch_size (B), and whether padding matters.
       start_step: number of batches done before.
       process_index: which host this is, by default JAX's answer.

@@ -17,7 +17,6 @@ def named_sets(config: ConfigDict, field: str) -> dict[str, ConfigDict]:
     They differ from `config` in data.name and data.variant alone.
 
     Args:
-      config: full config.
       field: "train.datasets" or "eval.datasets": comma-separated, each NAME or NAME/VARIANT. A
         NAME alone takes data.variant if that can be meant: between published sets, or for
         data.name itself. Which names there are is checked by the configuration.

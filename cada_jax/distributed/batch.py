@@ -73,7 +73,6 @@ def to_global(mesh: Mesh, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
     """Makes global arrays, split by rows, of this host's share of a batch.
 
     Args:
-      mesh: from `make_mesh`.
       batch: host arrays; axis 0 holds the rows of this process, see `process_batch_slice`.
 
     Returns:

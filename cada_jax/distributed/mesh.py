@@ -152,28 +152,6 @@ def current_mesh() -> AbstractMesh | None:
     return None if mesh.empty else mesh
 
 
-def current_device() -> jax.sharding.AbstractDevice | None:
-    """Platform and kind of the devices that the program under way is compiled for.
-
-    They need not be devices of this machine: a program can be compiled ahead of time for others.
-    None where nobody has set a mesh; a network then computes what every platform can.
-    """
-    mesh = current_mesh()
-    return None if mesh is None else mesh.abstract_device
-
-
-def on_tpu() -> bool:
-    """Whether the program under way is compiled for TPUs; False where nobody has set a mesh."""
-    device = current_device()
-    return device is not None and device.platform == "tpu"
-
-
-def on_cpu() -> bool:
-    """Whether the program under way is compiled for CPUs; False where nobody has set a mesh."""
-    device = current_device()
-    return device is not None and device.platform == "cpu"
-
-
 def is_sharded() -> bool:
     """Inside `jit`: whether the rows of a batch lie on more than one device."""
     mesh = current_mesh()

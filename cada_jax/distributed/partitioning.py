@@ -58,10 +58,6 @@ def _param_axes(mesh: Mesh, path: tuple, shape: tuple[int, ...]) -> list[str | N
 def param_shardings(mesh: Mesh, tree):
     """Shardings for parameters, or anything shaped like them (optimizer state).
 
-    Args:
-      mesh: from `make_mesh`.
-      tree: pytree of arrays or `jax.ShapeDtypeStruct`.
-
     Returns:
       A tree of the same structure: the largest dimension that fsdp divides is split over it
       (arrays of at least MIN_FSDP_SIZE entries), heads and MLP columns over tensor.
@@ -82,7 +78,6 @@ def optimizer_shardings(mesh: Mesh, tree):
     in shares, the new parameters are gathered, and the two send what an all-reduce sends.
 
     Args:
-      mesh: from `make_mesh`.
       tree: pytree of arrays or `jax.ShapeDtypeStruct`: moments, or the gradient.
 
     Returns:

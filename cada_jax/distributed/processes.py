@@ -38,7 +38,6 @@ def connect(coordinator: str | None, processes: int | None, index: int | None) -
     Args:
       coordinator: HOST:PORT of process 0; None to take it, as the other two, from the environment:
         Cloud TPU, Slurm, Open MPI and Kubernetes are recognised.
-      processes: how many.
       index: which one this is, from 0.
 
     Raises:

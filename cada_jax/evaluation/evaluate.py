@@ -46,11 +46,9 @@ def evaluate_split(
 
     Args:
       network: reads data and eval of its config.
-      split: from `data.split.load_split`.
       step: of training, only to be noted in the results.
       selected_on: the split that chose these parameters, only to be noted.
       image_to_text: scores that direction too.
-      quiet: no progress bars.
 
     Returns:
       Results with "global" by similarity alone, "reranked" with the decoder's match logit added

@@ -24,7 +24,6 @@ def choose_examples(first_global: np.ndarray, first_reranked: np.ndarray, count:
     Args:
       first_global: int [Q], rank of the first right image by similarity, -1 without one.
       first_reranked: int [Q], the same after re-ranking.
-      count: of queries wanted.
     """
     top, before = first_reranked == 0, first_global == 0
     kinds = [top & before, top & ~before, ~top & (first_reranked > 0)]
@@ -79,8 +78,6 @@ def retrieval_picture(examples: Sequence[Example], title: str, subtitle: str = "
 
     Args:
       examples: at least one, all with the same number of hits.
-      title: large, on top.
-      subtitle: below it.
     """
     ratios = [hit.image.width / hit.image.height for e in examples for hit in e.hits]
     inner = TILE_HEIGHT - 2 * FRAME

@@ -103,7 +103,6 @@ def draw_examples(split: Split, ranking: Ranking, results: dict[str, Any]) -> Im
     Args:
       split: its texts, encoded images, pids and caption_image are read.
       ranking: from `ranking.rank` on the same split.
-      results: from `evaluate`, for the title.
     """
     examples = []
     chosen = choose_examples(ranking.first_global, ranking.first_reranked, PICTURE_QUERIES)

@@ -55,7 +55,6 @@ def evaluate(
       config: full config; may differ from the run's in what does not make the network.
       workdir: the run's folder; need not exist when `config.init_from` is set.
       data: where the split comes from; sets of `config.eval.datasets` are prepared ones.
-      score: as `evaluate_split`.
       devices: to use; all there are if None.
 
     Returns:
@@ -115,8 +114,6 @@ def find_trained(network: Network, root: pathlib.Path, vocab_path: pathlib.Path)
 
     Args:
       network: its parameters are shapes.
-      root: the run's folder.
-      vocab_path: the vocabulary of the data.
 
     Raises:
       MissingFileError: nothing is trained there and `config.init_from` is not set.
@@ -166,11 +163,6 @@ def final_score(
     Beside them it says those of the start of the training, if it was scored in the same way.
 
     Args:
-      selected: what is scored.
-      split: on what.
-      folder: where the files go.
-      timers: where the time is counted.
-      score: as `evaluate_split`.
       notes: what else to write into the results.
       start: from `baseline.score_baseline` or `baseline.read_baseline`.
 

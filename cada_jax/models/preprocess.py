@@ -57,8 +57,6 @@ def erase(
     """Fills one random rectangle per image with MEAN, after normalisation.
 
     Args:
-      images: normalised.
-      key: of the draws.
       probability: that an image is touched at all.
       area: smallest and largest fraction of the image, uniform.
       ratio: smallest and largest height / width, log-uniform. A rectangle that does not

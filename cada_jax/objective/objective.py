@@ -37,11 +37,7 @@ def loss_terms(
     the batch is in memory; neither changes what the losses and the gradient of the total are.
 
     Args:
-      model: the CADA module.
-      config: full config.
-      params: its parameters.
       batch: train batch whose image is float32 [B,H,W,3], normalised.
-      key: of this step.
 
     Returns:
       (total, terms): the weighted sum, and what it is made of.

@@ -17,7 +17,6 @@ def draw_mask(
     """Draws the tokens to mask; [CLS], [SEP] and padding belong to no phrase and stay.
 
     Args:
-      key: of the draw.
       method: "phrase", whole attribute phrases with `phrase_rate` each (paper); "token",
         single attribute tokens with `token_rate` each (released code).
       phrase_ids: in [0,L); 0 is no phrase.

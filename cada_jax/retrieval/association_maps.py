@@ -49,8 +49,6 @@ def associations(
     """Runs the decoder on pairs, and back from the match logit to its cross-attention.
 
     Args:
-      network: on its devices.
-      images: uint8 [B,H,W,3].
       token_ids: int32 [B,L], row i describes image i.
     """
     weights, relevance, gates = network.run(_attended, images, token_ids)
@@ -168,8 +166,6 @@ def word_associations(
 
     Args:
       network: with its vocabulary, as `Retriever` is one.
-      image: of any size.
-      text: a description.
       layer: of the decoder, from 0; None for all.
       head: of its cross-attention, from 0; None for all.
 

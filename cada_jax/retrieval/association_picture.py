@@ -23,8 +23,6 @@ def association_picture(
     Every map is scaled to its own largest value: it shows where a token looks, not how much.
 
     Args:
-      image: what the tokens attended to.
-      words: the T tokens to show.
       maps: float [T, rows, columns], not negative.
       gates: float [T], written under the maps, or None.
     """

@@ -63,7 +63,6 @@ def read_attributes(
 
     Args:
       network: with its vocabulary, as `Retriever` is one.
-      images: of any size.
       parts: what is asked; a part of whose answers the vocabulary knows fewer than two is left out.
       count: answers of each part that are kept.
 
@@ -111,7 +110,6 @@ def answer_chances(
     """Probabilities of the answers of each part, of those that `known_answers` names.
 
     Args:
-      network: with its vocabulary.
       parts: what is asked, all at once.
       pixels: uint8 [B,H,W,3] of the network's size.
     """

@@ -39,7 +39,6 @@ def encode_gallery(network: Network, batches: Iterable, size: int) -> EncodedIma
     """Encodes images batch by batch.
 
     Args:
-      network: on its devices.
       batches: dicts of image uint8 [b,H,W,3], pid int [b], valid bool [b] (False: padding).
         Every host passes its share of the rows, see `mesh.process_batch_slice`.
       size: number of valid rows in all batches.
@@ -62,7 +61,6 @@ def encode_batches(
     """Encodes images of one process as they come; the device never waits for the caller.
 
     Args:
-      network: on its devices.
       batches: (anything, images uint8 [b,H,W,3]), always of the same b.
 
     Yields:

@@ -1,7 +1,8 @@
 """Which pictures of a gallery are looked at.
 
 A filter is one field of `Filter`. From it come the flag of the command line, the field of a
-request, the condition of every database, and what an answer repeats of the query.
+request, the condition of every database, and what an answer repeats of the query. CONTRIBUTING
+shows how to add one.
 """
 
 import dataclasses
@@ -97,7 +98,7 @@ class Filter:
                         f"{field.name} is {value!r}, expected a text without a NUL character"
                     )
             elif value is not None and not is_finite(value):
-                raise UsageError(f"{field.name} is {value!r}, expected seconds since 1970 or None")
+                raise UsageError(f"{field.name} is {value!r}, expected a finite number or None")
         if self.since is not None and self.until is not None and self.since >= self.until:
             raise UsageError(
                 f"until is {dates.local_iso(self.until)} and since is "

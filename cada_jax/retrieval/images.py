@@ -24,7 +24,6 @@ def pixels_of(
     """Reads an image and resizes it as training does, see `common.images.resized`.
 
     Args:
-      image: a path, a picture of Pillow's, or uint8 [H,W,3].
       size: (height, width) in pixels.
 
     Returns:

@@ -17,7 +17,6 @@ class InMemoryGallery:
     """Encoded images as a `Searchable`. The id of a picture is its place, "0", "1", ...
 
     Args:
-      images: to search.
       mesh: where they are compared with the queries.
       pictures: the record of every image, where more is known of it than its name. Without them
         only `Filter.folder` can filter: by the names, which are taken for paths.

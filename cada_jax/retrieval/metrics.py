@@ -39,16 +39,15 @@ class RankMetrics:
         """Adds one block of queries.
 
         Args:
-          similarity: float [Q, G], any finite scale, larger is nearer.
+          similarity: float [Q, G], finite, of any scale, larger is nearer.
           right: bool [Q, G], True where the image shows the query's person.
           top: int [Q, k], distinct gallery indices of each query's re-ranked images, or None.
-          score: float [Q, k], the re-rank scores in the order of `top`.
+          score: float [Q, k], finite, the re-rank scores in the order of `top`; given with it.
 
         Raises:
-          ValueError: shapes that do not fit, a number that is not finite, or a repeated index.
+          ValueError: a repeated index.
         """
         similarity, right = np.asarray(similarity), np.asarray(right, bool)
-        _check_block(similarity, right, top, score)
         outside = np.ones_like(right)
         if top is None:
             top, score = np.zeros((len(right), 0), int), np.zeros((len(right), 0))
@@ -159,31 +158,3 @@ def _ranks_of_right(
             below = np.searchsorted(wrong_scores[row], value[begin:end], side="left")
             rank[begin:end] += score.shape[1] - below
     return query, rank
-
-
-def _check_block(similarity, right, top, score) -> None:
-    if similarity.ndim != 2 or similarity.shape != right.shape:
-        raise ValueError(
-            "similarity and right must both be [queries, gallery]; "
-            f"got {similarity.shape} and {right.shape}."
-        )
-    if (top is None) != (score is None):
-        raise ValueError("top and score belong together; give both or neither.")
-    if top is not None:
-        if np.shape(top) != np.shape(score) or len(top) != len(right) or np.ndim(top) != 2:
-            raise ValueError(
-                f"top and score must both be [{len(right)}, k]; "
-                f"got {np.shape(top)} and {np.shape(score)}."
-            )
-        if np.size(top) and (np.min(top) < 0 or np.max(top) >= right.shape[1]):
-            raise ValueError(
-                f"top must index a gallery of {right.shape[1]} images; "
-                f"got {np.min(top)} to {np.max(top)}."
-            )
-    for name, values in (("similarity", similarity), ("score", score)):
-        if values is not None and not np.all(np.isfinite(values)):
-            count = int(np.sum(~np.isfinite(values)))
-            raise ValueError(
-                f"{name} holds {count} values that are not finite (NaN or infinity), so images "
-                "cannot be ranked; look for NaN in the parameters or the images."
-            )

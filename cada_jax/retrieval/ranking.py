@@ -58,7 +58,6 @@ def best_places(
 
     Args:
       nearest: int [n], the nearest ones by similarity, nearest first.
-      similarity: float [n].
       logits: float [k], the match logits of the first k of them.
       count: at most n.
     """
@@ -83,13 +82,9 @@ def rank(
     """Both stages on what is already encoded.
 
     Args:
-      network: that encoded it.
-      queries: texts.
-      gallery: images.
       k: nearest ones of each query that the decoder scores; at most all.
       direction: "text_to_image", every text searches the images; "image_to_text", every image
         searches the texts, and a text of its person is right.
-      progress: wraps the long loops.
       match: (network, pairs, progress=...) -> logits, as `rerank.match_pairs`.
 
     Raises:

@@ -27,9 +27,7 @@ def annotate(
 
     Args:
       caption: as published, or cleaned; see `clean_caption`.
-      tokenizer: gives pieces and words.
       max_length: L, tokens with [CLS] and [SEP].
-      tagger: from `make_tagger`.
       tag_unit: "word" tags words and carries the tag to their pieces. "wordpiece" tags pieces
         and lets [SEP] be masked as a single token, both as the released code does.
 
@@ -71,7 +69,6 @@ def find_phrases(caption: str, tagger: Tagger) -> tuple[list[str], list[int]]:
 
     Args:
       caption: as published, or cleaned: then no phrase is known to end with its sentence.
-      tagger: from `make_tagger`.
 
     Returns:
       For each word its tag, and the number of its phrase, 1, 2, ... in reading order, or 0.

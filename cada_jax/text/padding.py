@@ -17,8 +17,6 @@ def rounded_lengths(token_ids: np.ndarray, pad: int, step: int) -> np.ndarray:
 
     Args:
       token_ids: int [M,L], padding at the end of a row only.
-      pad: id of padding.
-      step: at least 1.
 
     Returns:
       int [M], at most L.
@@ -42,7 +40,6 @@ def batch_length(token_ids: np.ndarray, config: ConfigDict) -> int:
 
     Args:
       token_ids: int32 [B,L], the global batch, so that all hosts keep the same.
-      config: full config.
     """
     if padding_matters(config):
         return token_ids.shape[1]

@@ -52,8 +52,6 @@ def understand(text: str, tokenizer: Tokenizer, max_length: int) -> Understood:
     """Sorts the words of a text.
 
     Args:
-      text: as typed.
-      tokenizer: of the model.
       max_length: tokens that the model reads, [CLS] and [SEP] included.
     """
     # One word more than cleaning keeps, so that one that it cuts off is seen.

@@ -27,7 +27,6 @@ def clean_caption(text: str, max_words: int = 72) -> str:
     """Returns a caption in lower case, without . ! " ( ) * # : ; ~ and with single blanks.
 
     Args:
-      text: the caption as published.
       max_words: blank-separated words kept, counted after cleaning.
     """
     return " ".join(text.lower().translate(_REMOVED).split()[:max_words])
@@ -102,7 +101,6 @@ class Tokenizer:
         """Encodes a cleaned caption.
 
         Args:
-          text: a caption, see `clean_caption`.
           max_length: L, with [CLS] and [SEP]; pieces that do not fit are cut off.
 
         Returns:

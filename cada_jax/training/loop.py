@@ -55,11 +55,7 @@ class Trainer:
     """Trains, reports, saves and scores.
 
     Args:
-      setup: what to run.
-      root: the run's folder.
       checkpoints: opened on it.
-      writer: for the metrics.
-      timers: where the time is counted.
       score: (step, params) -> results on the split that chooses the best; None to choose none.
     """
 
@@ -90,7 +86,6 @@ class Trainer:
         Args:
           state: to begin with; donated.
           batches: first step -> this process's share of the batches from there on.
-          step_function: from `train_step.make_train_step`.
 
         Returns:
           The last state, saved.
@@ -126,7 +121,6 @@ class Trainer:
                     self._after(step, state, stop)
         finally:
             self._profile.close()
-            self._progress.close()
         return state
 
     def _evaluates_at(self, step: int) -> bool:

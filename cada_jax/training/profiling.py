@@ -10,9 +10,7 @@ class ProfileWindow:
     """A profile of steps `first` to `first + count - 1`, for TensorBoard or Perfetto.
 
     Args:
-      folder: where to write it.
       first: step of the run; negative for no profile.
-      count: how many steps.
     """
 
     def __init__(self, folder: str | os.PathLike, first: int, count: int):

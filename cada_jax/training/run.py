@@ -52,12 +52,7 @@ def train(
     """Trains, or continues a run, then exports and scores its best parameters.
 
     Args:
-      config: full config.
       workdir: the run's folder, created if missing.
-      data: where splits and batches come from.
-      make_step: as `train_step.make_train_step`.
-      init_state: as `train_step.init_state`.
-      score: as `evaluate_split`.
       devices: to use; all there are if None.
 
     Returns:
@@ -146,7 +141,6 @@ def _check_schedule(setup: TrainSetup, start: int) -> None:
     """Raises UsageError if the rest of a run would train little, or nothing at all.
 
     Args:
-      setup: of the run.
       start: steps done.
     """
     c, total = setup.config.optimizer, setup.total_steps

@@ -43,7 +43,6 @@ def make_setup(config: ConfigDict, steps_per_epoch: int, devices: list | None = 
 
     Args:
       config: full config, valid by `cada_jax.config.validate`.
-      steps_per_epoch: of the training split, > 0.
       devices: to use; all there are if None.
 
     Raises:

@@ -30,6 +30,10 @@ IMPOSSIBLE = [
     ({"optimizer.min_learning_rate": 1e-3}, "optimizer.min_learning_rate"),
     ({"train.max_steps": 10, "train.profile_start": 11}, "train.profile_start"),
     ({"eval.rerank_top_k": 0}, "eval.select_metric"),
+    (
+        {"eval.mirror": True, "eval.rerank_top_k": 0, "eval.select_metric": "global/R1"},
+        "eval.mirror",
+    ),
     ({"loss.atp_weight": 0.0}, "eval.select_metric"),
     (
         {"loss.global_weight": 0.0, "loss.atp_weight": 0.0, "loss.ara_weight": 0.0},

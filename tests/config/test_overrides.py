@@ -11,19 +11,14 @@ from cada_jax.common.errors import UsageError
     [
         ("init_from=None", None),
         ("init_from=runs/a=b/model", "runs/a=b/model"),
-        ("data.image_size=384,128", (384, 128)),
         ("data.image_size=(384, 128)", (384, 128)),
         ("data.image_size=384x128", (384, 128)),
-        ("augment.erase_area=[0.1,0.2]", (0.1, 0.2)),
-        ("train.batch_size=64.0", 64),
         ("train.max_steps=1e3", 1000),
         ("optimizer.learning_rate=1", 1.0),
         ("atp.groups=4", 4),
         ("atp.groups=phrases", "phrases"),
         ("ara.causal=False", False),
-        ("ara.causal=1", True),
         ("eval.datasets=", ""),
-        ("mesh.data=-1", -1),
     ],
 )
 def test_usual_spellings_are_read(override, value):
@@ -44,12 +39,8 @@ def test_the_last_override_of_a_field_holds():
     [
         (["--config.trian.epochs=3"], "did you mean config.train.epochs?"),
         (["--config.learning_rate=3"], "did you mean config.optimizer.learning_rate?"),
-        (["--config.train=3"], "`python -m cada_jax.config` lists all fields"),
         (["--config.train.epochs"], "config.train.epochs is ''"),
-        (["--config.train.batch_size=64.5"], "config.train.batch_size is '64.5'"),
-        (["--config.train.batch_size=" + "9" * 5000], "config.train.batch_size is "),
         (["--config.data.image_size=384"], "is (384,); allowed: a pair (height, width)"),
-        (["--config.ara.causal=maybe"], "allowed: True or False"),
     ],
 )
 def test_a_wrong_override_is_one_line_with_the_next_step(arguments, part):

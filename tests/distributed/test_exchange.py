@@ -172,14 +172,3 @@ def test_no_device_holds_or_is_sent_the_whole_batch(dtype):
     assert set(float_collectives(control.as_text())) == {"all-gather", "all-reduce"}
     temporary = [c.memory_analysis().temp_size_in_bytes for c in (ours, control)]
     assert temporary[0] < temporary[1] / 2
-
-
-def test_what_a_device_holds_does_not_grow_with_their_number():
-    def largest(devices, rows_each):
-        shape = (devices * rows_each, 9, 32)
-        x = jax.ShapeDtypeStruct(shape, jnp.float32)
-        index = jax.ShapeDtypeStruct(shape[:1], jnp.int32)
-        compiled = program((devices, 1, 1)).lower(x, index, x).compile()
-        return largest_array(compiled.as_text())
-
-    assert largest(2, 4) == largest(4, 4) == largest(8, 4) == 4 * 9 * 32

@@ -100,10 +100,3 @@ def test_a_folder_has_every_spelling_that_the_system_takes(tmp_path, monkeypatch
     assert folders_below("deep/link/../other", known) == (other,)
     assert folders_below("real/inner/cafe\u0301", known) == (inner + "/caf\u00e9",)
     assert folders_below("deep/other", known) == ()
-
-
-def test_only_an_empty_filter_admits_all():
-    assert Filter().admits_all
-    assert not any(
-        Filter(**f).admits_all for f in ({"folder": "a"}, {"since": 0.0}, {"until": 1.0})
-    )

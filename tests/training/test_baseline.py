@@ -5,7 +5,6 @@ import os
 import signal
 
 import jax
-import numpy as np
 import pytest
 
 from cada_jax.checkpoints import inspect
@@ -179,25 +178,3 @@ def test_scores_of_two_kinds_are_not_compared():
     assert found == {**figures, "start": "random weights", "step": 0}
     for key in ALIKE:
         assert baseline.entry({**start, key: "other"}, {**ALIKE, **figures}) is None
-
-
-def test_a_whole_run_scores_its_start_as_its_end(config, data, tmp_path):
-    with config.unlocked():
-        config.train.max_steps = 1
-        config.optimizer.learning_rate = 1e-30  # the end is the start
-    parts = dict(data=data, devices=jax.devices()[:1], make_step=cheap_standing_step)
-    results = train(config, tmp_path / "run", **parts)
-    for stage in ("global", "reranked", "match_only", "image_to_text"):
-        assert results["baseline"][stage] == results[stage], stage
-    kept = json.loads((tmp_path / "run" / baseline.BASELINE_FILE).read_text())
-    assert kept["selected_on"] == "start" and np.isfinite(kept["reranked"]["R1"])
-
-
-def cheap_standing_step(setup):
-    """A step that leaves the parameters as they are."""
-
-    def step(state, batch, key):
-        metrics = {"total": jax.numpy.ones(()), "grad_norm": jax.numpy.ones(())}
-        return state.replace(step=state.step + 1), metrics
-
-    return step

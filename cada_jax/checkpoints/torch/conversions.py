@@ -163,10 +163,7 @@ def to_pytorch(source: str, target: str, extras: str, overwrite: bool) -> str:
     """Writes a model folder as a .pth that the authors' code loads strictly.
 
     Args:
-      source: the model folder.
-      target: the .pth.
       extras: as of `convert.to_torch`.
-      overwrite: whether a .pth that this project wrote may be replaced.
 
     Returns:
       What was written, for the user.

@@ -115,7 +115,6 @@ def from_torch(
 
     Args:
       tensors: PyTorch names -> tensors or arrays, as `files.read_checkpoint` gives them.
-      origin: what error messages call the checkpoint.
 
     Returns:
       (leaves, left out): float32 arrays by leaf path; tensor -> why no parameter was made of it.

@@ -227,9 +227,7 @@ def write_checkpoint(
     """Writes {"model": state_dict, "config": config} as the authors' code reads it, whole or not.
 
     Args:
-      path: the file to write; one that is there is replaced.
       tensors: name -> array; equal memory stays shared, as tied parameters are.
-      config: plain Python values.
     """
     with needs_extra("torch"):
         import torch

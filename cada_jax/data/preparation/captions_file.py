@@ -30,8 +30,6 @@ def read_own(folder: str | os.PathLike, captions: str | os.PathLike, seed: int =
     """Reads a list and looks for its images.
 
     Args:
-      folder: of the images.
-      captions: the list.
       seed: of the splits that are drawn: a tenth of the persons for test, as many for val.
 
     Raises:

@@ -37,7 +37,6 @@ def notes(source: Source, digests: Mapping[str, bytes] | None = None) -> Iterato
     """Yields a line on everything that is no error and still may mislead.
 
     Args:
-      source: the folder.
       digests: path -> of its bytes, of every file that was read.
     """
     yield from source.notes

@@ -87,7 +87,6 @@ def read_all(
     """Reads images in order, a bounded number ahead.
 
     Args:
-      entries: what to read.
       settings: of the captions' encoder; None only checks the images.
       workers: processes; 0 reads in this one. They are started anew ("spawn"), so a script that
         asks for them needs `if __name__ == "__main__":`.

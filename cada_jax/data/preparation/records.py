@@ -45,9 +45,6 @@ def serialize(image: bytes, image_path: str, pid: int, captions: Sequence[dict[s
     as long as decoding the image does; this takes a sixth of that.
 
     Args:
-      image: the encoded file as it is.
-      image_path: where it lay below the source folder.
-      pid: person number.
       captions: as `CaptionEncoder.encode` returns them.
     """
     example = tf_example_pb2.Example()  # pyrefly: ignore[missing-attribute]
@@ -90,7 +87,6 @@ def write_split(
 
     Args:
       examples: as `serialize` makes them.
-      template: names the folder, the data set and the split.
 
     Returns:
       What `tfds.core.DatasetInfo.set_splits` needs to know of the split.
