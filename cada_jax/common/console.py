@@ -11,6 +11,8 @@ from tqdm import tqdm
 
 # progress(iterable, total, text) yields what the iterable yields; see `progress_bar`.
 Progress = Callable[[Iterable, int, str], Iterable]
+# A terminal's status line is rewritten no more often than this.
+REFRESH_SECONDS = 0.2
 
 
 def say(message: str) -> None:
@@ -67,13 +69,14 @@ class Timers:
 
 
 class StepProgress:
-    """One line for each report, with pairs a second and the time left.
+    """One line for each report, and on a terminal a status line rewritten in between.
 
     Args:
       step: updates done when this process starts.
       total: updates the run will have done at its end.
       steps_per_epoch: > 0.
       batch_size: pairs in a global batch.
+      stream: where to write; stderr unless given.
     """
 
     def __init__(
@@ -88,19 +91,31 @@ class StepProgress:
         self._steps_per_epoch = steps_per_epoch
         self._batch_size = batch_size
         self._stream = stream or sys.stderr
+        self._terminal = self._stream.isatty()
         self._first: tuple[int, float | None] = (step, None)  # (step, time) to measure from
         self._last: tuple[int, float | None] = self._first
+        self._shown_at = 0.0
+        self._losses = ""
         self._rate = 0.0
 
     def tick(self, step: int) -> None:
-        """Called after every update; the first starts the clock, which leaves out compiling."""
+        """Called after every update; the first call starts the clock, so it leaves out compiling.
+
+        Args:
+          step: updates done.
+        """
+        now = time.monotonic()
         if self._first[1] is None:
-            self._first = self._last = (step, time.monotonic())
+            self._first = self._last = (step, now)
+        if self._terminal and now - self._shown_at >= REFRESH_SECONDS:
+            self._write(f"\r\x1b[K{self._line(step, now)}")
+            self._shown_at = now
 
     def report(self, step: int, losses: dict[str, float]) -> float:
         """Prints one line with the losses given.
 
         Args:
+          step: updates done.
           losses: values by name, in the order to print them.
 
         Returns:
@@ -111,24 +126,28 @@ class StepProgress:
         if last_time is not None and step > last_step and now > last_time:
             self._rate = (step - last_step) * self._batch_size / (now - last_time)
         self._last = (step, now)
-        if jax.process_index() == 0:
-            self._stream.write(self._line(step, now, losses) + "\n")
-            self._stream.flush()
+        self._losses = "".join(f"  {name} {value:.4g}" for name, value in losses.items())
+        self._write(f"{self._clear()}{self._line(step, now)}\n")
         return self._rate
+
+    def close(self) -> None:
+        """Removes the status line."""
+        self._write(self._clear())
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
         """A stretch that is no training: not counted in pairs a second, but in the time left."""
+        self._write(self._clear())
         start = time.monotonic()
         yield
         step, last_time = self._last
         if last_time is not None:
             self._last = (step, last_time + time.monotonic() - start)
 
-    def _line(self, step: int, now: float, losses: dict[str, float]) -> str:
+    def _line(self, step: int, now: float) -> str:
         width = len(str(self._total))
         line = f"step {step:>{width}}/{self._total}  epoch {step / self._steps_per_epoch:.2f}"
-        line += "".join(f"  {name} {value:.4g}" for name, value in losses.items())
+        line += self._losses
         if self._rate:
             line += f"  {self._rate:.3g} pairs/s"
         first_step, first_time = self._first
@@ -136,3 +155,11 @@ class StepProgress:
             left = (now - first_time) / (step - first_step) * (self._total - step)
             line += f"  {duration(left)} left"
         return line
+
+    def _clear(self) -> str:
+        return "\r\x1b[K" if self._terminal else ""
+
+    def _write(self, text: str) -> None:
+        if text and jax.process_index() == 0:
+            self._stream.write(text)
+            self._stream.flush()

@@ -121,6 +121,7 @@ class Trainer:
                     self._after(step, state, stop)
         finally:
             self._profile.close()
+            self._progress.close()
         return state
 
     def _evaluates_at(self, step: int) -> bool:

@@ -38,3 +38,12 @@ def test_a_pause_costs_no_pairs_a_second_but_counts_in_the_time_left(clock):
     clock[0] += 1.0
     assert shown.report(2, {}) == pytest.approx(8.0)
     assert "1 min 02 s left" in out.getvalue()
+
+
+def test_the_summary_names_the_parts_and_the_rest(clock):
+    timers = console.Timers()
+    for name, seconds in (("data", 3.0), ("steps", 60.0), ("data", 1.0)):
+        with timers(name):
+            clock[0] += seconds
+    clock[0] += 2.0
+    assert timers.summary() == "1 min 06 s in all: data 4 s, steps 1 min 00 s, other 2 s"
